@@ -1,0 +1,3 @@
+module github.com/bonnx/bonnx
+
+go 1.26
