@@ -1,0 +1,114 @@
+# bonnx. `make demo` and `make test` need Go and make only; `make help` lists the rest.
+
+GO       ?= go
+NODE     ?= node
+BIN      := bin
+BONNX    := $(BIN)/bonnx
+FUZZTIME ?= 10m
+# Passed on to every go test, such as TESTFLAGS=-v.
+TESTFLAGS ?=
+
+GOLANGCI_VERSION := v2.6.0
+PROTOC_VERSION   := 3.21.12
+
+# Everything but bench/ and race builds is pure Go.
+export CGO_ENABLED ?= 0
+
+CROSS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64 js/wasm
+
+# Where goroutines share something; the race detector costs about ten times
+# the time, so it is kept off the numeric suites.
+RACE := ./internal/par/... ./internal/atomicfile/... ./internal/mmap/... ./tensor/... ./ir/... ./onnx/... ./runtime ./train/...
+
+# The packages whose code changes with the build tag noasm, and those right above.
+NOASM := ./internal/... ./ops/... ./runtime/...
+
+.PHONY: help build test demo check fmt vet lint tidy arch generated tree \
+	test-race test-noasm cross test-ort ort bench fuzz fuzz-short generate testmodel clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 14
+
+build: ## build bin/bonnx, one static file
+	$(GO) build -trimpath -o $(BONNX) ./cmd/bonnx
+
+test: ## run all tests
+	$(GO) test $(TESTFLAGS) ./...
+
+check: fmt vet lint tidy arch generated cross tree ## what must hold before a change lands
+
+fmt: ## fail on files that gofmt would change
+	@out="$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))"; \
+	if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+
+lint: $(BIN)/golangci-lint-$(GOLANGCI_VERSION) ## golangci-lint, pinned
+	$< run ./...
+
+$(BIN)/golangci-lint-$(GOLANGCI_VERSION):
+	GOBIN=$(CURDIR)/$(BIN) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(BIN)/golangci-lint $@
+
+tidy: ## fail where go mod tidy would change something
+	$(GO) mod tidy -diff
+
+arch: ## the import table and the project's rules about files
+	$(GO) test ./internal/archtest
+
+generate: ## rewrite generated code (needs protoc)
+	$(GO) generate ./...
+
+generated: ## fail where generated code differs from its source
+	@if ! command -v protoc >/dev/null; then \
+		if [ -n "$(CI)" ]; then echo "protoc is missing"; exit 1; fi; \
+		echo "protoc is not installed: generated code not checked (protobuf-compiler $(PROTOC_VERSION))"; \
+	elif [ "$$(protoc --version)" != "libprotoc $(PROTOC_VERSION)" ]; then \
+		if [ -n "$(CI)" ]; then echo "protoc is $$(protoc --version), not $(PROTOC_VERSION)"; exit 1; fi; \
+		echo "protoc is $$(protoc --version), not $(PROTOC_VERSION): generated code not checked"; \
+	else \
+		before=$$(git diff | cksum); $(GO) generate ./... && \
+		if [ "$$before" != "$$(git diff | cksum)" ]; then echo "generated code differs from its source:"; git diff --stat; exit 1; fi; \
+	fi
+
+tree: # in CI, fail where a step before left or changed a file
+	@if [ -n "$(CI)" ] && [ -n "$$(git status --porcelain)" ]; then echo "the tree is not clean:"; git status --short; exit 1; fi
+
+test-race: ## the tests where goroutines meet, under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test $(TESTFLAGS) -race -short $(RACE)
+
+test-noasm: ## the tests of portable code alone
+	$(GO) test $(TESTFLAGS) -tags noasm $(NOASM)
+
+cross: ## build for every system that is promised
+	@for target in $(CROSS); do \
+		echo "CGO_ENABLED=0 $$target"; \
+		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build ./... || exit 1; \
+	done
+
+ort: testdata/ort/node_modules/.package-lock.json
+
+testdata/ort/node_modules/.package-lock.json: testdata/ort/package-lock.json
+	cd testdata/ort && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+test-ort: ort ## the tests against ONNX Runtime (needs node and npm)
+	BONNX_ORT=1 $(GO) test $(TESTFLAGS) -count=1 -run ORT ./...
+
+bench: ## GEMM, forward pass and training step
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## every fuzz test for FUZZTIME (10m)
+	@for pkg in $$($(GO) list ./...); do \
+		for name in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$name $(FUZZTIME)"; \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+fuzz-short: ## every fuzz test for ten seconds
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=10s
+
+clean: ## remove what the targets above wrote
+	rm -rf $(BIN) testdata/ort/node_modules coverage.out
