@@ -1,0 +1,177 @@
+package kernel
+
+import "github.com/bonnx/bonnx/internal/par"
+
+// fewRows is how many rows of C are computed without packing B: packing reads
+// and writes B once, which that many rows do not pay for.
+const fewRows = 3
+
+// GemmScratch is how many elements of scratch Gemm, GemmPacked and GemmTiled
+// need for their sizes.
+func GemmScratch[T Float](m, n, k int) int { return gemmScratch(chosenRow[T](), m, n, k) }
+
+func gemmScratch[T Float](row *gemmRow[T], m, n, k int) int {
+	kc := min(k, blockK)
+	blocks := kc * (min(roundUp(m, row.mr), blockM+row.mr) + min(roundUp(n, row.nr), blockN+row.nr))
+	if m <= fewRows {
+		return max(n, blocks) // n for runRows
+	}
+	return blocks
+}
+
+// Gemm is the matrix product
+//
+//	for i < m, j < n:
+//		s = sum over p < k of op(A)[i,p]*op(B)[p,j]
+//		c[i*ldc+j] = alpha*s, plus c[i*ldc+j] where accumulate
+//
+// with op(A)[i,p] = a[i*lda+p], or a[p*lda+i] where transA, and op(B)[p,j] =
+// b[p*ldb+j], or b[j*ldb+p] where transB. Row i of C does not depend on m, nor
+// column j on n. scratch holds GemmScratch elements; its content is lost.
+func Gemm[T Float](p *par.Pool, transA, transB bool, m, n, k int, alpha T, a []T, lda int, b []T, ldb int,
+	accumulate bool, c []T, ldc int, scratch []T) {
+	g := gemm[T]{p: p, row: chosenRow[T](), m: m, n: n, k: k, alpha: alpha, acc: accumulate, c: c, ldc: ldc}
+	g.a = matrix[T]{data: a, ld: lda, trans: transA}
+	g.b = matrix[T]{data: b, ld: ldb, trans: transB}
+	g.run(scratch)
+}
+
+// GemmTiled is Gemm with a block D (r, ...) added to the stored B while it is
+// packed, as Bone does to a weight: where B is stored as (rows, cols), its
+// element [i,j] counts as b[i*ldb+j] + d[(i%r)*ldd+j].
+func GemmTiled[T Float](p *par.Pool, transA, transB bool, m, n, k int, alpha T, a []T, lda int, b []T, ldb int,
+	d []T, r, ldd int, accumulate bool, c []T, ldc int, scratch []T) {
+	g := gemm[T]{p: p, row: chosenRow[T](), m: m, n: n, k: k, alpha: alpha, acc: accumulate, c: c, ldc: ldc}
+	g.a = matrix[T]{data: a, ld: lda, trans: transA}
+	g.b = matrix[T]{data: b, ld: ldb, trans: transB, tile: d, r: r, ldt: ldd}
+	g.run(scratch)
+}
+
+// GemmPacked is Gemm with a B that PackB packed. Its results are Gemm's, bit
+// for bit.
+func GemmPacked[T Float](p *par.Pool, transA bool, m, n, k int, alpha T, a []T, lda int, packed []T,
+	accumulate bool, c []T, ldc int, scratch []T) {
+	g := gemm[T]{p: p, row: chosenRow[T](), m: m, n: n, k: k, alpha: alpha, acc: accumulate, c: c, ldc: ldc}
+	g.a = matrix[T]{data: a, ld: lda, trans: transA}
+	g.packed = packed
+	g.run(scratch)
+}
+
+// A gemm is one product under way.
+type gemm[T Float] struct {
+	p       *par.Pool
+	row     *gemmRow[T]
+	m, n, k int
+	alpha   T
+	a, b    matrix[T]
+	packed  []T // in place of b
+	acc     bool
+	c       []T
+	ldc     int
+}
+
+func (g *gemm[T]) run(scratch []T) {
+	if g.m <= 0 || g.n <= 0 {
+		return
+	}
+	if g.k <= 0 {
+		g.zero()
+		return
+	}
+	if g.m <= fewRows && g.packed == nil && g.b.tile == nil {
+		g.runRows(scratch)
+		return
+	}
+	g.runBlocks(scratch)
+}
+
+// zero is the product of no terms.
+func (g *gemm[T]) zero() {
+	if g.acc {
+		return
+	}
+	for i := range g.m {
+		clear(g.c[i*g.ldc:][:g.n])
+	}
+}
+
+// runBlocks packs blocks of B and A and computes the tiles of C under them.
+func (g *gemm[T]) runBlocks(scratch []T) {
+	width := roundUp(g.n, g.row.nr)
+	stepN := roundUp(blockN, g.row.nr)
+	stepM := roundUp(blockM, g.row.mr)
+	for j0 := 0; j0 < g.n; j0 += stepN {
+		cols := min(stepN, g.n-j0)
+		for p0 := 0; p0 < g.k; p0 += blockK {
+			kc := min(blockK, g.k-p0)
+			var b []T
+			a := scratch
+			if g.packed != nil {
+				b = g.packed[p0*width+j0*kc:]
+			} else {
+				size := kc * roundUp(cols, g.row.nr)
+				b, a = scratch[:size], scratch[size:]
+				packBlock(g.p, g.row, &g.b, p0, kc, j0, cols, b)
+			}
+			for i0 := 0; i0 < g.m; i0 += stepM {
+				rows := min(stepM, g.m-i0)
+				packRowBlock(g.p, g.row, &g.a, i0, rows, p0, kc, a)
+				g.tiles(a, b, i0, rows, j0, cols, kc, g.acc || p0 > 0)
+			}
+		}
+	}
+}
+
+// tiles computes rows x cols elements of C at (i0,j0) from packed blocks, in
+// tasks of tileM x tileN.
+func (g *gemm[T]) tiles(a, b []T, i0, rows, j0, cols, kc int, acc bool) {
+	tm, tn := roundUp(tileM, g.row.mr), roundUp(tileN, g.row.nr)
+	down, across := (rows+tm-1)/tm, (cols+tn-1)/tn
+	cost := 2 * kc * min(tm, rows) * min(tn, cols)
+	g.p.For(down*across, rowsPerChunk(cost/4), func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			i, j := t/across*tm, t%across*tn
+			g.tile(a[i*kc:], b[j*kc:], g.c[(i0+i)*g.ldc+j0+j:], min(tm, rows-i), min(tn, cols-j), kc, acc)
+		}
+	})
+}
+
+// tile runs the microkernel over the panels of one tile, a panel of B staying
+// in the first-level cache while the panels of A pass.
+func (g *gemm[T]) tile(a, b, c []T, rows, cols, kc int, acc bool) {
+	mr, nr := g.row.mr, g.row.nr
+	for j := 0; j < cols; j += nr {
+		panel := b[j*kc:][:nr*kc]
+		for i := 0; i < rows; i += mr {
+			g.row.micro(kc, a[i*kc:][:mr*kc], panel, c[i*g.ldc+j:], g.ldc, min(mr, rows-i), min(nr, cols-j), g.alpha, acc)
+		}
+	}
+}
+
+// runRows computes a C of few rows from B as it lies. scratch takes the sums
+// of one row.
+func (g *gemm[T]) runRows(scratch []T) {
+	g.p.For(g.n, max(64, rowsPerChunk(g.k*g.m)), func(lo, hi int) {
+		for i := range g.m {
+			for p0 := 0; p0 < g.k; p0 += blockK {
+				g.rowPart(i, p0, min(blockK, g.k-p0), lo, scratch[lo:hi])
+			}
+		}
+	})
+}
+
+// rowPart adds kc terms from p0 on to len(t) elements of row i from column j.
+func (g *gemm[T]) rowPart(i, p0, kc, j int, t []T) {
+	first, inca := i*g.a.ld+p0, 1
+	if g.a.trans {
+		first, inca = p0*g.a.ld+i, g.a.ld
+	}
+	a := g.a.data[first:]
+	if g.b.trans {
+		g.row.dot(kc, a, inca, g.b.data[j*g.b.ld+p0:], g.b.ld, t)
+	} else {
+		clear(t)
+		g.row.axpy(kc, a, inca, g.b.data[p0*g.b.ld+j:], g.b.ld, t)
+	}
+	storeTile(t, len(t), g.c[i*g.ldc+j:], g.ldc, 1, len(t), g.alpha, g.acc || p0 > 0)
+}

@@ -1,0 +1,63 @@
+package kernel
+
+import "github.com/bonnx/bonnx/internal/par"
+
+// Products below smallProduct multiply-adds are computed one to a thread.
+const smallProduct = 1 << 22
+
+// batchChunks bounds how many small products have scratch at a time.
+const batchChunks = 16
+
+// A Batch says where the matrices of a batched product lie: product l reads A
+// at a[OffA[l]:] and B at b[OffB[l]:] and writes C at c[OffC[l]:]. Broadcasting
+// repeats offsets in OffA and OffB; the C must not overlap.
+type Batch struct{ OffA, OffB, OffC []int }
+
+// Strided are n offsets, step apart.
+func Strided(n, step int) []int {
+	off := make([]int, n)
+	for i := range off {
+		off[i] = i * step
+	}
+	return off
+}
+
+// batchCut is how many products share one scratch, and how many such chunks
+// there are; zero chunks: run one product after the other, each on all threads.
+func batchCut(batch, m, n, k int) (chunks, size int) {
+	cost := m * n * k
+	if batch < 2 || cost > smallProduct {
+		return 0, batch
+	}
+	return par.Chunks(batch, max(rowsPerChunk(cost), (batch+batchChunks-1)/batchChunks))
+}
+
+// GemmBatchScratch is how many elements of scratch GemmBatch needs.
+func GemmBatchScratch[T Float](batch, m, n, k int) int {
+	chunks, _ := batchCut(batch, m, n, k)
+	return max(chunks, 1) * GemmScratch[T](m, n, k)
+}
+
+// GemmBatch is Gemm for len(at.OffC) products of equal sizes.
+func GemmBatch[T Float](p *par.Pool, at Batch, transA, transB bool, m, n, k int, alpha T, a []T, lda int,
+	b []T, ldb int, accumulate bool, c []T, ldc int, scratch []T) {
+	batch := len(at.OffC)
+	one := func(p *par.Pool, l int, scratch []T) {
+		Gemm(p, transA, transB, m, n, k, alpha, a[at.OffA[l]:], lda, b[at.OffB[l]:], ldb,
+			accumulate, c[at.OffC[l]:], ldc, scratch)
+	}
+	chunks, size := batchCut(batch, m, n, k)
+	if chunks == 0 {
+		for l := range batch {
+			one(p, l, scratch)
+		}
+		return
+	}
+	need := GemmScratch[T](m, n, k)
+	p.For(batch, size, func(lo, hi int) {
+		mine := scratch[lo/size*need:][:need]
+		for l := lo; l < hi; l++ {
+			one(nil, l, mine)
+		}
+	})
+}

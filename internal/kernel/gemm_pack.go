@@ -1,0 +1,135 @@
+package kernel
+
+import "github.com/bonnx/bonnx/internal/par"
+
+// Cache blocking. A sum over k is cut at multiples of blockK whatever the
+// other sizes are, so an element of C depends on its row, its column and k.
+const (
+	blockK = 256  // depth of a packed panel
+	blockM = 1024 // rows of A packed at a time
+	blockN = 2048 // columns of B packed at a time
+	tileM  = 64   // rows of the tile of C that is one task, rounded up to mr
+	tileN  = 256  // its columns, rounded up to nr
+)
+
+func roundUp(n, unit int) int { return (n + unit - 1) / unit * unit }
+
+// A matrix is an operand: element (i,j) is data[i*ld+j], or data[j*ld+i] where
+// trans. Where tile is not nil, a block of r rows is added to the stored
+// matrix, again and again downwards: stored element (i,j) counts as
+// data[i*ld+j] + tile[(i%r)*ldt+j].
+type matrix[T Float] struct {
+	data  []T
+	ld    int
+	trans bool
+
+	tile   []T
+	r, ldt int
+}
+
+// packRows writes rows [i0,i0+rows) and columns [p0,p0+k) of m as panels of mr
+// rows: dst[(i/mr)*mr*k + p*mr + i%mr]. Rows up to the next multiple of mr are
+// zeros.
+func packRows[T Float](dst []T, m *matrix[T], i0, rows, p0, k, mr int) {
+	for i := 0; i < rows; i += mr {
+		panel := dst[i*k:][:mr*k]
+		n := min(mr, rows-i)
+		if m.trans {
+			packAlong(panel, m, p0, k, i0+i, n, mr)
+		} else {
+			packAcross(panel, m, i0+i, n, p0, k, mr)
+		}
+	}
+}
+
+// packCols is packRows for columns [j0,j0+cols) and rows [p0,p0+k):
+// dst[(j/nr)*nr*k + p*nr + j%nr].
+func packCols[T Float](dst []T, m *matrix[T], p0, k, j0, cols, nr int) {
+	for j := 0; j < cols; j += nr {
+		panel := dst[j*k:][:nr*k]
+		n := min(nr, cols-j)
+		if m.trans {
+			packAcross(panel, m, j0+j, n, p0, k, nr)
+		} else {
+			packAlong(panel, m, p0, k, j0+j, n, nr)
+		}
+	}
+}
+
+// packAlong fills a panel whose lines of w elements lie along stored rows:
+// panel[p*w+c] = stored(p0+p, c0+c) for c < n, else 0.
+func packAlong[T Float](panel []T, m *matrix[T], p0, k, c0, n, w int) {
+	for p := range k {
+		src := m.data[(p0+p)*m.ld+c0:][:n]
+		line := panel[p*w:][:w]
+		copy(line, src)
+		clear(line[n:])
+		if m.tile != nil {
+			for c, v := range m.tile[(p0+p)%m.r*m.ldt+c0:][:n] {
+				line[c] += v
+			}
+		}
+	}
+}
+
+// packAcross fills a panel whose lines lie across stored rows:
+// panel[p*w+c] = stored(r0+c, p0+p) for c < n, else 0.
+func packAcross[T Float](panel []T, m *matrix[T], r0, n, p0, k, w int) {
+	for c := range n {
+		src := m.data[(r0+c)*m.ld+p0:][:k]
+		if m.tile != nil {
+			add := m.tile[(r0+c)%m.r*m.ldt+p0:][:k]
+			for p, v := range src {
+				panel[p*w+c] = v + add[p]
+			}
+			continue
+		}
+		i := c
+		for _, v := range src {
+			panel[i] = v
+			i += w
+		}
+	}
+	for c := n; c < w; c++ {
+		for p := range k {
+			panel[p*w+c] = 0
+		}
+	}
+}
+
+// PackedSize is the length of the slice PackB fills for op(B) of k rows and n
+// columns.
+func PackedSize[T Float](n, k int) int { return k * roundUp(n, chosenRow[T]().nr) }
+
+// PackB packs op(B) (k,n) for GemmPacked; b is (k,n) or, where transB, (n,k),
+// with rows ldb apart. dst holds PackedSize elements. What it writes suits the
+// kernels chosen in this process only; it is not to be stored.
+func PackB[T Float](p *par.Pool, transB bool, n, k int, b []T, ldb int, dst []T) {
+	packAll(p, chosenRow[T](), &matrix[T]{data: b, ld: ldb, trans: transB}, n, k, dst)
+}
+
+func packAll[T Float](p *par.Pool, row *gemmRow[T], b *matrix[T], n, k int, dst []T) {
+	width := roundUp(n, row.nr)
+	for p0 := 0; p0 < k; p0 += blockK {
+		kc := min(blockK, k-p0)
+		packBlock(p, row, b, p0, kc, 0, n, dst[p0*width:])
+	}
+}
+
+// packBlock packs the block of B at (p0,j0), kc deep and cols wide.
+func packBlock[T Float](p *par.Pool, row *gemmRow[T], b *matrix[T], p0, kc, j0, cols int, dst []T) {
+	panels := (cols + row.nr - 1) / row.nr
+	p.For(panels, rowsPerChunk(kc*row.nr), func(lo, hi int) {
+		j := lo * row.nr
+		packCols(dst[j*kc:], b, p0, kc, j0+j, min(hi*row.nr, cols)-j, row.nr)
+	})
+}
+
+// packRowBlock packs the block of A at (i0,p0), rows high and kc deep.
+func packRowBlock[T Float](p *par.Pool, row *gemmRow[T], a *matrix[T], i0, rows, p0, kc int, dst []T) {
+	panels := (rows + row.mr - 1) / row.mr
+	p.For(panels, rowsPerChunk(kc*row.mr), func(lo, hi int) {
+		i := lo * row.mr
+		packRows(dst[i*kc:], a, i0+i, min(hi*row.mr, rows)-i, p0, kc, row.mr)
+	})
+}
