@@ -1,0 +1,469 @@
+// Package opcheck tests single operators: forward against wanted values,
+// gradients against finite differences in float64 with symbolic shapes, and
+// composites against their expansion.
+package opcheck
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/ops"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// Case is one application of an operator.
+type Case struct {
+	Name    string
+	Domain  string
+	Op      string
+	Opset   int64 // of the standard domain; 0 means ops.CanonicalOpset
+	Attrs   []*ir.Attr
+	Inputs  []*tensor.Tensor // nil is left out
+	Outputs int              // 0 means 1
+	// Const lists inputs that are constants of the graph (axes, shapes, k);
+	// integer inputs are constants unless Fed lists them.
+	Const []int
+	// Fed lists integer inputs that are graph inputs, unknown when the graph
+	// is built.
+	Fed []int
+	// Diff lists the inputs whose gradient is checked; nil means all float64
+	// inputs that are not constants.
+	Diff []int
+	// GradOf lists the outputs that a gradient flows from; nil means all
+	// float outputs.
+	GradOf []int
+	// Step and Tol of the finite differences; 0 means 1e-5 and 1e-6.
+	Step, Tol float64
+	// Set is the table; nil means ops.Standard().
+	Set *ops.Set
+}
+
+// Random is a float64 tensor of numbers in [lo, hi), the same for the same
+// seed.
+func Random(seed uint64, lo, hi float64, shape ...int) *tensor.Tensor {
+	r := rand.New(rand.NewPCG(seed, 1))
+	t := tensor.New(tensor.Float64, shape...)
+	for i := range tensor.Data[float64](t) {
+		tensor.Data[float64](t)[i] = lo + (hi-lo)*r.Float64()
+	}
+	return t
+}
+
+type built struct {
+	model *ir.Model
+	names *ir.Names
+	node  *ir.Node
+	an    *ops.Analysis
+	b     *ops.Builder
+}
+
+// build makes a model of the one node. mode 0: shapes symbolic; 1: shapes
+// known; 2: ranks unknown too.
+func (c *Case) build(mode int) (*built, error) {
+	opset := c.Opset
+	if opset == 0 {
+		opset = ops.CanonicalOpset
+	}
+	g := ir.NewGraph("case")
+	m := &ir.Model{IRVersion: 8, Opsets: []ir.Opset{{Version: opset}, {Domain: ops.Domain, Version: 1}}, Graph: g}
+	if c.Domain != "" && c.Domain != ops.Domain {
+		m.SetOpset(c.Domain, 1)
+	}
+	in := make([]*ir.Value, len(c.Inputs))
+	for i, t := range c.Inputs {
+		if t == nil {
+			continue
+		}
+		name := fmt.Sprintf("x%d", i)
+		if slices.Contains(c.Const, i) || !t.DType().IsFloat() && !slices.Contains(c.Fed, i) {
+			in[i] = g.AddInitializer(name, ir.Dense(t))
+			continue
+		}
+		typ := &ir.TensorType{Elem: t.DType(), Ranked: mode < 2}
+		for j, n := range t.Shape() {
+			d := ir.Symbol(fmt.Sprintf("%s_%d", name, j))
+			if mode == 1 {
+				d = ir.Fixed(int64(n))
+			}
+			typ.Dims = append(typ.Dims, d)
+		}
+		if mode == 2 {
+			typ.Dims = nil
+		}
+		in[i] = g.AddInput(name, typ)
+	}
+	n := ir.NewNode(c.Domain, c.Op, in...)
+	n.Name = "node"
+	n.Attrs = c.Attrs
+	for i := range max(1, c.Outputs) {
+		n.SetOutput(i, g.NewValue(fmt.Sprintf("y%d", i), nil))
+	}
+	g.Append(n)
+	an, err := c.set().Analyze(m, ops.AnalyzeOptions{})
+	if err != nil {
+		return nil, err
+	}
+	names := ir.NewNames(m)
+	return &built{m, names, n, an, ops.NewBuilder(an, g, names)}, nil
+}
+
+func (c *Case) set() *ops.Set {
+	if c.Set != nil {
+		return c.Set
+	}
+	return ops.Standard()
+}
+
+// Run evaluates values of a graph by running its nodes one by one.
+func Run(set *ops.Set, m *ir.Model, feeds map[*ir.Value]*tensor.Tensor, want []*ir.Value) ([]*tensor.Tensor, error) {
+	got := map[*ir.Value]*tensor.Tensor{}
+	for v, t := range feeds {
+		got[v] = t
+	}
+	for _, v := range m.Graph.Initializers {
+		t, err := v.Data.Tensor()
+		if err != nil {
+			return nil, err
+		}
+		got[v] = t
+	}
+	for n := range m.Graph.Nodes() {
+		op, err := set.Parse(n, m.Opset(n.Domain))
+		if err != nil {
+			return nil, err
+		}
+		in := make([]*tensor.Tensor, len(n.Inputs()))
+		for i, v := range n.Inputs() {
+			in[i] = got[v]
+		}
+		out, err := ops.Eval(op, in, len(n.Outputs()))
+		if err != nil {
+			return nil, fmt.Errorf("%v: %w", n, err)
+		}
+		for i, v := range n.Outputs() {
+			if v != nil {
+				got[v] = out[i]
+			}
+		}
+	}
+	res := make([]*tensor.Tensor, len(want))
+	for i, v := range want {
+		if res[i] = got[v]; res[i] == nil {
+			return nil, fmt.Errorf("%q was not computed", v.Name)
+		}
+	}
+	return res, nil
+}
+
+func (c *Case) feeds(b *built) map[*ir.Value]*tensor.Tensor {
+	feeds := map[*ir.Value]*tensor.Tensor{}
+	for i, v := range b.node.Inputs() {
+		if v != nil && v.IsInput() {
+			feeds[v] = c.Inputs[i]
+		}
+	}
+	return feeds
+}
+
+// Forward runs the case and compares output i with want[i] (nil is not
+// compared): shape and dtype exactly, floats within abs+rel tol.
+func Forward(t *testing.T, c Case, tol float64, want ...*tensor.Tensor) {
+	t.Helper()
+	for mode, what := range []string{"symbolic", "known", "unranked"} {
+		b, err := c.build(mode)
+		if err != nil {
+			if mode == 2 {
+				continue // an operator may need ranks
+			}
+			t.Fatalf("%s (%s shapes): %v", c.Name, what, err)
+		}
+		got, err := Run(c.set(), b.model, c.feeds(b), b.node.Outputs())
+		if err != nil {
+			t.Fatalf("%s: %v", c.Name, err)
+		}
+		for i, w := range want {
+			if w != nil {
+				Close(t, fmt.Sprintf("%s: output %d", c.Name, i), got[i], w, tol)
+			}
+		}
+		for i, o := range b.node.Outputs() {
+			checkFact(t, fmt.Sprintf("%s: output %d (%s shapes)", c.Name, i, what), b.an.Fact(o), got[i])
+		}
+	}
+}
+
+// checkFact holds what inference claimed against what was computed.
+func checkFact(t *testing.T, what string, f ops.Fact, got *tensor.Tensor) {
+	t.Helper()
+	if f.DType != got.DType() {
+		t.Errorf("%s: inferred %v, got %v", what, f, got)
+	}
+	if f.Ranked && f.Rank() != got.Rank() {
+		t.Errorf("%s: inferred %v, got %v", what, f, got)
+		return
+	}
+	for i, d := range f.Dims {
+		if d.Known && int(d.Value) != got.Shape()[i] {
+			t.Errorf("%s: inferred %v, got %v", what, f, got)
+		}
+	}
+}
+
+// Close compares two tensors: shape and dtype exactly, floats within
+// tol*(1+|want|), the rest bit for bit.
+func Close(t *testing.T, what string, got, want *tensor.Tensor, tol float64) {
+	t.Helper()
+	if got.DType() != want.DType() || !got.Shape().Equal(want.Shape()) {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+		return
+	}
+	g, ok := floats(got)
+	if !ok {
+		if !got.Equal(want) {
+			t.Errorf("%s: got %v, want %v", what, got.Bytes(), want.Bytes())
+		}
+		return
+	}
+	w, _ := floats(want)
+	for i := range g {
+		same := g[i] == w[i] || math.IsNaN(g[i]) && math.IsNaN(w[i])
+		if !same && !(math.Abs(g[i]-w[i]) <= tol*(1+math.Abs(w[i]))) {
+			t.Errorf("%s: element %d: got %g, want %g", what, i, g[i], w[i])
+			return
+		}
+	}
+}
+
+func floats(t *tensor.Tensor) ([]float64, bool) {
+	switch t.DType() {
+	case tensor.Float64:
+		return tensor.Data[float64](t), true
+	case tensor.Float32:
+		s := tensor.Data[float32](t)
+		out := make([]float64, len(s))
+		for i, x := range s {
+			out[i] = float64(x)
+		}
+		return out, true
+	}
+	return nil, false
+}
+
+// Gradient compares each gradient with central finite differences, with
+// symbolic, with known, and where the operator allows it with unknown ranks.
+func Gradient(t *testing.T, c Case) {
+	t.Helper()
+	for mode, what := range []string{"symbolic", "known", "unranked"} {
+		if err := c.gradient(mode); err != nil {
+			if mode == 2 && err == errNeedsRank {
+				continue
+			}
+			t.Errorf("%s (%s shapes): %v", c.Name, what, err)
+		}
+	}
+}
+
+var errNeedsRank = fmt.Errorf("needs the rank")
+
+func (c *Case) gradient(mode int) error {
+	b, err := c.build(mode)
+	if err != nil {
+		if mode == 2 {
+			return errNeedsRank
+		}
+		return err
+	}
+	outs, err := Run(c.set(), b.model, c.feeds(b), b.node.Outputs())
+	if err != nil {
+		return err
+	}
+	feeds := c.feeds(b)
+	grads := make([]*ir.Value, len(outs))
+	up := make([]*tensor.Tensor, len(outs))
+	for i, o := range outs {
+		if o.DType() != tensor.Float64 || c.GradOf != nil && !slices.Contains(c.GradOf, i) {
+			continue
+		}
+		up[i] = Random(uint64(100+i), -1, 1, o.Shape()...)
+		f := b.an.Fact(b.node.Output(i))
+		grads[i] = b.model.Graph.AddInput(fmt.Sprintf("g%d", i), f.Type())
+		b.an.Set(grads[i], f.WithoutValue())
+		feeds[grads[i]] = up[i]
+	}
+	diff := c.diff(b)
+	needs := make([]bool, len(c.Inputs))
+	for _, i := range diff {
+		needs[i] = true
+	}
+	if err := c.appendGrad(b, grads, needs, mode); err != nil {
+		return err
+	}
+	for _, i := range diff {
+		if err := c.compare(b, feeds, up, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Case) diff(b *built) []int {
+	if c.Diff != nil {
+		return c.Diff
+	}
+	var diff []int
+	for i, v := range b.node.Inputs() {
+		if v != nil && v.IsInput() && c.Inputs[i].DType() == tensor.Float64 {
+			diff = append(diff, i)
+		}
+	}
+	return diff
+}
+
+// appendGrad builds the gradients and makes them the graph's outputs.
+func (c *Case) appendGrad(b *built, grads []*ir.Value, needs []bool, mode int) error {
+	d, ok := b.an.Op(b.node).(ops.Differentiable)
+	if !ok {
+		return fmt.Errorf("%s has no gradient", c.Op)
+	}
+	gb := ops.NewGradBuilder(b.b, b.node, grads, needs)
+	err := d.Grad(gb)
+	if err == nil {
+		err = gb.Err()
+	}
+	if err != nil {
+		if mode == 2 {
+			return errNeedsRank
+		}
+		return err
+	}
+	b.model.Graph.Outputs = gb.Results()
+	return nil
+}
+
+func (c *Case) compare(b *built, feeds map[*ir.Value]*tensor.Tensor, up []*tensor.Tensor, i int) error {
+	gv := b.model.Graph.Outputs[i]
+	if gv == nil {
+		return fmt.Errorf("no gradient of input %d", i)
+	}
+	res, err := Run(c.set(), b.model, feeds, []*ir.Value{gv})
+	if err != nil {
+		return err
+	}
+	if got := res[0]; !got.Shape().Equal(c.Inputs[i].Shape()) || got.DType() != tensor.Float64 {
+		return fmt.Errorf("gradient of input %d is %v, want %v", i, got, c.Inputs[i])
+	}
+	got := tensor.Data[float64](res[0])
+	want, err := c.numeric(up, i)
+	if err != nil {
+		return err
+	}
+	tol := c.Tol
+	if tol == 0 {
+		tol = 1e-6
+	}
+	for k := range got {
+		if !(math.Abs(got[k]-want[k]) <= tol*(1+math.Abs(want[k]))) {
+			return fmt.Errorf("gradient of input %d, element %d: got %.9g, finite differences give %.9g", i, k, got[k], want[k])
+		}
+	}
+	return nil
+}
+
+// numeric is the gradient of sum(up*y) by central differences.
+func (c *Case) numeric(up []*tensor.Tensor, i int) ([]float64, error) {
+	h := c.Step
+	if h == 0 {
+		h = 1e-5
+	}
+	b, err := c.build(1)
+	if err != nil {
+		return nil, err
+	}
+	feeds := c.feeds(b)
+	x := c.Inputs[i].Clone()
+	for v, t := range feeds {
+		if t == c.Inputs[i] {
+			feeds[v] = x
+		}
+	}
+	xs := tensor.Data[float64](x)
+	loss := func() (float64, error) {
+		outs, err := Run(c.set(), b.model, feeds, b.node.Outputs())
+		if err != nil {
+			return 0, err
+		}
+		sum := 0.0
+		for j, u := range up {
+			if u == nil {
+				continue
+			}
+			y, w := tensor.Data[float64](outs[j]), tensor.Data[float64](u)
+			for k := range y {
+				sum += y[k] * w[k]
+			}
+		}
+		return sum, nil
+	}
+	out := make([]float64, len(xs))
+	for k := range xs {
+		at := xs[k]
+		xs[k] = at + h
+		hi, err := loss()
+		if err != nil {
+			return nil, err
+		}
+		xs[k] = at - h
+		lo, err := loss()
+		if err != nil {
+			return nil, err
+		}
+		xs[k] = at
+		out[k] = (hi - lo) / (2 * h)
+	}
+	return out, nil
+}
+
+// Expansion compares a composite's kernel with its body of standard
+// operators, built with symbolic and with known shapes.
+func Expansion(t *testing.T, c Case, tol float64) {
+	t.Helper()
+	for mode, what := range []string{"symbolic", "known"} {
+		b, err := c.build(mode)
+		if err != nil {
+			t.Fatalf("%s: %v", c.Name, err)
+		}
+		comp, ok := b.an.Op(b.node).(ops.Composite)
+		if !ok {
+			t.Fatalf("%s is not composite", c.Op)
+		}
+		want, err := Run(c.set(), b.model, c.feeds(b), b.node.Outputs())
+		if err != nil {
+			t.Fatalf("%s: %v", c.Name, err)
+		}
+		outs, err := comp.Expand(b.b, b.node)
+		if err == nil {
+			err = b.b.Err()
+		}
+		if err != nil {
+			t.Fatalf("%s (%s shapes): expand: %v", c.Name, what, err)
+		}
+		for n := range b.model.Graph.Nodes() {
+			if n != b.node && n.Domain != "" {
+				if _, again := b.an.Op(n).(ops.Composite); !again {
+					t.Errorf("%s expands to %v, which is not standard", c.Name, n)
+				}
+			}
+		}
+		got, err := Run(c.set(), b.model, c.feeds(b), outs)
+		if err != nil {
+			t.Fatalf("%s (%s shapes): %v", c.Name, what, err)
+		}
+		for i := range got {
+			Close(t, fmt.Sprintf("%s (%s shapes): output %d", c.Name, what, i), got[i], want[i], tol)
+		}
+	}
+}

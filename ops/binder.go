@@ -1,0 +1,142 @@
+package ops
+
+import (
+	"math/rand/v2"
+	"sync"
+	"unsafe"
+
+	"github.com/bonnx/bonnx/internal/cpu"
+	"github.com/bonnx/bonnx/internal/par"
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// Binder is what Bind may ask for. One Binder serves one node of one plan.
+type Binder struct {
+	// CPU tells which kernels may be picked.
+	CPU cpu.Features
+	// Cache keeps what is made of constant inputs, shared between plans.
+	Cache *Cache
+
+	scratch int
+	states  *[]func() any
+	inPlace []InPlace
+}
+
+// InPlace says that an output may take the storage of an input of the same
+// byte size that nothing reads later.
+type InPlace struct{ Out, In int }
+
+// Slot is a part of the scratch memory.
+type Slot struct{ off, size int }
+
+// StateID names an object that each Session has of its own.
+type StateID int
+
+// NewBinder is for whoever plans: states collects the constructors of the
+// plan's session objects.
+func NewBinder(features cpu.Features, cache *Cache, states *[]func() any) *Binder {
+	return &Binder{CPU: features, Cache: cache, states: states}
+}
+
+// Scratch asks for bytes of scratch memory, aligned to 64, whose content is
+// undefined at each step.
+func (b *Binder) Scratch(bytes int) Slot {
+	s := Slot{b.scratch, bytes}
+	b.scratch += (bytes + 63) &^ 63
+	return s
+}
+
+// ScratchSize is how much the node asked for in all.
+func (b *Binder) ScratchSize() int { return b.scratch }
+
+// InPlace offers that output out takes over the storage of input in: the
+// step must then be right whether or not they are the same memory.
+func (b *Binder) InPlace(out, in int) { b.inPlace = append(b.inPlace, InPlace{out, in}) }
+
+// InPlaceOffers are the offers made.
+func (b *Binder) InPlaceOffers() []InPlace { return b.inPlace }
+
+// State asks for an object that make builds once per Session: the place for
+// task structs that a step would otherwise allocate.
+func (b *Binder) State(make func() any) StateID {
+	*b.states = append(*b.states, make)
+	return StateID(len(*b.states) - 1)
+}
+
+// Packed is what make builds from a constant, built once per constant and tag.
+func (b *Binder) Packed(c ir.Data, tag string, make func(t *tensor.Tensor) any) (any, error) {
+	return b.Cache.get(packKey{c, tag}, func() (any, error) {
+		t, err := c.Tensor()
+		if err != nil {
+			return nil, err
+		}
+		return make(t), nil
+	})
+}
+
+type packKey struct {
+	data ir.Data
+	tag  string
+}
+
+// Cache keeps packed constants; it is safe for concurrent use.
+type Cache struct {
+	mu sync.Mutex
+	m  map[packKey]any
+}
+
+func (c *Cache) get(k packKey, make func() (any, error)) (any, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if v, ok := c.m[k]; ok {
+		return v, nil
+	}
+	v, err := make()
+	if err != nil {
+		return nil, err
+	}
+	if c.m == nil {
+		c.m = map[packKey]any{}
+	}
+	c.m[k] = v
+	return v, nil
+}
+
+// Frame is one Session's scratch, random state and workers.
+type Frame struct {
+	// Pool runs kernels in parallel; nil runs them on the caller.
+	Pool *par.Pool
+	// Rand is the session's random stream.
+	Rand *rand.Rand
+
+	scratch []byte
+	states  []any
+}
+
+// NewFrame makes a frame with scratch memory and the states that a plan's
+// binders asked for.
+func NewFrame(pool *par.Pool, rnd *rand.Rand, scratch int, states []func() any) *Frame {
+	f := &Frame{Pool: pool, Rand: rnd, states: make([]any, len(states))}
+	f.scratch = tensor.New(tensor.Uint8, scratch+64).Bytes()
+	for i, mk := range states {
+		f.states[i] = mk()
+	}
+	return f
+}
+
+// Scratch is the memory of a slot.
+func (f *Frame) Scratch(s Slot) []byte { return f.scratch[s.off : s.off+s.size : s.off+s.size] }
+
+// ScratchOf is a slot's memory seen as a slice of T.
+func ScratchOf[T tensor.Elem](f *Frame, s Slot) []T {
+	b := f.Scratch(s)
+	if len(b) == 0 {
+		return nil
+	}
+	var z T
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/int(unsafe.Sizeof(z)))
+}
+
+// State is the session's object of a StateID.
+func (f *Frame) State(id StateID) any { return f.states[id] }

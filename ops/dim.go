@@ -1,0 +1,121 @@
+package ops
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/bonnx/bonnx/ir"
+)
+
+// Extents are ir.Dims: a number, a symbol, or unknown. Arithmetic on symbols
+// makes canonical expressions, so that equal computations give equal symbols.
+
+// known makes a known extent.
+func known(n int) ir.Dim { return ir.Fixed(int64(n)) }
+
+// unknown is an extent that nothing is known of.
+var unknown = ir.Dim{}
+
+// SameDim reports whether two extents are certainly equal.
+func SameDim(a, b ir.Dim) bool {
+	if a.Known || b.Known {
+		return a.Known && b.Known && a.Value == b.Value
+	}
+	return a.Sym != "" && a.Sym == b.Sym
+}
+
+func isOne(d ir.Dim) bool { return d.Known && d.Value == 1 }
+
+// dimOp applies one of + - * / to two extents; / rounds toward zero.
+func dimOp(op byte, a, b ir.Dim) ir.Dim {
+	if a.Known && b.Known {
+		switch op {
+		case '+':
+			return ir.Fixed(a.Value + b.Value)
+		case '-':
+			return ir.Fixed(a.Value - b.Value)
+		case '*':
+			return ir.Fixed(a.Value * b.Value)
+		case '/':
+			if b.Value != 0 {
+				return ir.Fixed(a.Value / b.Value)
+			}
+		}
+		return unknown
+	}
+	zero := func(d ir.Dim) bool { return d.Known && d.Value == 0 }
+	switch {
+	case (op == '+' || op == '-') && zero(b), (op == '*' || op == '/') && isOne(b):
+		return a
+	case op == '+' && zero(a), op == '*' && isOne(a):
+		return b
+	case op == '-' && SameDim(a, b):
+		return ir.Fixed(0)
+	case op == '/' && SameDim(a, b):
+		return ir.Fixed(1)
+	case !a.Known && a.Sym == "" || !b.Known && b.Sym == "":
+		return unknown
+	}
+	x, y := dimText(a), dimText(b)
+	if (op == '+' || op == '*') && y < x {
+		x, y = y, x
+	}
+	if s := "(" + x + string(op) + y + ")"; len(s) <= 200 {
+		return ir.Symbol(s)
+	}
+	return unknown
+}
+
+func dimText(d ir.Dim) string {
+	if d.Known {
+		return strconv.FormatInt(d.Value, 10)
+	}
+	return d.Sym
+}
+
+// product is the product of extents.
+func product(dims []ir.Dim) ir.Dim {
+	p := known(1)
+	for _, d := range dims {
+		p = dimOp('*', p, d)
+	}
+	return p
+}
+
+// BroadcastDims is NumPy's rule on symbolic extents: where it cannot be told
+// which side is stretched, the extent is unknown. ok is false where two known
+// extents do not fit.
+func BroadcastDims(a, b []ir.Dim) (out []ir.Dim, ok bool) {
+	n := max(len(a), len(b))
+	out = make([]ir.Dim, n)
+	for i := range n {
+		x, y := known(1), known(1)
+		if j := i - n + len(a); j >= 0 {
+			x = a[j]
+		}
+		if j := i - n + len(b); j >= 0 {
+			y = b[j]
+		}
+		switch {
+		case isOne(x):
+			out[i] = y
+		case isOne(y) || SameDim(x, y):
+			out[i] = x
+		case x.Known && y.Known:
+			return nil, false
+		case x.Known:
+			out[i] = x // not 1, so y is 1 or the same
+		case y.Known:
+			out[i] = y
+		}
+	}
+	return out, true
+}
+
+func dimsString(dims []ir.Dim) string {
+	s := make([]string, len(dims))
+	for i, d := range dims {
+		s[i] = d.String()
+	}
+	return "[" + strings.Join(s, " ") + "]"
+}
