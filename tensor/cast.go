@@ -14,8 +14,19 @@ type CastOptions struct {
 	// or NaN instead of its largest value.
 	NoSaturate bool
 	// Round is how a value becomes a float8e8m0.
-	Round half.Round
+	Round Rounding
 }
+
+// Rounding is how a value becomes the power of two that a float8e8m0 is.
+type Rounding = half.Round
+
+// The rounding modes of ONNX Cast: the power above, the power below, the
+// nearer one (ties up).
+const (
+	RoundUp      = half.Up
+	RoundDown    = half.Down
+	RoundNearest = half.Nearest
+)
 
 // Cast converts to element type d as ONNX Cast does by default. A tensor that
 // has the type already is returned as it is.

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bonnx/bonnx/internal/half"
 	"github.com/bonnx/bonnx/internal/testutil"
 	"github.com/bonnx/bonnx/tensor"
 )
@@ -111,7 +110,7 @@ func TestCastWithOptions(t *testing.T) {
 	if got := out.Bytes()[0]; got != 0x7c {
 		t.Errorf("unsaturated 1e6 = %#x, want infinity 0x7c", got)
 	}
-	out, err = tensor.FromSlice([]float32{1.9}, 1).CastWith(tensor.Float8E8M0, tensor.CastOptions{Round: half.Down})
+	out, err = tensor.FromSlice([]float32{1.9}, 1).CastWith(tensor.Float8E8M0, tensor.CastOptions{Round: tensor.RoundDown})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,5 +277,28 @@ func TestDequantize(t *testing.T) {
 		if out, err := tensor.Dequantize(q, c.scale, c.zero, c.axis, c.block); err == nil {
 			t.Errorf("scale %v zero %v axis %d block %d: got %v, want an error", c.scale, c.zero, c.axis, c.block, out)
 		}
+	}
+}
+
+func TestCodes(t *testing.T) {
+	for _, d := range numeric() {
+		x, err := testutil.RandomInts(uint64(d), 0, 2, 3, 5).Cast(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := x.Codes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		y, err := tensor.FromCodes(d, c)
+		if err != nil || !y.Equal(x) {
+			t.Errorf("%v: got %v, %v back", d, y, err)
+		}
+	}
+	if c, err := tensor.New(tensor.String, 1).Codes(); err == nil {
+		t.Errorf("codes of strings: got %v, want an error", c)
+	}
+	if x, err := tensor.FromCodes(tensor.Int4, tensor.Ints(1)); err == nil {
+		t.Errorf("int4 of int64 codes: got %v, want an error", x)
 	}
 }
