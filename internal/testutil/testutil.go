@@ -24,7 +24,7 @@ func Shared(t testing.TB, rel string) string {
 	t.Helper()
 	root := os.Getenv(SharedEnv)
 	if root == "" {
-		root = filepath.Join(moduleRoot(t), "..", "shared")
+		root = filepath.Join(ModuleRoot(t), "..", "shared")
 	}
 	path := filepath.Join(root, filepath.FromSlash(rel))
 	if _, err := os.Stat(path); err != nil {
@@ -33,8 +33,8 @@ func Shared(t testing.TB, rel string) string {
 	return path
 }
 
-// moduleRoot is the nearest folder upwards that holds go.mod.
-func moduleRoot(t testing.TB) string {
+// ModuleRoot is the nearest folder upwards that holds go.mod.
+func ModuleRoot(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
 	if err != nil {

@@ -29,13 +29,12 @@ export function readNpz(path) {
   return out;
 }
 
-// writeNpz writes a map (or object) of {type, dims, data}, stored, not deflated.
+// writeNpz writes a map from name to {type, dims, data}, stored, not deflated.
 export function writeNpz(path, arrays) {
-  const entries = arrays instanceof Map ? arrays : new Map(Object.entries(arrays));
   const locals = [];
   const directory = [];
   let offset = 0;
-  for (const [name, array] of entries) {
+  for (const [name, array] of arrays) {
     const file = Buffer.from(`${name}.npy`, 'utf8');
     const body = encodeNpy(array, name);
     const sizes = Buffer.alloc(12);
@@ -47,16 +46,16 @@ export function writeNpz(path, arrays) {
     const lengths = Buffer.alloc(4);
     lengths.writeUInt16LE(file.length, 0);
     locals.push(Buffer.from('PK\x03\x04', 'latin1'), common, sizes, lengths, file, body);
-    const tail = Buffer.alloc(14);
+    const tail = Buffer.alloc(14); // no extra field, no comment, disk 0, no attributes
     tail.writeUInt32LE(offset, 10);
-    directory.push(Buffer.from('PK\x01\x02\x14\x00', 'latin1'), common, sizes, lengths, tail.subarray(0, 10), tail.subarray(10), file);
+    directory.push(Buffer.from('PK\x01\x02\x14\x00', 'latin1'), common, sizes, lengths, tail, file);
     offset += 30 + file.length + body.length;
   }
   const central = Buffer.concat(directory);
   const end = Buffer.alloc(22);
   end.write('PK\x05\x06', 0, 'latin1');
-  end.writeUInt16LE(entries.size, 8);
-  end.writeUInt16LE(entries.size, 10);
+  end.writeUInt16LE(arrays.size, 8);
+  end.writeUInt16LE(arrays.size, 10);
   end.writeUInt32LE(central.length, 12);
   end.writeUInt32LE(offset, 16);
   writeFileSync(path, Buffer.concat([...locals, central, end]));

@@ -4,17 +4,21 @@
 //   node run.mjs --serve                        requests as JSON lines on stdin, answers on stdout
 //
 // Requests ({"op": ...}; every answer is {...} or {"error": "..."}):
-//   version   {}                                   -> {node, onnxruntime}
-//   describe  {model, level?}                      -> {inputs: [{name, type, shape}], outputs: [...]}
-//   run       {model, input, output, outputs?, level?, threads?}
-//             arrays of the file input are fed by name; the outputs named (all
-//             when none is) are written to the file output.
-//   steps     {model, batches, state, output, carry: {OUTPUT: INPUT}, record?: [OUTPUT], level?, threads?}
+//   version   {}                                -> {node, onnxruntime}
+//   describe  {model, level?}                   -> {inputs: [{name, type, shape}], outputs: [...]}
+//   run       {model, input, output, feeds, outputs?, level?, threads?}   -> {outputs: [NAME]}
+//             array i of the file input is fed to feeds[i]; array i of the
+//             file output is outputs[i], all outputs where none is named.
+//   steps     {model, batches, batchFeeds, state, stateFeeds, carry: {OUTPUT: INPUT},
+//              record: [OUTPUT], output, level?, threads?}                -> {steps, outputs: [NAME]}
 //             every array of batches has a leading axis of steps and is fed one
 //             slice per step; arrays of state are fed as they are; after each
 //             step carried outputs replace their inputs. The file output gets
-//             each recorded output stacked over the steps and, under the names
-//             of their inputs, the carried values after the last step.
+//             each recorded output stacked over the steps, then each carried
+//             value after the last step, under the name of its input.
+//
+// Arrays in files are named by their place ("0", "1", ...), because a value's
+// name may be anything and a zip entry's may not.
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { readNpz, writeNpz } from './npz.mjs';
@@ -50,12 +54,10 @@ async function describe(q) {
 async function run(q) {
   const session = await open(q);
   try {
-    const feeds = {};
-    for (const [name, a] of readNpz(q.input)) feeds[name] = toTensor(a);
     const names = q.outputs?.length ? q.outputs : session.outputNames;
-    const got = await session.run(feeds, names);
-    writeNpz(q.output, Object.fromEntries(names.map((n) => [n, fromTensor(got[n])])));
-    return {};
+    const got = await session.run(tensors(q.input, q.feeds), names);
+    writeList(q.output, names.map((n) => fromTensor(got[n])));
+    return { outputs: names };
   } finally {
     await session.release();
   }
@@ -64,26 +66,37 @@ async function run(q) {
 async function steps(q) {
   const session = await open(q);
   try {
-    const batches = readNpz(q.batches);
-    const feeds = {};
-    for (const [name, a] of readNpz(q.state)) feeds[name] = toTensor(a);
-    const count = [...batches.values()].reduce((n, a) => Math.min(n, a.dims[0]), Infinity);
+    const batches = [...byPlace(q.batches, q.batchFeeds)];
+    const feeds = tensors(q.state, q.stateFeeds);
+    const count = batches[0][1].dims[0];
     const carry = Object.entries(q.carry);
-    const record = q.record ?? [];
-    const seen = Object.fromEntries(record.map((name) => [name, []]));
+    const wanted = [...new Set([...q.record, ...carry.map(([output]) => output)])];
+    const seen = q.record.map(() => []);
     for (let i = 0; i < count; i++) {
       for (const [name, a] of batches) feeds[name] = toTensor(slice(a, i));
-      const got = await session.run(feeds, [...new Set([...record, ...carry.map(([o]) => o)])]);
-      for (const name of record) seen[name].push(fromTensor(got[name]));
+      const got = await session.run(feeds, wanted);
+      q.record.forEach((name, k) => seen[k].push(fromTensor(got[name])));
       for (const [output, input] of carry) feeds[input] = got[output];
     }
-    const out = Object.fromEntries(record.map((name) => [name, stack(seen[name])]));
-    for (const [, input] of carry) out[input] = fromTensor(feeds[input]);
-    writeNpz(q.output, out);
-    return { steps: count };
+    writeList(q.output, [...seen.map(stack), ...carry.map(([, input]) => fromTensor(feeds[input]))]);
+    return { steps: count, outputs: [...q.record, ...carry.map(([, input]) => input)] };
   } finally {
     await session.release();
   }
+}
+
+// byPlace yields [name, array] for the arrays "0", "1", ... of a file.
+function* byPlace(path, names) {
+  const arrays = readNpz(path);
+  for (const [i, name] of names.entries()) yield [name, arrays.get(String(i))];
+}
+
+function tensors(path, names) {
+  return Object.fromEntries([...byPlace(path, names)].map(([name, a]) => [name, toTensor(a)]));
+}
+
+function writeList(path, arrays) {
+  writeNpz(path, new Map(arrays.map((a, i) => [String(i), a])));
 }
 
 function toTensor({ type, dims, data }) {
@@ -123,11 +136,19 @@ async function serve() {
   }
 }
 
+// once is the command line's form: arrays are named as the model names them.
+async function once(model, input, output, level) {
+  const session = await open({ model, level });
+  const arrays = [...readNpz(input)].map(([name, a]) => [name, toTensor(a)]);
+  const got = await session.run(Object.fromEntries(arrays));
+  writeNpz(output, new Map(Object.entries(got).map(([name, t]) => [name, fromTensor(t)])));
+}
+
 const [model, input, output, level] = process.argv.slice(2);
 if (model === '--serve') {
   await serve();
 } else if (output) {
-  await run({ model, input, output, level });
+  await once(model, input, output, level);
 } else {
   console.error('usage: node run.mjs MODEL IN.npz OUT.npz [LEVEL] | node run.mjs --serve');
   process.exitCode = 2;
