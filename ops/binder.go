@@ -5,7 +5,6 @@ import (
 	"sync"
 	"unsafe"
 
-	"github.com/bonnx/bonnx/internal/cpu"
 	"github.com/bonnx/bonnx/internal/par"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/tensor"
@@ -13,8 +12,6 @@ import (
 
 // Binder is what Bind may ask for. One Binder serves one node of one plan.
 type Binder struct {
-	// CPU tells which kernels may be picked.
-	CPU cpu.Features
 	// Cache keeps what is made of constant inputs, shared between plans.
 	Cache *Cache
 
@@ -35,8 +32,8 @@ type StateID int
 
 // NewBinder is for whoever plans: states collects the constructors of the
 // plan's session objects.
-func NewBinder(features cpu.Features, cache *Cache, states *[]func() any) *Binder {
-	return &Binder{CPU: features, Cache: cache, states: states}
+func NewBinder(cache *Cache, states *[]func() any) *Binder {
+	return &Binder{Cache: cache, states: states}
 }
 
 // Scratch asks for bytes of scratch memory, aligned to 64, whose content is

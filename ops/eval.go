@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/bonnx/bonnx/internal/cpu"
 	"github.com/bonnx/bonnx/tensor"
 )
 
@@ -38,7 +37,7 @@ func Eval(op Op, in []*tensor.Tensor, want int) ([]*tensor.Tensor, error) {
 		outs[i] = tensor.New(f.DType, s...)
 	}
 	var states []func() any
-	b := NewBinder(cpu.Detect(), &Cache{}, &states)
+	b := NewBinder(&Cache{}, &states)
 	step, err := op.Bind(b, facts, of)
 	if err != nil {
 		return nil, err
