@@ -1,0 +1,312 @@
+package kernel
+
+import (
+	"math"
+
+	"github.com/bonnx/bonnx/internal/par"
+)
+
+// Binary is the elementwise function f under broadcasting, b's inputs being x
+// and y:
+//
+//	for i < len(dst): dst[i] = f(x[.], y[.])
+//
+// All elementwise functions of two inputs may work in place on an input that
+// is not repeated.
+func Binary[T, R any](p *par.Pool, b *Broadcast, dst []R, x, y []T, f func(x, y T) R) {
+	sx, sy := b.inner(0), b.inner(1)
+	b.lines(p, func(o int, at [maxIn]int, n int) {
+		u, v := at[0], at[1]
+		d := dst[o:][:n]
+		for i := range d {
+			d[i] = f(x[u], y[v])
+			u, v = u+sx, v+sy
+		}
+	})
+}
+
+// A fast is the loops of a cheap function over lines: two vectors, a vector
+// and a scalar, a scalar and a vector.
+type fast[T any] struct {
+	vv func(d, x, y []T)
+	vs func(d, x []T, y T)
+	sv func(d []T, x T, y []T)
+}
+
+func binary[T any](p *par.Pool, b *Broadcast, dst, x, y []T, loop fast[T]) {
+	sx, sy := b.inner(0), b.inner(1)
+	b.lines(p, func(o int, at [maxIn]int, n int) {
+		d := dst[o:][:n]
+		switch {
+		case sx != 0 && sy != 0:
+			loop.vv(d, x[at[0]:][:n], y[at[1]:][:n])
+		case sx != 0:
+			loop.vs(d, x[at[0]:][:n], y[at[1]])
+		case sy != 0:
+			loop.sv(d, x[at[0]], y[at[1]:][:n])
+		default:
+			loop.vv(d[:1], x[at[0]:][:1], y[at[1]:][:1])
+			fill(d[1:], d[0])
+		}
+	})
+}
+
+// Add is dst = x + y. Integers wrap.
+func Add[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
+	binary(p, b, dst, x, y, fast[T]{addVV[T], addVS[T], func(d []T, x T, y []T) { addVS(d, y, x) }})
+}
+
+// Sub is dst = x - y.
+func Sub[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
+	binary(p, b, dst, x, y, fast[T]{subVV[T], subVS[T], subSV[T]})
+}
+
+// Mul is dst = x * y.
+func Mul[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
+	binary(p, b, dst, x, y, fast[T]{mulVV[T], mulVS[T], func(d []T, x T, y []T) { mulVS(d, y, x) }})
+}
+
+// Div is dst = x / y. Integers are cut towards zero; an integer divided by
+// zero gives zero.
+func Div[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
+	if isInteger[T]() {
+		Binary(p, b, dst, x, y, divInteger[T])
+		return
+	}
+	binary(p, b, dst, x, y, fast[T]{divVV[T], divVS[T], divSV[T]})
+}
+
+func divInteger[T Numeric](x, y T) T {
+	if y == 0 {
+		return 0
+	}
+	return x / y
+}
+
+func addVV[T Numeric](d, x, y []T) {
+	x, y = x[:len(d)], y[:len(d)]
+	for i := range d {
+		d[i] = x[i] + y[i]
+	}
+}
+
+func addVS[T Numeric](d, x []T, y T) {
+	x = x[:len(d)]
+	for i := range d {
+		d[i] = x[i] + y
+	}
+}
+
+func subVV[T Numeric](d, x, y []T) {
+	x, y = x[:len(d)], y[:len(d)]
+	for i := range d {
+		d[i] = x[i] - y[i]
+	}
+}
+
+func subVS[T Numeric](d, x []T, y T) {
+	x = x[:len(d)]
+	for i := range d {
+		d[i] = x[i] - y
+	}
+}
+
+func subSV[T Numeric](d []T, x T, y []T) {
+	y = y[:len(d)]
+	for i := range d {
+		d[i] = x - y[i]
+	}
+}
+
+func mulVV[T Numeric](d, x, y []T) {
+	x, y = x[:len(d)], y[:len(d)]
+	for i := range d {
+		d[i] = x[i] * y[i]
+	}
+}
+
+func mulVS[T Numeric](d, x []T, y T) {
+	x = x[:len(d)]
+	for i := range d {
+		d[i] = x[i] * y
+	}
+}
+
+func divVV[T Numeric](d, x, y []T) {
+	x, y = x[:len(d)], y[:len(d)]
+	for i := range d {
+		d[i] = x[i] / y[i]
+	}
+}
+
+func divVS[T Numeric](d, x []T, y T) {
+	x = x[:len(d)]
+	for i := range d {
+		d[i] = x[i] / y
+	}
+}
+
+func divSV[T Numeric](d []T, x T, y []T) {
+	y = y[:len(d)]
+	for i := range d {
+		d[i] = x / y[i]
+	}
+}
+
+// Min is the smaller of x and y, NaN where either is.
+func Min[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) { Binary(p, b, dst, x, y, lesser[T]) }
+
+// Max is the larger of x and y, NaN where either is.
+func Max[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) { Binary(p, b, dst, x, y, greater[T]) }
+
+func lesser[T Numeric](x, y T) T {
+	if x < y || x != x {
+		return x
+	}
+	return y
+}
+
+func greater[T Numeric](x, y T) T {
+	if x > y || x != x {
+		return x
+	}
+	return y
+}
+
+// Pow is x to the power of y. An integer to a negative power is the real power
+// cut towards zero: 1 for base 1, +-1 for -1, else 0.
+func Pow[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
+	if isInteger[T]() {
+		Binary(p, b, dst, x, y, powInteger[T])
+		return
+	}
+	if len(y) == 1 { // the exponents that models are made of
+		switch float64(y[0]) {
+		case 2:
+			binary(p, b, dst, x, y, fast[T]{squareVV[T], func(d, x []T, _ T) { mulVV(d, x, x) }, nil})
+			return
+		case 0.5:
+			Binary(p, b, dst, x, y, func(x, y T) T { return powHalf(x) })
+			return
+		case 3:
+			Binary(p, b, dst, x, y, func(x, y T) T { return T(float64(x) * float64(x) * float64(x)) })
+			return
+		}
+	}
+	Binary(p, b, dst, x, y, func(x, y T) T { return T(math.Pow(float64(x), float64(y))) })
+}
+
+func squareVV[T Numeric](d, x, _ []T) { mulVV(d, x, x) }
+
+// powHalf differs from the square root at -0 and -Inf.
+func powHalf[T Numeric](x T) T {
+	if math.IsInf(float64(x), -1) {
+		return -x
+	}
+	return T(math.Sqrt(float64(x))) + 0
+}
+
+func powInteger[T Numeric](x, y T) T {
+	if y < 0 {
+		switch {
+		case x == 1, x+1 == 0 && !odd(y):
+			return 1
+		case x+1 == 0:
+			return x
+		}
+		return 0
+	}
+	r := T(1)
+	for y != 0 {
+		if odd(y) {
+			r *= x
+		}
+		x *= x
+		y /= 2
+	}
+	return r
+}
+
+func odd[T Numeric](y T) bool { return y-y/2*2 != 0 }
+
+// Mod is the remainder with the sign of y (Python's %). Integers: 0 where y is
+// 0; floats: NaN.
+func Mod[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
+	Binary(p, b, dst, x, y, func(x, y T) T {
+		r := remainder(x, y)
+		if r != 0 && (r < 0) != (y < 0) {
+			r += y
+		}
+		return r
+	})
+}
+
+// FMod is the remainder with the sign of x (C's fmod).
+func FMod[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
+	Binary(p, b, dst, x, y, remainder[T])
+}
+
+func remainder[T Numeric](x, y T) T {
+	if !isInteger[T]() {
+		return T(math.Mod(float64(x), float64(y)))
+	}
+	if y == 0 {
+		return 0
+	}
+	return x - x/y*y
+}
+
+// Equal is x == y.
+func Equal[T comparable](p *par.Pool, b *Broadcast, dst []bool, x, y []T) {
+	Binary(p, b, dst, x, y, func(x, y T) bool { return x == y })
+}
+
+// Less is x < y.
+func Less[T Numeric](p *par.Pool, b *Broadcast, dst []bool, x, y []T) {
+	Binary(p, b, dst, x, y, func(x, y T) bool { return x < y })
+}
+
+// LessEqual is x <= y.
+func LessEqual[T Numeric](p *par.Pool, b *Broadcast, dst []bool, x, y []T) {
+	Binary(p, b, dst, x, y, func(x, y T) bool { return x <= y })
+}
+
+// Greater is x > y.
+func Greater[T Numeric](p *par.Pool, b *Broadcast, dst []bool, x, y []T) {
+	Binary(p, b, dst, x, y, func(x, y T) bool { return x > y })
+}
+
+// GreaterEqual is x >= y.
+func GreaterEqual[T Numeric](p *par.Pool, b *Broadcast, dst []bool, x, y []T) {
+	Binary(p, b, dst, x, y, func(x, y T) bool { return x >= y })
+}
+
+// And is x && y.
+func And(p *par.Pool, b *Broadcast, dst, x, y []bool) {
+	Binary(p, b, dst, x, y, func(x, y bool) bool { return x && y })
+}
+
+// Or is x || y.
+func Or(p *par.Pool, b *Broadcast, dst, x, y []bool) {
+	Binary(p, b, dst, x, y, func(x, y bool) bool { return x || y })
+}
+
+// Xor is x != y.
+func Xor(p *par.Pool, b *Broadcast, dst, x, y []bool) {
+	Binary(p, b, dst, x, y, func(x, y bool) bool { return x != y })
+}
+
+// BitAnd is x & y.
+func BitAnd[T Integer](p *par.Pool, b *Broadcast, dst, x, y []T) {
+	Binary(p, b, dst, x, y, func(x, y T) T { return x & y })
+}
+
+// BitOr is x | y.
+func BitOr[T Integer](p *par.Pool, b *Broadcast, dst, x, y []T) {
+	Binary(p, b, dst, x, y, func(x, y T) T { return x | y })
+}
+
+// BitXor is x ^ y.
+func BitXor[T Integer](p *par.Pool, b *Broadcast, dst, x, y []T) {
+	Binary(p, b, dst, x, y, func(x, y T) T { return x ^ y })
+}

@@ -1,0 +1,177 @@
+package kernel
+
+import (
+	"math"
+
+	"github.com/bonnx/bonnx/internal/par"
+)
+
+// A loops is one elementwise function for both float types.
+type loops struct {
+	f32 func(dst, x []float32)
+	f64 func(dst, x []float64)
+}
+
+// each is the loop over f in f's own precision.
+func each[T Float](f func(T) T) func(dst, x []T) {
+	return func(dst, x []T) {
+		x = x[:len(dst)]
+		for i, v := range x {
+			dst[i] = f(v)
+		}
+	}
+}
+
+// wideLoops computes both types in float64.
+func wideLoops(f func(float64) float64) loops {
+	return loops{each(func(x float32) float32 { return float32(f(float64(x))) }), each(f)}
+}
+
+// The functions with more than a line to them. Where float32 has its own form
+// it is the faster one.
+var (
+	expLoops      = loops{each(exp32), each(math.Exp)}
+	sigmoidLoops  = loops{each(sigmoid32), each(func(x float64) float64 { return 1 / (1 + math.Exp(-x)) })}
+	tanhLoops     = loops{each(tanh32), each(math.Tanh)}
+	siluLoops     = loops{each(silu32), each(silu64)}
+	geluLoops     = wideLoops(gelu)
+	geluTanhLoops = loops{each(geluTanh32), each(geluTanh64)}
+	logLoops      = wideLoops(math.Log)
+	erfLoops      = wideLoops(math.Erf)
+	softplusLoops = wideLoops(softplus)
+	mishLoops     = wideLoops(func(x float64) float64 { return x * math.Tanh(softplus(x)) })
+	sinLoops      = wideLoops(math.Sin)
+	cosLoops      = wideLoops(math.Cos)
+	tanLoops      = wideLoops(math.Tan)
+	asinLoops     = wideLoops(math.Asin)
+	acosLoops     = wideLoops(math.Acos)
+	atanLoops     = wideLoops(math.Atan)
+	sinhLoops     = wideLoops(math.Sinh)
+	coshLoops     = wideLoops(math.Cosh)
+	asinhLoops    = wideLoops(math.Asinh)
+	acoshLoops    = wideLoops(math.Acosh)
+	atanhLoops    = wideLoops(math.Atanh)
+	floorLoops    = wideLoops(math.Floor)
+	ceilLoops     = wideLoops(math.Ceil)
+	roundLoops    = wideLoops(math.RoundToEven)
+	sqrtLoops     = loops{sqrtLoop[float32], sqrtLoop[float64]}
+	rsqrtLoops    = wideLoops(func(x float64) float64 { return 1 / math.Sqrt(x) })
+)
+
+func sqrtLoop[T Float](dst, x []T) {
+	x = x[:len(dst)]
+	for i, v := range x {
+		dst[i] = T(math.Sqrt(float64(v)))
+	}
+}
+
+func silu32(x float32) float32   { v := float64(x); return float32(v * sigmoidOf(v)) }
+func silu64(x float64) float64   { return x / (1 + math.Exp(-x)) }
+func softplus(x float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }
+
+// geluTanhArg is 2u of 0.5*x*(1+tanh(u)) = x*sigmoid(2u).
+func geluTanhArg(x float64) float64 {
+	const c = 2 * 0.7978845608028653558798921198687 // 2*sqrt(2/pi)
+	return c * (x + 0.044715*x*x*x)
+}
+
+func geluTanh32(x float32) float32 { v := float64(x); return float32(v * sigmoidOf(geluTanhArg(v))) }
+func geluTanh64(x float64) float64 { return x / (1 + math.Exp(-geluTanhArg(x))) }
+
+// Map is the elementwise function f:
+//
+//	for i < len(dst): dst[i] = f(x[i])
+//
+// All elementwise functions may work in place (dst the same slice as x).
+func Map[T, R any](p *par.Pool, dst []R, x []T, f func(T) R) {
+	p.For(len(dst), grain, func(lo, hi int) {
+		d, s := dst[lo:hi], x[lo:hi]
+		for i, v := range s {
+			d[i] = f(v)
+		}
+	})
+}
+
+func run[T Float](p *par.Pool, l *loops, dst, x []T) {
+	loop := pick[func(dst, x []T)](l.f32, l.f64)
+	p.For(len(dst), grain/4, func(lo, hi int) { loop(dst[lo:hi], x[lo:hi]) })
+}
+
+// Exp is e**x.
+func Exp[T Float](p *par.Pool, dst, x []T) { run(p, &expLoops, dst, x) }
+
+// Log is the natural logarithm.
+func Log[T Float](p *par.Pool, dst, x []T) { run(p, &logLoops, dst, x) }
+
+// Sqrt is the square root.
+func Sqrt[T Float](p *par.Pool, dst, x []T) { run(p, &sqrtLoops, dst, x) }
+
+// Rsqrt is 1/sqrt(x).
+func Rsqrt[T Float](p *par.Pool, dst, x []T) { run(p, &rsqrtLoops, dst, x) }
+
+// Erf is the error function.
+func Erf[T Float](p *par.Pool, dst, x []T) { run(p, &erfLoops, dst, x) }
+
+// Tanh is the hyperbolic tangent.
+func Tanh[T Float](p *par.Pool, dst, x []T) { run(p, &tanhLoops, dst, x) }
+
+// Sigmoid is 1/(1+e**-x).
+func Sigmoid[T Float](p *par.Pool, dst, x []T) { run(p, &sigmoidLoops, dst, x) }
+
+// Softplus is log(1+e**x).
+func Softplus[T Float](p *par.Pool, dst, x []T) { run(p, &softplusLoops, dst, x) }
+
+// Mish is x*tanh(softplus(x)).
+func Mish[T Float](p *par.Pool, dst, x []T) { run(p, &mishLoops, dst, x) }
+
+// SiLU is x*sigmoid(x).
+func SiLU[T Float](p *par.Pool, dst, x []T) { run(p, &siluLoops, dst, x) }
+
+// GELU is x*Phi(x), Phi being the distribution function of the normal
+// distribution.
+func GELU[T Float](p *par.Pool, dst, x []T) { run(p, &geluLoops, dst, x) }
+
+// GELUTanh is 0.5*x*(1+tanh(sqrt(2/pi)*(x+0.044715*x**3))).
+func GELUTanh[T Float](p *par.Pool, dst, x []T) { run(p, &geluTanhLoops, dst, x) }
+
+// Sin is the sine.
+func Sin[T Float](p *par.Pool, dst, x []T) { run(p, &sinLoops, dst, x) }
+
+// Cos is the cosine.
+func Cos[T Float](p *par.Pool, dst, x []T) { run(p, &cosLoops, dst, x) }
+
+// Tan is the tangent.
+func Tan[T Float](p *par.Pool, dst, x []T) { run(p, &tanLoops, dst, x) }
+
+// Asin is the inverse sine.
+func Asin[T Float](p *par.Pool, dst, x []T) { run(p, &asinLoops, dst, x) }
+
+// Acos is the inverse cosine.
+func Acos[T Float](p *par.Pool, dst, x []T) { run(p, &acosLoops, dst, x) }
+
+// Atan is the inverse tangent.
+func Atan[T Float](p *par.Pool, dst, x []T) { run(p, &atanLoops, dst, x) }
+
+// Sinh is the hyperbolic sine.
+func Sinh[T Float](p *par.Pool, dst, x []T) { run(p, &sinhLoops, dst, x) }
+
+// Cosh is the hyperbolic cosine.
+func Cosh[T Float](p *par.Pool, dst, x []T) { run(p, &coshLoops, dst, x) }
+
+// Asinh is the inverse hyperbolic sine.
+func Asinh[T Float](p *par.Pool, dst, x []T) { run(p, &asinhLoops, dst, x) }
+
+// Acosh is the inverse hyperbolic cosine.
+func Acosh[T Float](p *par.Pool, dst, x []T) { run(p, &acoshLoops, dst, x) }
+
+// Atanh is the inverse hyperbolic tangent.
+func Atanh[T Float](p *par.Pool, dst, x []T) { run(p, &atanhLoops, dst, x) }
+
+// Floor is the largest integer not above x.
+func Floor[T Float](p *par.Pool, dst, x []T) { run(p, &floorLoops, dst, x) }
+
+// Ceil is the smallest integer not below x.
+func Ceil[T Float](p *par.Pool, dst, x []T) { run(p, &ceilLoops, dst, x) }
+
+// RoundEven is the nearest integer, halves to the even one.
+func RoundEven[T Float](p *par.Pool, dst, x []T) { run(p, &roundLoops, dst, x) }

@@ -1,0 +1,198 @@
+package kernel
+
+import (
+	"math"
+
+	"github.com/bonnx/bonnx/internal/par"
+)
+
+// Neg is -x.
+func Neg[T Numeric](p *par.Pool, dst, x []T) {
+	Map(p, dst, x, func(x T) T { return -x })
+}
+
+// Abs is |x|.
+func Abs[T Numeric](p *par.Pool, dst, x []T) {
+	Map(p, dst, x, func(x T) T {
+		if x <= 0 { // -0 too
+			return 0 - x
+		}
+		return x
+	})
+}
+
+// Sign is -1, 0 or 1, and NaN for NaN.
+func Sign[T Numeric](p *par.Pool, dst, x []T) {
+	Map(p, dst, x, func(x T) T {
+		switch {
+		case x > 0:
+			return 1
+		case x < 0:
+			var one T = 1
+			return -one
+		}
+		return x
+	})
+}
+
+// Reciprocal is 1/x.
+func Reciprocal[T Float](p *par.Pool, dst, x []T) {
+	p.For(len(dst), grain, func(lo, hi int) { divSV(dst[lo:hi], 1, x[lo:hi]) })
+}
+
+// ReLU is max(x, 0), and NaN for NaN.
+func ReLU[T Numeric](p *par.Pool, dst, x []T) {
+	p.For(len(dst), grain, func(lo, hi int) {
+		d, s := dst[lo:hi], x[lo:hi]
+		for i, v := range s {
+			if v < 0 {
+				v = 0
+			}
+			d[i] = v
+		}
+	})
+}
+
+// Clip is min(max(x, low), high), and NaN for NaN.
+func Clip[T Numeric](p *par.Pool, dst, x []T, low, high T) {
+	Map(p, dst, x, func(x T) T {
+		if x < low {
+			x = low
+		}
+		if x > high {
+			x = high
+		}
+		return x
+	})
+}
+
+// Scale is alpha*x.
+func Scale[T Float](p *par.Pool, dst, x []T, alpha T) {
+	p.For(len(dst), grain, func(lo, hi int) { mulVS(dst[lo:hi], x[lo:hi], alpha) })
+}
+
+// LeakyReLU is x, below zero alpha*x.
+func LeakyReLU[T Float](p *par.Pool, dst, x []T, alpha T) {
+	Map(p, dst, x, func(x T) T {
+		if x < 0 {
+			return alpha * x
+		}
+		return x
+	})
+}
+
+// ThresholdedReLU is x where x > alpha, else 0.
+func ThresholdedReLU[T Float](p *par.Pool, dst, x []T, alpha T) {
+	Map(p, dst, x, func(x T) T {
+		if x <= alpha {
+			return 0
+		}
+		return x
+	})
+}
+
+// ELU is x, below zero alpha*(e**x-1).
+func ELU[T Float](p *par.Pool, dst, x []T, alpha T) {
+	Map(p, dst, x, func(x T) T {
+		if x < 0 {
+			return T(float64(alpha) * math.Expm1(float64(x)))
+		}
+		return x
+	})
+}
+
+// CELU is x, below zero alpha*(e**(x/alpha)-1).
+func CELU[T Float](p *par.Pool, dst, x []T, alpha T) {
+	Map(p, dst, x, func(x T) T {
+		if x < 0 {
+			return T(float64(alpha) * math.Expm1(float64(x)/float64(alpha)))
+		}
+		return x
+	})
+}
+
+// SELU is gamma*x, below zero gamma*alpha*(e**x-1).
+func SELU[T Float](p *par.Pool, dst, x []T, alpha, gamma T) {
+	Map(p, dst, x, func(x T) T {
+		if x <= 0 {
+			return T(float64(gamma) * float64(alpha) * math.Expm1(float64(x)))
+		}
+		return gamma * x
+	})
+}
+
+// HardSigmoid is min(max(alpha*x+beta, 0), 1).
+func HardSigmoid[T Float](p *par.Pool, dst, x []T, alpha, beta T) {
+	Map(p, dst, x, func(x T) T { return hardSigmoid(x, alpha, beta) })
+}
+
+func hardSigmoid[T Float](x, alpha, beta T) T { return max(0, min(1, T(alpha*x)+beta)) }
+
+// HardSwish is x*HardSigmoid(x, 1/6, 1/2).
+func HardSwish[T Float](p *par.Pool, dst, x []T) {
+	Map(p, dst, x, func(x T) T { return x * hardSigmoid(x, 1.0/6, 0.5) })
+}
+
+// Softsign is x/(1+|x|).
+func Softsign[T Float](p *par.Pool, dst, x []T) {
+	Map(p, dst, x, func(x T) T { return x / (1 + T(math.Abs(float64(x)))) })
+}
+
+// Not is !x.
+func Not(p *par.Pool, dst, x []bool) { Map(p, dst, x, func(x bool) bool { return !x }) }
+
+// IsNaN reports NaNs.
+func IsNaN[T Float](p *par.Pool, dst []bool, x []T) {
+	Map(p, dst, x, func(x T) bool { return x != x })
+}
+
+// IsInf reports infinities of the signs asked for.
+func IsInf[T Float](p *par.Pool, dst []bool, x []T, negative, positive bool) {
+	Map(p, dst, x, func(x T) bool {
+		return positive && math.IsInf(float64(x), 1) || negative && math.IsInf(float64(x), -1)
+	})
+}
+
+// mapGrad is dx = dy * f'(x).
+func mapGrad[T Float](p *par.Pool, dx, x, dy []T, slope func(float64) float64) {
+	p.For(len(dx), grain/4, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			dx[i] = T(float64(dy[i]) * slope(float64(x[i])))
+		}
+	})
+}
+
+// GELUGrad is dx = dy * (derivative of GELU at x). It may work in place.
+func GELUGrad[T Float](p *par.Pool, dx, x, dy []T) { mapGrad(p, dx, x, dy, geluSlope) }
+
+// GELUTanhGrad is dx = dy * (derivative of GELUTanh at x). It may work in place.
+func GELUTanhGrad[T Float](p *par.Pool, dx, x, dy []T) { mapGrad(p, dx, x, dy, geluTanhSlope[T]) }
+
+// SiLUGrad is dx = dy * (derivative of SiLU at x). It may work in place.
+func SiLUGrad[T Float](p *par.Pool, dx, x, dy []T) { mapGrad(p, dx, x, dy, siluSlope[T]) }
+
+// sigmoidFor is the sigmoid to the precision of T.
+func sigmoidFor[T Float](x float64) float64 {
+	var one T = 1
+	if one+1e-10 == one { // float32
+		return sigmoidOf(x)
+	}
+	return 1 / (1 + math.Exp(-x))
+}
+
+func siluSlope[T Float](x float64) float64 {
+	s := sigmoidFor[T](x)
+	if s == 0 {
+		return 0
+	}
+	return s * (1 + x*(1-s))
+}
+
+func geluTanhSlope[T Float](x float64) float64 {
+	s := sigmoidFor[T](geluTanhArg(x))
+	if s == 0 || s == 1 {
+		return s
+	}
+	const c = 2 * 0.7978845608028653558798921198687
+	return s + x*s*(1-s)*c*(1+3*0.044715*x*x)
+}
