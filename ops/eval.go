@@ -3,7 +3,9 @@ package ops
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 
+	"github.com/bonnx/bonnx/internal/par"
 	"github.com/bonnx/bonnx/tensor"
 )
 
@@ -11,6 +13,11 @@ import (
 // are folded, and how tests look at an operator alone. nil inputs are left
 // out; want says how many outputs are needed.
 func Eval(op Op, in []*tensor.Tensor, want int) ([]*tensor.Tensor, error) {
+	return EvalOn(nil, nil, op, in, want)
+}
+
+// EvalOn is Eval with workers and a random stream, either of which may be nil.
+func EvalOn(pool *par.Pool, rnd *rand.Rand, op Op, in []*tensor.Tensor, want int) ([]*tensor.Tensor, error) {
 	facts := make([]Fact, len(in))
 	for i, t := range in {
 		if t != nil {
@@ -42,7 +49,7 @@ func Eval(op Op, in []*tensor.Tensor, want int) ([]*tensor.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := NewFrame(nil, nil, b.ScratchSize(), states)
+	f := NewFrame(pool, rnd, b.ScratchSize(), states)
 	if err := step(f, in, outs); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ func newIdentity(*Args) (Op, error) { return identity{}, nil }
 
 func (identity) Infer(in []Fact) ([]Fact, error) { return []Fact{in[0]}, nil }
 
+func (identity) ViewOf() int { return 0 }
+
 func (identity) Bind(p *Binder, _, _ []Fact) (Step, error) {
 	p.InPlace(0, 0)
 	return func(_ *Frame, in, out []*tensor.Tensor) error {

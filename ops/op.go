@@ -65,6 +65,13 @@ type Composite interface {
 	Expand(b *Builder, n *ir.Node) ([]*ir.Value, error)
 }
 
+// View operators give an input another shape: their output 0 may share the
+// storage of input ViewOf() (Reshape, Squeeze, Identity). Bind must work too.
+type View interface {
+	Op
+	ViewOf() int
+}
+
 // Random operators draw numbers from the Frame: they are never folded or
 // merged with an equal node.
 type Random interface {

@@ -137,6 +137,9 @@ func (t *Tensor) Reset(shape Shape, b []byte) {
 	t.shape, t.data = shape, b
 }
 
+// Header is a tensor of the type d without elements (shape [0]), for Reset.
+func Header(d DType) *Tensor { return &Tensor{dtype: d, shape: Shape{0}} }
+
 // Clone is a deep copy.
 func (t *Tensor) Clone() *Tensor {
 	c := &Tensor{dtype: t.dtype, shape: t.shape.Clone()}

@@ -1,0 +1,382 @@
+package runtime
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/ops"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// Plan is a Program's schedule for concrete input shapes: which nodes run in
+// which order, and where every value lies. It is immutable and shared.
+type Plan struct {
+	prog    *Program
+	steps   []step
+	slots   []slot
+	inputs  []int // slots of graph inputs that are fed, in feed order
+	mutable map[int]*ir.Value
+	outputs []int
+	copies  [][2]int // state that could not be updated in place: from, to
+	guard   int      // slot, -1 without
+	guardAt int      // index of the step after which the guard is looked at
+	arena   int      // bytes
+	scratch int      // bytes
+	states  []func() any
+}
+
+// step is one node of the schedule.
+type step struct {
+	node    *ir.Node
+	op      ops.Op
+	run     ops.Step // nil where shapes depend on data: run then binds anew
+	view    bool     // output 0 is the storage of input viewOf
+	viewOf  int
+	in, out []int // slots, -1 where left out
+}
+
+// slot is where a value lives.
+type slot struct {
+	value  *ir.Value
+	dtype  tensor.DType
+	shape  tensor.Shape
+	kind   slotKind
+	konst  *tensor.Tensor
+	offset int // in the arena
+}
+
+type slotKind uint8
+
+const (
+	inArena slotKind = iota
+	isInput
+	isConst
+	isMutable
+	isView
+	onHeap // made by a step whose shapes depend on data
+)
+
+// planner is the state of building one Plan.
+type planner struct {
+	p     *Program
+	facts map[*ir.Value]ops.Fact
+	fed   map[*ir.Value]bool
+	live  []*ir.Node
+	plan  *Plan
+	slot  map[*ir.Value]int
+	offer [][]ops.InPlace // of each step
+	deps  map[*ir.Value]bool
+}
+
+// Feed is the dtype and shape of one fed input.
+type Feed struct {
+	Name  string
+	DType tensor.DType
+	Shape tensor.Shape
+}
+
+// Plan is the schedule for the fed inputs, built once per set of shapes.
+func (p *Program) Plan(feeds []Feed) (*Plan, error) {
+	key := planKey(feeds)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if plan := p.plans[key]; plan != nil {
+		return plan, nil
+	}
+	plan, err := p.build(feeds)
+	if err != nil {
+		return nil, err
+	}
+	p.plans[key] = plan
+	return plan, nil
+}
+
+func planKey(feeds []Feed) string {
+	var b strings.Builder
+	for _, f := range feeds {
+		b.WriteString(f.Name)
+		for _, d := range f.Shape {
+			b.WriteByte(' ')
+			b.WriteString(strconv.Itoa(d))
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func (p *Program) build(feeds []Feed) (*Plan, error) {
+	pl := &planner{p: p, facts: map[*ir.Value]ops.Fact{}, fed: map[*ir.Value]bool{}, slot: map[*ir.Value]int{},
+		plan: &Plan{prog: p, mutable: map[int]*ir.Value{}, guard: -1}}
+	if err := pl.takeFeeds(feeds); err != nil {
+		return nil, err
+	}
+	if err := pl.infer(); err != nil {
+		return nil, err
+	}
+	pl.findLive()
+	for _, f := range feeds {
+		pl.plan.inputs = append(pl.plan.inputs, pl.slotOf(p.index[f.Name]))
+	}
+	for _, n := range pl.live {
+		if err := pl.bind(n); err != nil {
+			return nil, fmt.Errorf("%v: %w", n, err)
+		}
+	}
+	for _, v := range p.outputs {
+		pl.plan.outputs = append(pl.plan.outputs, pl.slotOf(v))
+	}
+	pl.placeGuard()
+	pl.allocate()
+	return pl.plan, nil
+}
+
+// takeFeeds checks the fed shapes against the declared ones.
+func (pl *planner) takeFeeds(feeds []Feed) error {
+	symbols := map[string]int64{}
+	for _, f := range feeds {
+		v := pl.p.index[f.Name]
+		if v == nil || !v.IsInput() {
+			return fmt.Errorf("%q is not an input; inputs are %s", f.Name, pl.p.inputNames())
+		}
+		d := ops.FromType(v.Type)
+		if d.DType != tensor.Undefined && d.DType != f.DType {
+			return fmt.Errorf("input %q is %v, got %v", f.Name, d.DType, f.DType)
+		}
+		if d.Ranked && len(d.Dims) != len(f.Shape) {
+			return fmt.Errorf("input %q is %v, got %v", f.Name, d, f.Shape)
+		}
+		for i, dim := range d.Dims {
+			n := int64(f.Shape[i])
+			want, seen := symbols[dim.Sym]
+			switch {
+			case dim.Known && dim.Value != n:
+				return fmt.Errorf("input %q is %v, got %v", f.Name, d, f.Shape)
+			case dim.Sym != "" && seen && want != n:
+				return fmt.Errorf("input %q: extent %d is %d, but %q is %d elsewhere", f.Name, i, n, dim.Sym, want)
+			case dim.Sym != "":
+				symbols[dim.Sym] = n
+			}
+		}
+		pl.facts[v] = ops.Concrete(f.DType, f.Shape...)
+		pl.fed[v] = true
+	}
+	return nil
+}
+
+func (p *Program) inputNames() string {
+	var names []string
+	for _, v := range p.model.Graph.Inputs {
+		names = append(names, strconv.Quote(v.Name))
+	}
+	return strings.Join(names, ", ")
+}
+
+func (pl *planner) fact(v *ir.Value) ops.Fact {
+	if v == nil {
+		return ops.Fact{}
+	}
+	if f, ok := pl.facts[v]; ok {
+		return f
+	}
+	return pl.p.an.Fact(v)
+}
+
+// infer makes facts concrete and folds what the shapes make constant.
+func (pl *planner) infer() error {
+	for n := range pl.p.model.Graph.Nodes() {
+		if pl.isFolded(n) {
+			continue
+		}
+		in := make([]ops.Fact, len(n.Inputs()))
+		for i, v := range n.Inputs() {
+			in[i] = pl.fact(v)
+		}
+		op := pl.p.an.Op(n)
+		out, err := op.Infer(in)
+		if err == nil {
+			var folded []ops.Fact
+			if folded, err = foldNode(n, op, in); folded != nil {
+				out = folded
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("%v: %w", n, err)
+		}
+		for i, v := range n.Outputs() {
+			if v != nil && i < len(out) {
+				pl.facts[v] = out[i]
+			}
+		}
+	}
+	return nil
+}
+
+// isFolded reports whether every output of n is a constant of the program.
+func (pl *planner) isFolded(n *ir.Node) bool {
+	for _, v := range n.Outputs() {
+		if v != nil && pl.p.an.Fact(v).Const == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// findLive lists the nodes that the outputs, the state and the guard need.
+func (pl *planner) findLive() {
+	need := map[*ir.Value]bool{}
+	want := func(v *ir.Value) {
+		if v != nil && pl.fact(v).Const == nil {
+			need[v] = true
+		}
+	}
+	for _, v := range pl.p.outputs {
+		want(v)
+	}
+	for v := range pl.p.state {
+		want(v)
+	}
+	want(pl.p.guard)
+	var rev []*ir.Node
+	for n := range pl.p.model.Graph.Backward() {
+		used := false
+		for _, v := range n.Outputs() {
+			used = used || v != nil && need[v]
+		}
+		if !used {
+			continue
+		}
+		rev = append(rev, n)
+		for _, v := range n.Inputs() {
+			want(v)
+		}
+		for _, sub := range n.Subgraphs() {
+			captures(sub, want)
+		}
+	}
+	for i := len(rev) - 1; i >= 0; i-- {
+		pl.live = append(pl.live, rev[i])
+	}
+}
+
+// captures visits the values that a sub-graph reads from around it.
+func captures(g *ir.Graph, visit func(*ir.Value)) {
+	for n := range g.Nodes() {
+		for _, v := range n.Inputs() {
+			if v != nil && v.Graph() != g {
+				visit(v)
+			}
+		}
+		for _, sub := range n.Subgraphs() {
+			captures(sub, visit)
+		}
+	}
+	for _, v := range g.Outputs {
+		if v.Graph() != g {
+			visit(v)
+		}
+	}
+}
+
+// slotOf gives v a slot.
+func (pl *planner) slotOf(v *ir.Value) int {
+	if v == nil {
+		return -1
+	}
+	if i, ok := pl.slot[v]; ok {
+		return i
+	}
+	f := pl.fact(v)
+	s := slot{value: v, dtype: f.DType}
+	s.shape, _ = f.Shape()
+	i := len(pl.plan.slots)
+	switch {
+	case pl.fed[v]:
+		s.kind = isInput
+	case f.Const != nil:
+		s.kind, s.konst = isConst, f.Value()
+	case v.IsInitializer():
+		s.kind = isMutable
+		pl.plan.mutable[i] = v
+	}
+	pl.slot[v] = i
+	pl.plan.slots = append(pl.plan.slots, s)
+	return i
+}
+
+// bind appends the step of a node.
+func (pl *planner) bind(n *ir.Node) error {
+	op := pl.p.an.Op(n)
+	st := step{node: n, op: op}
+	in, out := make([]ops.Fact, len(n.Inputs())), make([]ops.Fact, len(n.Outputs()))
+	concrete := true
+	for i, v := range n.Inputs() {
+		in[i] = pl.fact(v)
+		if v == nil {
+			st.in = append(st.in, -1)
+			continue
+		}
+		if v.Producer() == nil && !v.IsInitializer() && !pl.fed[v] {
+			return fmt.Errorf("input %q was not given", v.Name)
+		}
+		s := pl.slotOf(v)
+		st.in = append(st.in, s)
+		concrete = concrete && pl.plan.slots[s].shape != nil && pl.plan.slots[s].kind != onHeap
+	}
+	for i, v := range n.Outputs() {
+		out[i] = pl.fact(v)
+		st.out = append(st.out, pl.slotOf(v))
+		concrete = concrete && (v == nil || pl.plan.slots[st.out[i]].shape != nil)
+	}
+	_, dynamic := op.(ops.Dynamic)
+	if !concrete || dynamic {
+		for _, s := range st.out {
+			if s >= 0 {
+				pl.plan.slots[s].kind = onHeap
+			}
+		}
+		pl.add(st, nil)
+		return nil
+	}
+	if v, ok := op.(ops.View); ok && in[v.ViewOf()].DType != tensor.String {
+		st.view, st.viewOf = true, v.ViewOf()
+		pl.plan.slots[st.out[0]].kind = isView
+		pl.add(st, nil)
+		return nil
+	}
+	b := ops.NewBinder(&pl.p.pack, &pl.plan.states)
+	var err error
+	if st.run, err = op.Bind(b, in, out); err != nil {
+		return err
+	}
+	pl.plan.scratch = max(pl.plan.scratch, b.ScratchSize())
+	pl.add(st, b.InPlaceOffers())
+	return nil
+}
+
+func (pl *planner) add(st step, offers []ops.InPlace) {
+	pl.plan.steps = append(pl.plan.steps, st)
+	pl.offer = append(pl.offer, offers)
+}
+
+// placeGuard finds the step after which the guard is known.
+func (pl *planner) placeGuard() {
+	if pl.p.guard == nil {
+		return
+	}
+	pl.plan.guard, pl.plan.guardAt = pl.slotOf(pl.p.guard), -1
+	for i, st := range pl.plan.steps {
+		for _, s := range st.out {
+			if s == pl.plan.guard {
+				pl.plan.guardAt = i
+			}
+		}
+	}
+}
+
+// ArenaBytes is the memory that the plan's values take.
+func (pl *Plan) ArenaBytes() int { return pl.arena }
+
+const forever = math.MaxInt

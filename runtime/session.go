@@ -1,0 +1,250 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/ops"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// Session runs a Program and holds all that changes: mutable initializers,
+// memory, random state. It is for one goroutine at a time.
+type Session struct {
+	prog    *Program
+	mutable map[*ir.Value]*tensor.Tensor
+	arena   []byte
+	ready   map[*Plan]*instance
+	feeds   []Feed
+	last    *instance
+	source  *rand.PCG
+	rand    *rand.Rand
+}
+
+// instance is a plan with a session's memory under it.
+type instance struct {
+	plan  *Plan
+	arena []byte // what the tensors point into
+	vals  []*tensor.Tensor
+	in    [][]*tensor.Tensor // of each step
+	out   [][]*tensor.Tensor
+	frame *ops.Frame
+}
+
+// maxInstances bounds how many shapes a session keeps ready.
+const maxInstances = 16
+
+// Observer sees each step after it ran. Tests, profiles and the search for
+// the first non-finite value use it.
+type Observer func(n *ir.Node, out []*tensor.Tensor)
+
+// NewSession starts with the model's values for mutable initializers.
+func (p *Program) NewSession() (*Session, error) {
+	s := &Session{prog: p, mutable: map[*ir.Value]*tensor.Tensor{}, ready: map[*Plan]*instance{}}
+	for _, v := range p.mutable {
+		t, err := initial(v)
+		if err != nil {
+			return nil, err
+		}
+		s.mutable[v] = t
+	}
+	s.Seed(0)
+	return s, nil
+}
+
+// Seed starts the session's random stream anew.
+func (s *Session) Seed(seed uint64) {
+	s.source = rand.NewPCG(seed, 0x9e3779b97f4a7c15)
+	s.rand = rand.New(s.source)
+}
+
+// RandomState is the random stream's state; SetRandomState continues from it.
+func (s *Session) RandomState() ([]byte, error) { return s.source.MarshalBinary() }
+
+// SetRandomState continues a random stream.
+func (s *Session) SetRandomState(b []byte) error { return s.source.UnmarshalBinary(b) }
+
+// Get is the current value of a mutable initializer: the storage itself, valid
+// until the session ends, changed by runs.
+func (s *Session) Get(name string) (*tensor.Tensor, error) {
+	v := s.prog.index[name]
+	t := s.mutable[v]
+	if t == nil {
+		return nil, fmt.Errorf("%q is not a mutable initializer", name)
+	}
+	return t, nil
+}
+
+// Put copies t into a mutable initializer of the same type and shape.
+func (s *Session) Put(name string, t *tensor.Tensor) error {
+	dst, err := s.Get(name)
+	if err != nil {
+		return err
+	}
+	if dst.DType() != t.DType() || !dst.Shape().Equal(t.Shape()) {
+		return fmt.Errorf("%q is %v, got %v", name, dst, t)
+	}
+	copy(dst.Bytes(), t.Bytes())
+	return nil
+}
+
+// Run computes the outputs, in the order of Program.Outputs. The tensors are
+// the session's own: valid until its next run, and maybe sharing storage with
+// the feeds. Cancelling ctx ends the run between two nodes.
+func (s *Session) Run(ctx context.Context, feeds map[string]*tensor.Tensor) ([]*tensor.Tensor, error) {
+	return s.RunObserved(ctx, feeds, nil)
+}
+
+// RunObserved is Run with an observer, which may be nil.
+func (s *Session) RunObserved(ctx context.Context, feeds map[string]*tensor.Tensor, see Observer) ([]*tensor.Tensor, error) {
+	inst, err := s.instance(feeds)
+	if err != nil {
+		return nil, err
+	}
+	plan := inst.plan
+	for i, f := range s.feeds {
+		t := feeds[f.Name]
+		if sl := plan.inputs[i]; t.DType() == tensor.String {
+			*inst.vals[sl] = *t
+		} else {
+			inst.vals[sl].Reset(t.Shape(), t.Bytes())
+		}
+	}
+	for i := range plan.steps {
+		if i%32 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err := s.step(inst, i); err != nil {
+			return nil, fmt.Errorf("%v: %w", plan.steps[i].node, err)
+		}
+		if see != nil {
+			see(plan.steps[i].node, inst.out[i])
+		}
+		if plan.guard >= 0 && i == plan.guardAt && !tensor.Data[bool](inst.vals[plan.guard])[0] {
+			return nil, &GuardError{s.prog.opts.Guard}
+		}
+	}
+	for _, c := range plan.copies {
+		copy(inst.vals[c[1]].Bytes(), inst.vals[c[0]].Bytes())
+	}
+	outs := make([]*tensor.Tensor, len(plan.outputs))
+	for i, sl := range plan.outputs {
+		outs[i] = inst.vals[sl]
+	}
+	return outs, nil
+}
+
+func (s *Session) step(inst *instance, i int) error {
+	st := &inst.plan.steps[i]
+	switch {
+	case st.view:
+		inst.out[i][0].Reset(inst.plan.slots[st.out[0]].shape, inst.in[i][st.viewOf].Bytes())
+		return nil
+	case st.run != nil:
+		return st.run(inst.frame, inst.in[i], inst.out[i])
+	}
+	outs, err := s.runFree(inst, st.node, st.op, inst.in[i])
+	if err != nil {
+		return err
+	}
+	for k, t := range inst.out[i] {
+		if t != nil {
+			*t = *outs[k]
+		}
+	}
+	return nil
+}
+
+// instance finds or makes the memory for the fed shapes.
+func (s *Session) instance(feeds map[string]*tensor.Tensor) (*instance, error) {
+	if s.last != nil && s.sameFeeds(feeds) {
+		return s.last, nil
+	}
+	list := make([]Feed, 0, len(feeds))
+	for name, t := range feeds {
+		list = append(list, Feed{name, t.DType(), t.Shape().Clone()})
+	}
+	slices.SortFunc(list, func(a, b Feed) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	plan, err := s.prog.Plan(list)
+	if err != nil {
+		return nil, err
+	}
+	if plan.arena > len(s.arena) {
+		s.arena = tensor.New(tensor.Uint8, plan.arena).Bytes()
+		clear(s.ready) // they point into the old arena
+	}
+	inst := s.ready[plan]
+	if inst == nil {
+		if len(s.ready) >= maxInstances {
+			clear(s.ready)
+		}
+		if inst, err = s.newInstance(plan); err != nil {
+			return nil, err
+		}
+		s.ready[plan] = inst
+	}
+	s.feeds, s.last = list, inst
+	return inst, nil
+}
+
+func (s *Session) sameFeeds(feeds map[string]*tensor.Tensor) bool {
+	if len(feeds) != len(s.feeds) {
+		return false
+	}
+	for _, f := range s.feeds {
+		t := feeds[f.Name]
+		if t == nil || t.DType() != f.DType || !t.Shape().Equal(f.Shape) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Session) newInstance(plan *Plan) (*instance, error) {
+	inst := &instance{plan: plan, vals: make([]*tensor.Tensor, len(plan.slots))}
+	for i, sl := range plan.slots {
+		var err error
+		switch sl.kind {
+		case inArena:
+			n := sl.dtype.Size(sl.shape.Size())
+			if sl.dtype == tensor.String {
+				inst.vals[i] = tensor.New(tensor.String, sl.shape...)
+				continue
+			}
+			inst.vals[i], err = tensor.FromBytes(sl.dtype, sl.shape, s.arena[sl.offset:sl.offset+n:sl.offset+n])
+		case isConst:
+			inst.vals[i] = sl.konst
+		case isMutable:
+			m := s.mutable[plan.mutable[i]]
+			inst.vals[i], err = tensor.FromBytes(m.DType(), m.Shape(), m.Bytes())
+		default:
+			inst.vals[i] = tensor.Header(sl.dtype)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("value %q: %w", sl.value.Name, err)
+		}
+	}
+	pick := func(slots []int) []*tensor.Tensor {
+		out := make([]*tensor.Tensor, len(slots))
+		for k, sl := range slots {
+			if sl >= 0 {
+				out[k] = inst.vals[sl]
+			}
+		}
+		return out
+	}
+	for _, st := range plan.steps {
+		inst.in = append(inst.in, pick(st.in))
+		inst.out = append(inst.out, pick(st.out))
+	}
+	inst.frame = ops.NewFrame(s.prog.pool, s.rand, plan.scratch, plan.states)
+	return inst, nil
+}
