@@ -23,6 +23,9 @@ RACE := ./internal/par/... ./internal/atomicfile/... ./internal/mmap/... ./tenso
 # The packages whose code changes with the build tag noasm, and those right above.
 NOASM := ./internal/... ./ops/... ./runtime/...
 
+# having PREFIX lists the packages with a test function whose name starts so.
+having = $$(grep -rl --include='*_test.go' --exclude-dir=node_modules 'func $(1)' . | xargs -n 1 dirname | sort -u)
+
 .PHONY: help build test demo check fmt vet lint tidy arch generated tree \
 	test-race test-noasm cross test-ort ort bench fuzz fuzz-short generate testmodel clean
 
@@ -94,14 +97,14 @@ testdata/ort/node_modules/.package-lock.json: testdata/ort/package-lock.json
 	@touch $@
 
 test-ort: ort ## the tests against ONNX Runtime (needs node and npm)
-	BONNX_ORT=1 $(GO) test $(TESTFLAGS) -count=1 -run ORT ./...
+	BONNX_ORT=1 $(GO) test $(TESTFLAGS) -count=1 -run '^TestORT' $(call having,TestORT)
 
 bench: ## GEMM, forward pass and training step
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 fuzz: ## every fuzz test for FUZZTIME (10m)
-	@for pkg in $$($(GO) list ./...); do \
-		for name in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	@for pkg in $(call having,Fuzz); do \
+		for name in $$(grep -ho 'func Fuzz[A-Za-z0-9_]*' $$pkg/*_test.go | cut -c6-); do \
 			echo "$$pkg $$name $(FUZZTIME)"; \
 			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 		done; \

@@ -12,8 +12,9 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
-	"sort"
+	"slices"
 	"strings"
 )
 
@@ -111,16 +112,12 @@ func (t *tally) total() int {
 		fmt.Println(line)
 	}
 	count := map[string]int{}
-	var failed []string
-	for name, outcome := range t.Tests {
+	for _, name := range slices.Sorted(maps.Keys(t.Tests)) {
+		outcome := t.Tests[name]
 		count[outcome]++
-		if outcome == "fail" {
-			failed = append(failed, name)
+		if outcome != "pass" {
+			fmt.Printf("%s: %s\n", outcome, name)
 		}
-	}
-	sort.Strings(failed)
-	for _, name := range failed {
-		fmt.Println("failed:", name)
 	}
 	fmt.Printf("%d passed, %d failed, %d skipped\n", count["pass"], count["fail"], count["skip"])
 	if count["fail"] > 0 || t.Failed > 0 || count["pass"] == 0 {
