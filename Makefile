@@ -16,6 +16,11 @@ export CGO_ENABLED ?= 0
 
 CROSS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64 js/wasm
 
+GEN         := $(GO) run ./internal/testmodel/gen
+DEMO        := $(BIN)/demo
+DEMO_MODEL  := testdata/demo/stories.onnx
+DEMO_PROMPT := One day
+
 # Where goroutines share something; the race detector costs about ten times
 # the time, so it is kept off the numeric suites.
 RACE := ./internal/par/... ./internal/atomicfile/... ./internal/mmap/... ./tensor/... ./ir/... ./onnx/... ./runtime ./train/...
@@ -37,6 +42,19 @@ build: ## build bin/bonnx, one static file
 
 test: ## run all tests
 	$(GO) test $(TESTFLAGS) ./...
+
+demo: build ## fine-tune a small language model on other text, in under a minute
+	@mkdir -p $(DEMO)
+	$(GEN) text sealog 30000 > $(DEMO)/sealog.txt
+	$(GEN) sample $(DEMO_MODEL) "$(DEMO_PROMPT)"
+	$(BONNX) inject $(DEMO_MODEL) -o $(DEMO)/adapted.onnx --method bone --rank 16 --force
+	$(BONNX) train $(DEMO)/adapted.onnx --data $(DEMO)/sealog.txt --tokenizer bytes --seq-len 128 \
+		--batch-size 8 --epochs 6 --lr 3e-3 --schedule cosine -o $(DEMO)/trained.onnx --force
+	$(BONNX) merge $(DEMO)/trained.onnx -o $(DEMO)/merged.onnx --force
+	$(GEN) sample $(DEMO)/merged.onnx "$(DEMO_PROMPT)"
+
+testmodel: ## make the demo's model anew (minutes)
+	$(GEN) model $(DEMO_MODEL)
 
 check: fmt vet lint tidy arch generated cross tree ## what must hold before a change lands
 
