@@ -363,6 +363,7 @@ func (pl *planner) add(st step, offers []ops.InPlace) {
 
 // placeGuard finds the step after which the guard is known.
 func (pl *planner) placeGuard() {
+	pl.plan.guardAt = len(pl.plan.steps)
 	if pl.p.guard == nil {
 		return
 	}

@@ -41,10 +41,17 @@ const maxInstances = 16
 // the first non-finite value use it.
 type Observer func(n *ir.Node, out []*tensor.Tensor)
 
-// NewSession starts with the model's values for mutable initializers.
-func (p *Program) NewSession() (*Session, error) {
+// NewSession starts with the model's values for mutable initializers. Those
+// that one of the sessions in share has under the same name, type and shape
+// share its storage: what one session trains, the other sees. Such sessions
+// together are for one goroutine at a time.
+func (p *Program) NewSession(share ...*Session) (*Session, error) {
 	s := &Session{prog: p, mutable: map[*ir.Value]*tensor.Tensor{}, ready: map[*Plan]*instance{}}
 	for _, v := range p.mutable {
+		if t := shared(v, share); t != nil {
+			s.mutable[v] = t
+			continue
+		}
 		t, err := initial(v)
 		if err != nil {
 			return nil, err
@@ -53,6 +60,26 @@ func (p *Program) NewSession() (*Session, error) {
 	}
 	s.Seed(0)
 	return s, nil
+}
+
+func shared(v *ir.Value, share []*Session) *tensor.Tensor {
+	for _, o := range share {
+		t := o.mutable[o.prog.index[v.Name]]
+		if t != nil && t.DType() == v.Data.DType() && t.Shape().Equal(v.Data.Shape()) {
+			return t
+		}
+	}
+	return nil
+}
+
+// Mutable is the current value of every mutable initializer by name: the
+// storage itself.
+func (s *Session) Mutable() map[string]*tensor.Tensor {
+	m := make(map[string]*tensor.Tensor, len(s.mutable))
+	for v, t := range s.mutable {
+		m[v.Name] = t
+	}
+	return m
 }
 
 // Seed starts the session's random stream anew.
@@ -93,7 +120,8 @@ func (s *Session) Put(name string, t *tensor.Tensor) error {
 
 // Run computes the outputs, in the order of Program.Outputs. The tensors are
 // the session's own: valid until its next run, and maybe sharing storage with
-// the feeds. Cancelling ctx ends the run between two nodes.
+// the feeds. Cancelling ctx ends the run between two nodes, but not after the
+// guard, where state begins to change.
 func (s *Session) Run(ctx context.Context, feeds map[string]*tensor.Tensor) ([]*tensor.Tensor, error) {
 	return s.RunObserved(ctx, feeds, nil)
 }
@@ -114,7 +142,7 @@ func (s *Session) RunObserved(ctx context.Context, feeds map[string]*tensor.Tens
 		}
 	}
 	for i := range plan.steps {
-		if i%32 == 0 && ctx.Err() != nil {
+		if i%32 == 0 && i <= plan.guardAt && ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		if err := s.step(inst, i); err != nil {
