@@ -173,8 +173,7 @@ func SiLUGrad[T Float](p *par.Pool, dx, x, dy []T) { mapGrad(p, dx, x, dy, siluS
 
 // sigmoidFor is the sigmoid to the precision of T.
 func sigmoidFor[T Float](x float64) float64 {
-	var one T = 1
-	if one+1e-10 == one { // float32
+	if isFloat32[T]() {
 		return sigmoidOf(x)
 	}
 	return 1 / (1 + math.Exp(-x))

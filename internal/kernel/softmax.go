@@ -1,0 +1,129 @@
+package kernel
+
+import (
+	"math"
+
+	"github.com/bonnx/bonnx/internal/par"
+)
+
+// Softmax is over the middle axis of x (outer,n,inner):
+//
+//	top = max_i x[o,i,j]
+//	y[o,i,j] = exp(x[o,i,j]-top) / sum_i exp(x[o,i,j]-top)
+//
+// It may work in place. A row of -Inf alone gives NaN.
+func Softmax[T Float](p *par.Pool, outer, n, inner int, y, x []T) {
+	eachVector(p, outer, n, inner, func(k int) { softmaxVector(y[k:], x[k:], n, inner) })
+}
+
+// eachVector calls f with the offset of each vector along the middle axis.
+func eachVector(p *par.Pool, outer, n, inner int, f func(k int)) {
+	if n == 0 {
+		return
+	}
+	p.For(outer*inner, rowsPerChunk(8*n), func(lo, hi int) {
+		for r := lo; r < hi; r++ {
+			f(r/inner*n*inner + r%inner)
+		}
+	})
+}
+
+func softmaxVector[T Float](y, x []T, n, step int) {
+	top := largest(x, n, step)
+	var s float64
+	if step == 1 {
+		s = expShifted(y[:n], x[:n], top)
+		scale := 1 / s
+		for i, v := range y[:n] {
+			y[i] = T(float64(v) * scale)
+		}
+		return
+	}
+	for i := 0; i < n*step; i += step {
+		e := expFor[T](float64(x[i]) - top)
+		y[i] = T(e)
+		s += e
+	}
+	for i := 0; i < n*step; i += step {
+		y[i] = T(float64(y[i]) / s)
+	}
+}
+
+// expShifted is y = exp(x-top), and returns the sum.
+func expShifted[T Float](y, x []T, top float64) float64 {
+	var s float64
+	if isFloat32[T]() {
+		for i, v := range x {
+			e := 0.0
+			if d := float64(v) - top; !(d < -150) { // NaN passes
+				e = expNear(d)
+			}
+			y[i] = T(e)
+			s += e
+		}
+		return s
+	}
+	for i, v := range x {
+		e := math.Exp(float64(v) - top)
+		y[i] = T(e)
+		s += e
+	}
+	return s
+}
+
+// largest is the greatest of n > 0 elements, NaN if one is.
+func largest[T Float](x []T, n, step int) float64 {
+	top := x[0]
+	for i := step; i < n*step; i += step {
+		if v := x[i]; v > top || v != v {
+			top = v
+		}
+	}
+	return float64(top)
+}
+
+// LogSoftmax is y[o,i,j] = x[o,i,j] - log(sum_i exp(x[o,i,j])). It may work in
+// place.
+func LogSoftmax[T Float](p *par.Pool, outer, n, inner int, y, x []T) {
+	eachVector(p, outer, n, inner, func(k int) {
+		l := logSumExp(x[k:], n, inner)
+		for i := range n {
+			y[k+i*inner] = T(float64(x[k+i*inner]) - l)
+		}
+	})
+}
+
+// SoftmaxGrad is the gradient of Softmax from its result y:
+//
+//	dx[o,i,j] = y[o,i,j] * (dy[o,i,j] - sum_i dy[o,i,j]*y[o,i,j])
+//
+// It may work in place on dy.
+func SoftmaxGrad[T Float](p *par.Pool, outer, n, inner int, dx, y, dy []T) {
+	eachVector(p, outer, n, inner, func(k int) {
+		var s float64
+		for i := range n {
+			s += float64(float64(dy[k+i*inner]) * float64(y[k+i*inner]))
+		}
+		for i := range n {
+			dx[k+i*inner] = T(float64(y[k+i*inner]) * (float64(dy[k+i*inner]) - s))
+		}
+	})
+}
+
+// LogSoftmaxGrad is the gradient of LogSoftmax from its result y:
+//
+//	dx[o,i,j] = dy[o,i,j] - exp(y[o,i,j]) * sum_i dy[o,i,j]
+//
+// It may work in place on dy.
+func LogSoftmaxGrad[T Float](p *par.Pool, outer, n, inner int, dx, y, dy []T) {
+	eachVector(p, outer, n, inner, func(k int) {
+		var s float64
+		for i := range n {
+			s += float64(dy[k+i*inner])
+		}
+		for i := range n {
+			e := expFor[T](float64(y[k+i*inner]))
+			dx[k+i*inner] = T(float64(dy[k+i*inner]) - float64(e*s))
+		}
+	})
+}
