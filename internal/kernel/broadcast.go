@@ -36,12 +36,7 @@ func NewBroadcast(out []int, in ...[]int) *Broadcast {
 		}
 		b.push(d, s, len(in))
 	}
-	if len(b.dims) == 0 {
-		b.push(1, [maxIn]int{1, 1, 1}, len(in))
-	}
-	if len(b.dims) > maxDims {
-		panic("kernel: broadcast over more than 16 axes")
-	}
+	b.close(len(in))
 	return b
 }
 
@@ -76,6 +71,16 @@ func (b *Broadcast) push(d int, s [maxIn]int, inputs int) {
 	b.dims = append(b.dims, d)
 	for i := range inputs {
 		b.stride[i] = append(b.stride[i], s[i])
+	}
+}
+
+// close ends the list of axes: there is at least one, and not too many.
+func (b *Broadcast) close(inputs int) {
+	if len(b.dims) == 0 {
+		b.push(1, [maxIn]int{1, 1, 1}, inputs)
+	}
+	if len(b.dims) > maxDims {
+		panic("kernel: more than 16 axes")
 	}
 }
 

@@ -1,0 +1,82 @@
+package kernel
+
+import (
+	"math"
+
+	"github.com/bonnx/bonnx/internal/par"
+)
+
+// AdamW does step number step (from 1) of AdamW with decoupled decay
+// (Loshchilov and Hutter, arXiv 1711.05101) on w, m and v in place:
+//
+//	w -= lr*decay*w
+//	m = beta1*m + (1-beta1)*g
+//	v = beta2*v + (1-beta2)*g*g
+//	w -= lr/(1-beta1**step) * m / (sqrt(v/(1-beta2**step)) + eps)
+func AdamW[T Float](p *par.Pool, w, m, v, g []T, lr, beta1, beta2, eps, decay float64, step int) {
+	rate := lr / (1 - math.Pow(beta1, float64(step)))
+	unbias := 1 / math.Sqrt(1-math.Pow(beta2, float64(step)))
+	keep := 1 - lr*decay
+	p.For(len(w), grain/4, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			gi := float64(g[i])
+			mi := float64(beta1*float64(m[i])) + float64((1-beta1)*gi)
+			vi := float64(beta2*float64(v[i])) + float64((1-beta2)*gi*gi)
+			m[i], v[i] = T(mi), T(vi)
+			w[i] = T(float64(float64(w[i])*keep) - float64(rate*mi/(float64(math.Sqrt(vi)*unbias)+eps)))
+		}
+	})
+}
+
+// SGD does a step of gradient descent on w, and on the velocity u where
+// momentum is not 0 (else u may be nil), in place:
+//
+//	g += decay*w
+//	u = momentum*u + g
+//	w -= lr*u, or lr*(g + momentum*u) where nesterov
+func SGD[T Float](p *par.Pool, w, u, g []T, lr, momentum, decay float64, nesterov bool) {
+	p.For(len(w), grain, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			wi := float64(w[i])
+			step := float64(g[i]) + float64(decay*wi)
+			if momentum != 0 {
+				ui := float64(momentum*float64(u[i])) + step
+				u[i] = T(ui)
+				if nesterov {
+					step += float64(momentum * ui)
+				} else {
+					step = ui
+				}
+			}
+			w[i] = T(wi - float64(lr*step))
+		}
+	})
+}
+
+// SumSquares is sum_i x[i]**2, added in a fixed tree.
+func SumSquares[T Float](p *par.Pool, x []T) float64 {
+	if len(x) < splitRow {
+		return squareRow(x)
+	}
+	return foldLong(p, x, squareRow[T])
+}
+
+// AddScaled is y += alpha*x.
+func AddScaled[T Float](p *par.Pool, y, x []T, alpha T) {
+	p.For(len(y), grain, func(lo, hi int) {
+		d, s := y[lo:hi], x[lo:hi]
+		for i, v := range s {
+			d[i] += T(alpha * v)
+		}
+	})
+}
+
+// FirstNonFinite is the index of the first NaN or infinity, or -1.
+func FirstNonFinite[T Float](x []T) int {
+	for i, v := range x {
+		if v-v != 0 { // NaN for both
+			return i
+		}
+	}
+	return -1
+}
