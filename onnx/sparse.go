@@ -12,9 +12,12 @@ import (
 	"github.com/bonnx/bonnx/tensor"
 )
 
-// maxDense bounds the dense form of a sparse initializer: it may be any
-// number of times larger than the file.
-const maxDense = 1 << 30
+// A sparse initializer's dense form may take minDense bytes, or maxBlowUp
+// times what it takes in the file: a few bytes must not claim gigabytes.
+const (
+	minDense  = 64 << 20
+	maxBlowUp = 64
+)
 
 // sparseData is a sparse initializer, read as the dense tensor that it means
 // and written as it was.
@@ -84,7 +87,8 @@ func (d *decoder) sparseTensor(sp span) (*sparseData, error) {
 
 // Tensor implements ir.Data.
 func (d *sparseData) Tensor() (*tensor.Tensor, error) {
-	if n := d.shape.Size(); d.values.dtype.Size(n) > maxDense {
+	stored := d.values.dtype.Size(d.values.size) + 8*d.indices.size
+	if d.values.dtype.Size(d.shape.Size()) > max(minDense, maxBlowUp*stored) {
 		return nil, fmt.Errorf("sparse tensor %q: the dense form of %v is too large", d.values.head.GetName(), d.shape)
 	}
 	values, err := d.values.Tensor()
