@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/bonnx/bonnx/internal/kernel"
 	"github.com/bonnx/bonnx/internal/par"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/ops"
@@ -146,6 +147,9 @@ func (p *Program) Close() { p.pool.Close() }
 
 // Threads is the number of threads that kernels use.
 func (p *Program) Threads() int { return p.pool.Threads() }
+
+// Kernels names the kernels in use: results depend on them to the bit.
+func Kernels() string { return kernel.Chosen() }
 
 // Port is an input or output as the model declares it.
 type Port struct {

@@ -82,6 +82,14 @@ func (s *Session) Mutable() map[string]*tensor.Tensor {
 	return m
 }
 
+// ArenaBytes is the memory that values take for the shapes run last.
+func (s *Session) ArenaBytes() int {
+	if s.last == nil {
+		return 0
+	}
+	return s.last.plan.arena
+}
+
 // Seed starts the session's random stream anew.
 func (s *Session) Seed(seed uint64) {
 	s.source = rand.NewPCG(seed, 0x9e3779b97f4a7c15)
