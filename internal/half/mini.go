@@ -42,7 +42,7 @@ func Decode(f Format, b uint8) float32 {
 	var v float64
 	switch {
 	case p.fnuz && b == p.sign:
-		return float32(math.NaN())
+		return math.Float32frombits(0xffc00000) // the NaN has a sign, as its code has
 	case a > p.max:
 		if p.inf == 0 || a != p.inf {
 			return float32(math.NaN())
