@@ -189,7 +189,7 @@ func (d *decoder) tensors(x *attrExtra, list []field) ([]ir.Data, error) {
 	return out, nil
 }
 
-// valueFields are cleared where an attribute gets a value of another kind.
+// clearValue empties the value fields where an attribute gets a value of another kind.
 func clearValue(p *onnxpb.AttributeProto) {
 	p.F, p.I, p.S, p.Tp = nil, nil, nil, nil
 	p.Floats, p.Ints, p.Strings, p.TypeProtos = nil, nil, nil, nil

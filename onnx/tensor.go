@@ -106,15 +106,14 @@ func (r *reader) decodeTensor(msg span, ext *files) (*fileData, error) {
 	seen[fieldDouble].entries = int64(len(h.DoubleData))
 	seen[fieldUint64].entries = int64(len(h.Uint64Data))
 	h.FloatData, h.Int32Data, h.Int64Data, h.DoubleData, h.Uint64Data = nil, nil, nil, nil, nil
-	if err := d.describe(); err == nil {
+	err = d.describe()
+	if err == nil {
 		err = d.locate(&seen, ext)
-		if err == nil {
-			return d, nil
-		}
-		return nil, fmt.Errorf("tensor %q: %w", h.GetName(), err)
-	} else {
+	}
+	if err != nil {
 		return nil, fmt.Errorf("tensor %q: %w", h.GetName(), err)
 	}
+	return d, nil
 }
 
 // describe checks element type and dims.
@@ -251,12 +250,10 @@ func (d *fileData) read() (*tensor.Tensor, error) {
 		return nil, err
 	}
 	t := tensor.New(d.dtype, d.shape...)
-	var put func(uint64)
 	if d.dtype == tensor.String {
 		return t, d.readStrings(t.Strings())
 	}
-	put = putter(t.Bytes(), d.dtype)
-	_, err = d.walkEntries(put)
+	_, err = d.walkEntries(putter(t.Bytes(), d.dtype))
 	return t, err
 }
 
