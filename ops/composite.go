@@ -151,3 +151,17 @@ func (b *Builder) Count(n *ir.Value) *ir.Value {
 func (b *Builder) Unsqueeze(x *ir.Value, axes ...int) *ir.Value {
 	return b.Op("Unsqueeze", ir.In(x, b.Ints(axes...)))
 }
+
+// Keep is output i of the node being differentiated, which is made to produce
+// it where it did not.
+func (b *GradBuilder) Keep(i int) *ir.Value {
+	if v := b.Node.Output(i); v != nil {
+		return v
+	}
+	v := b.Graph.NewValue(b.Names().Fresh(b.Node.Name+"_kept"), nil)
+	b.Node.SetOutput(i, v)
+	if err := b.Analysis.Node(b.Node); err != nil {
+		b.Fail(err)
+	}
+	return v
+}
