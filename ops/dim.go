@@ -56,6 +56,14 @@ func dimOp(op byte, a, b ir.Dim) ir.Dim {
 	case !a.Known && a.Sym == "" || !b.Known && b.Sym == "":
 		return unknown
 	}
+	if inv := inverse[op]; inv != 0 {
+		if x, ok := simplify(inv, a, b); ok {
+			return x
+		}
+		if x, ok := simplify(inv, b, a); ok && op == '+' {
+			return x
+		}
+	}
 	x, y := dimText(a), dimText(b)
 	if (op == '+' || op == '*') && y < x {
 		x, y = y, x
@@ -65,6 +73,9 @@ func dimOp(op byte, a, b ir.Dim) ir.Dim {
 	}
 	return unknown
 }
+
+// inverse is the operator that one takes back: (x+b)-b is x.
+var inverse = map[byte]byte{'-': '+', '/': '*', '+': '-'}
 
 func dimText(d ir.Dim) string {
 	if d.Known {
