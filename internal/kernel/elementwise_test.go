@@ -117,6 +117,24 @@ func TestUnarySlopes(t *testing.T) {
 	}
 }
 
+// TestUnarySlopes32 holds the float32 slopes to the float64 ones.
+func TestUnarySlopes32(t *testing.T) {
+	one, one32 := []float64{1}, []float32{1}
+	for v := float32(-30); v < 30; v += 1.0 / 64 {
+		want, got := make([]float64, 1), make([]float32, 1)
+		x, x32 := []float64{float64(v)}, []float32{v}
+		GELUGrad(nil, want, x, one)
+		GELUGrad(nil, got, x32, one32)
+		checkClose(t, fmt.Sprintf("gelu slope at %v", v), got, want, 1e-7)
+		GELUTanhGrad(nil, want, x, one)
+		GELUTanhGrad(nil, got, x32, one32)
+		checkClose(t, fmt.Sprintf("gelutanh slope at %v", v), got, want, 1e-7)
+		SiLUGrad(nil, want, x, one)
+		SiLUGrad(nil, got, x32, one32)
+		checkClose(t, fmt.Sprintf("silu slope at %v", v), got, want, 1e-7)
+	}
+}
+
 func TestUnaryValues(t *testing.T) {
 	nan, inf := math.NaN(), math.Inf(1)
 	x := []float64{-inf, -2.5, -1, -0.5, 0, 0.5, 1, 1.5, 2.5, inf, nan}

@@ -22,40 +22,63 @@ func each[T Float](f func(T) T) func(dst, x []T) {
 	}
 }
 
-// wideLoops computes both types in float64.
-func wideLoops(f func(float64) float64) loops {
-	return loops{each(func(x float32) float32 { return float32(f(float64(x))) }), each(f)}
+// wide32 is the float32 loop over a function of float64. It converts a block
+// at a time: one by one, the conversion of an element would wait for the
+// result of the last (on amd64 it keeps the rest of a register that the last
+// computation has written).
+func wide32(f func(float64) float64) func(dst, x []float32) {
+	return func(dst, x []float32) {
+		var block [64]float64
+		for len(x) > 0 {
+			n := min(len(x), len(block))
+			b := block[:n]
+			for i, v := range x[:n] {
+				b[i] = float64(v)
+			}
+			for i, v := range b {
+				b[i] = f(v)
+			}
+			for i, v := range b {
+				dst[i] = float32(v)
+			}
+			x, dst = x[n:], dst[n:]
+		}
+	}
 }
+
+// wideLoops computes both types in float64, float32 by near, which needs only
+// float32's precision.
+func wideLoops(near, f func(float64) float64) loops { return loops{wide32(near), each(f)} }
 
 // The functions with more than a line to them. Where float32 has its own form
 // it is the faster one.
 var (
 	expLoops      = loops{each(exp32), each(math.Exp)}
-	sigmoidLoops  = loops{each(sigmoid32), each(func(x float64) float64 { return 1 / (1 + math.Exp(-x)) })}
-	tanhLoops     = loops{each(tanh32), each(math.Tanh)}
-	siluLoops     = loops{each(silu32), each(silu64)}
-	geluLoops     = wideLoops(gelu)
-	geluTanhLoops = loops{each(geluTanh32), each(geluTanh64)}
-	logLoops      = wideLoops(math.Log)
-	erfLoops      = wideLoops(math.Erf)
-	softplusLoops = wideLoops(softplus)
-	mishLoops     = wideLoops(func(x float64) float64 { return x * math.Tanh(softplus(x)) })
-	sinLoops      = wideLoops(math.Sin)
-	cosLoops      = wideLoops(math.Cos)
-	tanLoops      = wideLoops(math.Tan)
-	asinLoops     = wideLoops(math.Asin)
-	acosLoops     = wideLoops(math.Acos)
-	atanLoops     = wideLoops(math.Atan)
-	sinhLoops     = wideLoops(math.Sinh)
-	coshLoops     = wideLoops(math.Cosh)
-	asinhLoops    = wideLoops(math.Asinh)
-	acoshLoops    = wideLoops(math.Acosh)
-	atanhLoops    = wideLoops(math.Atanh)
-	floorLoops    = wideLoops(math.Floor)
-	ceilLoops     = wideLoops(math.Ceil)
-	roundLoops    = wideLoops(math.RoundToEven)
+	sigmoidLoops  = wideLoops(sigmoidOf, sigmoid64)
+	tanhLoops     = wideLoops(tanhOf, math.Tanh)
+	siluLoops     = wideLoops(siluOf, silu64)
+	geluLoops     = wideLoops(geluOf, gelu)
+	geluTanhLoops = wideLoops(geluTanhOf, geluTanh64)
+	logLoops      = wideLoops(math.Log, math.Log)
+	erfLoops      = wideLoops(erfOf, math.Erf)
+	softplusLoops = wideLoops(softplus, softplus)
+	mishLoops     = wideLoops(mish, mish)
+	sinLoops      = wideLoops(math.Sin, math.Sin)
+	cosLoops      = wideLoops(math.Cos, math.Cos)
+	tanLoops      = wideLoops(math.Tan, math.Tan)
+	asinLoops     = wideLoops(math.Asin, math.Asin)
+	acosLoops     = wideLoops(math.Acos, math.Acos)
+	atanLoops     = wideLoops(math.Atan, math.Atan)
+	sinhLoops     = wideLoops(math.Sinh, math.Sinh)
+	coshLoops     = wideLoops(math.Cosh, math.Cosh)
+	asinhLoops    = wideLoops(math.Asinh, math.Asinh)
+	acoshLoops    = wideLoops(math.Acosh, math.Acosh)
+	atanhLoops    = wideLoops(math.Atanh, math.Atanh)
+	floorLoops    = wideLoops(math.Floor, math.Floor)
+	ceilLoops     = wideLoops(math.Ceil, math.Ceil)
+	roundLoops    = wideLoops(math.RoundToEven, math.RoundToEven)
 	sqrtLoops     = loops{sqrtLoop[float32], sqrtLoop[float64]}
-	rsqrtLoops    = wideLoops(func(x float64) float64 { return 1 / math.Sqrt(x) })
+	rsqrtLoops    = wideLoops(rsqrt, rsqrt)
 )
 
 func sqrtLoop[T Float](dst, x []T) {
@@ -65,9 +88,12 @@ func sqrtLoop[T Float](dst, x []T) {
 	}
 }
 
-func silu32(x float32) float32   { v := float64(x); return float32(v * sigmoidOf(v)) }
-func silu64(x float64) float64   { return x / (1 + math.Exp(-x)) }
-func softplus(x float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }
+func sigmoid64(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
+func siluOf(x float64) float64    { return x * sigmoidOf(x) }
+func mish(x float64) float64      { return x * math.Tanh(softplus(x)) }
+func rsqrt(x float64) float64     { return 1 / math.Sqrt(x) }
+func silu64(x float64) float64    { return x / (1 + math.Exp(-x)) }
+func softplus(x float64) float64  { return max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }
 
 // geluTanhArg is 2u of 0.5*x*(1+tanh(u)) = x*sigmoid(2u).
 func geluTanhArg(x float64) float64 {
@@ -75,7 +101,7 @@ func geluTanhArg(x float64) float64 {
 	return c * (x + 0.044715*x*x*x)
 }
 
-func geluTanh32(x float32) float32 { v := float64(x); return float32(v * sigmoidOf(geluTanhArg(v))) }
+func geluTanhOf(x float64) float64 { return x * sigmoidOf(geluTanhArg(x)) }
 func geluTanh64(x float64) float64 { return x / (1 + math.Exp(-geluTanhArg(x))) }
 
 // Map is the elementwise function f:

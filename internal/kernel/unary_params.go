@@ -163,7 +163,13 @@ func mapGrad[T Float](p *par.Pool, dx, x, dy []T, slope func(float64) float64) {
 }
 
 // GELUGrad is dx = dy * (derivative of GELU at x). It may work in place.
-func GELUGrad[T Float](p *par.Pool, dx, x, dy []T) { mapGrad(p, dx, x, dy, geluSlope) }
+func GELUGrad[T Float](p *par.Pool, dx, x, dy []T) {
+	if isFloat32[T]() {
+		mapGrad(p, dx, x, dy, geluSlopeOf)
+		return
+	}
+	mapGrad(p, dx, x, dy, geluSlope)
+}
 
 // GELUTanhGrad is dx = dy * (derivative of GELUTanh at x). It may work in place.
 func GELUTanhGrad[T Float](p *par.Pool, dx, x, dy []T) { mapGrad(p, dx, x, dy, geluTanhSlope[T]) }
