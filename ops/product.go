@@ -1,0 +1,218 @@
+package ops
+
+import (
+	"fmt"
+
+	"github.com/bonnx/bonnx/internal/kernel"
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// A matProduct is alpha*op(A)*op(B) with NumPy's broadcasting of the leading
+// dimensions: what MatMul, Gemm and ai.bonnx.FusedMatMul have in common.
+type matProduct struct {
+	transA, transB bool // of the last two dimensions
+	alpha          float64
+}
+
+// infer gives the product's fact. 1-D operands are a row on the left and a
+// column on the right whose dimension of 1 is dropped from the result.
+func (o matProduct) infer(a, b Fact) (Fact, error) {
+	d, err := commonDType([]Fact{a, b})
+	if err != nil {
+		return Fact{}, err
+	}
+	if !a.Ranked || !b.Ranked {
+		return o.inferUnranked(d, a, b)
+	}
+	da, db, row, col, err := matrixDims(a, b)
+	if err != nil {
+		return Fact{}, err
+	}
+	m, ka := lastTwo(da, o.transA && !row)
+	kb, n := lastTwo(db, o.transB && !col)
+	if ka.Known && kb.Known && ka.Value != kb.Value {
+		return Fact{}, fmt.Errorf("shapes %v do not multiply: %v is not %v", shapesOf([]Fact{a, b}), ka, kb)
+	}
+	batch, ok := BroadcastDims(da[:len(da)-2], db[:len(db)-2])
+	if !ok {
+		return Fact{}, fmt.Errorf("leading dimensions do not broadcast: %v", shapesOf([]Fact{a, b}))
+	}
+	dims := append([]ir.Dim{}, batch...)
+	if !row {
+		dims = append(dims, m)
+	}
+	if !col {
+		dims = append(dims, n)
+	}
+	return Of(d, dims...), nil
+}
+
+// inferUnranked refuses only what is certainly wrong.
+func (o matProduct) inferUnranked(d tensor.DType, a, b Fact) (Fact, error) {
+	if a.Rank() == 0 || b.Rank() == 0 {
+		return Fact{}, fmt.Errorf("operands are %v and %v; a scalar has no rows", a, b)
+	}
+	return Fact{DType: d}, nil
+}
+
+// matrixDims are the operands' dims as matrices; row and col say that A or B
+// is 1-D.
+func matrixDims(a, b Fact) (da, db []ir.Dim, row, col bool, err error) {
+	if a.Rank() == 0 || b.Rank() == 0 {
+		return nil, nil, false, false, fmt.Errorf("operands are %v and %v; a scalar has no rows", a, b)
+	}
+	da, db = a.Dims, b.Dims
+	if row = len(da) == 1; row {
+		da = []ir.Dim{known(1), da[0]}
+	}
+	if col = len(db) == 1; col {
+		db = []ir.Dim{db[0], known(1)}
+	}
+	return da, db, row, col, nil
+}
+
+func lastTwo(d []ir.Dim, swap bool) (ir.Dim, ir.Dim) {
+	x, y := d[len(d)-2], d[len(d)-1]
+	if swap {
+		return y, x
+	}
+	return x, y
+}
+
+// A gemmPlan is a product of concrete shapes: len(at.OffC) products of size
+// m, n, k.
+type gemmPlan struct {
+	matProduct
+	m, n, k    int
+	lda, ldb   int
+	at         kernel.Batch
+	sharedB    bool // one matrix B for all: a single product
+	accumulate bool // C is added to
+}
+
+// plan works out sizes and offsets of concrete operands.
+func (o matProduct) plan(a, b Fact) (*gemmPlan, error) {
+	fa, fb, row, col, err := matrixDims(a, b)
+	if err != nil {
+		return nil, err
+	}
+	da, db := Of(a.DType, fa...).MustShape(), Of(b.DType, fb...).MustShape()
+	g := &gemmPlan{matProduct: o}
+	g.transA, g.transB = o.transA && !row, o.transB && !col
+	ra, rb := len(da), len(db)
+	g.lda, g.ldb = da[ra-1], db[rb-1]
+	g.m, g.k = da[ra-2], da[ra-1]
+	if g.transA {
+		g.m, g.k = g.k, g.m
+	}
+	g.n = db[rb-1]
+	if g.transB {
+		g.n = db[rb-2]
+	}
+	batchA, batchB := da[:ra-2], db[:rb-2]
+	if batchB.Size() == 1 && len(batchB) <= len(batchA) && !g.transA {
+		g.sharedB = true // rows of all of A are rows of one matrix
+		g.m *= batchA.Size()
+		return g, nil
+	}
+	batch, err := tensor.Broadcast(batchA, batchB)
+	if err != nil {
+		return nil, err
+	}
+	if batch.Size() == 1 {
+		g.sharedB = true
+		return g, nil
+	}
+	g.at.OffA = batchOffsets(batch, batchA, g.m*g.k)
+	g.at.OffB = batchOffsets(batch, batchB, g.k*g.n)
+	g.at.OffC = kernel.Strided(batch.Size(), g.m*g.n)
+	return g, nil
+}
+
+// batchOffsets are the offsets, in elements, of the matrices that a batch of
+// shape from gives to each product of the broadcast batch.
+func batchOffsets(batch, from tensor.Shape, size int) []int {
+	out := make([]int, batch.Size())
+	strides := from.Strides()
+	extra := len(batch) - len(from)
+	for i := range out {
+		rest, at := i, 0
+		for d := len(batch) - 1; d >= extra; d-- {
+			index := rest % batch[d]
+			rest /= batch[d]
+			if from[d-extra] != 1 {
+				at += index * strides[d-extra]
+			}
+		}
+		out[i] = at * size
+	}
+	return out
+}
+
+// bindProduct makes the step that multiplies in[0] and in[1] into out[0]. A
+// constant B is packed once.
+func bindProduct[T kernel.Float](p *Binder, g *gemmPlan, b Fact) (Step, error) {
+	d := tensor.DTypeOf[T]().Bits() / 8
+	if !g.sharedB {
+		s := p.Scratch(d * kernel.GemmBatchScratch[T](len(g.at.OffC), g.m, g.n, g.k))
+		return func(f *Frame, in, out []*tensor.Tensor) error {
+			kernel.GemmBatch(f.Pool, g.at, g.transA, g.transB, g.m, g.n, g.k, T(g.alpha), tensor.Data[T](in[0]), g.lda,
+				tensor.Data[T](in[1]), g.ldb, g.accumulate, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, s))
+			return nil
+		}, nil
+	}
+	s := p.Scratch(d * kernel.GemmScratch[T](g.m, g.n, g.k))
+	if b.Const == nil {
+		return func(f *Frame, in, out []*tensor.Tensor) error {
+			kernel.Gemm(f.Pool, g.transA, g.transB, g.m, g.n, g.k, T(g.alpha), tensor.Data[T](in[0]), g.lda,
+				tensor.Data[T](in[1]), g.ldb, g.accumulate, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, s))
+			return nil
+		}, nil
+	}
+	packed, err := packedB[T](p, b, g.transB, g.n, g.k, g.ldb)
+	if err != nil {
+		return nil, err
+	}
+	return func(f *Frame, in, out []*tensor.Tensor) error {
+		kernel.GemmPacked(f.Pool, g.transA, g.m, g.n, g.k, T(g.alpha), tensor.Data[T](in[0]), g.lda,
+			packed, g.accumulate, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, s))
+		return nil
+	}, nil
+}
+
+// packedB packs a constant B, once for all plans.
+func packedB[T kernel.Float](p *Binder, b Fact, transB bool, n, k, ldb int) ([]T, error) {
+	tag := fmt.Sprintf("gemm %v %d %d %d", transB, n, k, ldb)
+	v, err := p.Packed(b.Const, tag, func(t *tensor.Tensor) any {
+		dst := tensor.Data[T](tensor.New(tensor.DTypeOf[T](), kernel.PackedSize[T](n, k)))
+		kernel.PackB(nil, transB, n, k, tensor.Data[T](t), ldb, dst)
+		return dst
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v.([]T), nil
+}
+
+// bind makes the step for any float dtype.
+func (o matProduct) bind(p *Binder, op Op, in, out []Fact) (Step, error) {
+	g, err := o.plan(in[0], in[1])
+	if err != nil {
+		return nil, err
+	}
+	return bindPlan(p, op, g, in, out)
+}
+
+func bindPlan(p *Binder, op Op, g *gemmPlan, in, out []Fact) (Step, error) {
+	switch d := in[0].DType; {
+	case d == tensor.Float32:
+		return bindProduct[float32](p, g, in[1])
+	case d == tensor.Float64:
+		return bindProduct[float64](p, g, in[1])
+	case isNarrow(d):
+		return viaFloat32(p, op, in, out)
+	default:
+		return nil, errDType(d)
+	}
+}
