@@ -3,9 +3,7 @@ package ops
 import (
 	"fmt"
 
-	"github.com/bonnx/bonnx/internal/kernel"
 	"github.com/bonnx/bonnx/ir"
-	"github.com/bonnx/bonnx/tensor"
 )
 
 // fusedMatMul is ai.bonnx.FusedMatMul: the product of stacks of matrices, each
@@ -54,112 +52,7 @@ func lastTwo(f Fact, trans bool) (rows, cols ir.Dim) {
 }
 
 func (o fusedMatMul) Bind(p *Binder, in, out []Fact) (Step, error) {
-	return floatStep(in[0].DType,
-		func() (Step, error) { return bindMatMul[float32](p, in, out, o.transA, o.transB) },
-		func() (Step, error) { return bindMatMul[float64](p, in, out, o.transA, o.transB) })
-}
-
-// bindMatMul makes the step of a batched product. A stack of A against one B
-// is one tall product; a constant B of it is packed once.
-func bindMatMul[T tensor.Float](p *Binder, in, out []Fact, transA, transB bool) (Step, error) {
-	as, bs, ys := in[0].MustShape(), in[1].MustShape(), out[0].MustShape()
-	g := product2D{transA: transA, transB: transB}
-	g.m, g.n, g.k = ys[len(ys)-2], ys[len(ys)-1], as[len(as)-1]
-	if transA {
-		g.k = as[len(as)-2]
-	}
-	g.lda, g.ldb = as[len(as)-1], bs[len(bs)-1]
-	batchB := bs[:len(bs)-2].Size()
-	batchY := ys[:len(ys)-2].Size()
-	if batchY == 1 {
-		return bindGemm[T](p, in[1], g)
-	}
-	if batchB == 1 && !transA && as[:len(as)-2].Size() == batchY {
-		g.m *= batchY
-		return bindGemm[T](p, in[1], g)
-	}
-	at := kernel.Batch{
-		OffA: broadcastOffsets(as[:len(as)-2], ys[:len(ys)-2], g.m*g.k),
-		OffB: broadcastOffsets(bs[:len(bs)-2], ys[:len(ys)-2], g.n*g.k),
-		OffC: kernel.Strided(batchY, g.m*g.n),
-	}
-	slot := scratchOf[T](p, kernel.GemmBatchScratch[T](batchY, g.m, g.n, g.k))
-	return func(f *Frame, in, out []*tensor.Tensor) error {
-		kernel.GemmBatch(f.Pool, at, g.transA, g.transB, g.m, g.n, g.k, 1, tensor.Data[T](in[0]), g.lda,
-			tensor.Data[T](in[1]), g.ldb, false, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, slot))
-		return nil
-	}, nil
-}
-
-// product2D are the sizes of one matrix product.
-type product2D struct {
-	transA, transB bool
-	m, n, k        int
-	lda, ldb       int
-}
-
-// bindGemm makes the step of one product of in[0] by in[1] to out[0].
-func bindGemm[T tensor.Float](p *Binder, b Fact, g product2D) (Step, error) {
-	slot := scratchOf[T](p, kernel.GemmScratch[T](g.m, g.n, g.k))
-	packed, err := packConstant[T](p, b, g.transB, g.n, g.k, g.ldb)
-	if err != nil {
-		return nil, err
-	}
-	if packed != nil {
-		return func(f *Frame, in, out []*tensor.Tensor) error {
-			kernel.GemmPacked(f.Pool, g.transA, g.m, g.n, g.k, 1, tensor.Data[T](in[0]), g.lda, packed,
-				false, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, slot))
-			return nil
-		}, nil
-	}
-	return func(f *Frame, in, out []*tensor.Tensor) error {
-		kernel.Gemm(f.Pool, g.transA, g.transB, g.m, g.n, g.k, 1, tensor.Data[T](in[0]), g.lda,
-			tensor.Data[T](in[1]), g.ldb, false, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, slot))
-		return nil
-	}, nil
-}
-
-// packConstant is op(B) packed once for all plans, nil where B is not constant.
-func packConstant[T tensor.Float](p *Binder, b Fact, trans bool, n, k, ldb int) ([]T, error) {
-	if b.Const == nil || n*k == 0 {
-		return nil, nil
-	}
-	tag := "gemm"
-	if trans {
-		tag = "gemm transposed"
-	}
-	v, err := p.Packed(b.Const, tag, func(t *tensor.Tensor) any {
-		dst := make([]T, kernel.PackedSize[T](n, k))
-		kernel.PackB(nil, trans, n, k, tensor.Data[T](t), ldb, dst)
-		return dst
-	})
-	if err != nil {
-		return nil, err
-	}
-	return v.([]T), nil
-}
-
-// scratchOf asks for scratch of n elements of T.
-func scratchOf[T tensor.Float](p *Binder, n int) Slot {
-	return p.Scratch(tensor.DTypeOf[T]().Size(n))
-}
-
-// broadcastOffsets are the offsets, in matrices of the given size, of the
-// stack shape as it is repeated to the stack out.
-func broadcastOffsets(shape, out tensor.Shape, size int) []int {
-	strides := shape.Strides()
-	off := make([]int, out.Size())
-	for i := range off {
-		rest := i
-		for a := len(out) - 1; a >= 0; a-- {
-			k := rest % out[a]
-			rest /= out[a]
-			if j := a - len(out) + len(shape); j >= 0 && shape[j] != 1 {
-				off[i] += k * strides[j] * size
-			}
-		}
-	}
-	return off
+	return matProduct{transA: o.transA, transB: o.transB, alpha: 1}.bind(p, o, in, out)
 }
 
 // FusedMatMul adds op(x) op(y), stacks of matrices.

@@ -37,9 +37,9 @@ func (o gemm) Infer(in []Fact) ([]Fact, error) {
 			return nil, fmt.Errorf("operand %d is %v; it must be a matrix", i, f)
 		}
 		if i == 0 {
-			m, ka = lastTwo(f.Dims, o.transA)
+			m, ka = lastTwo(f, o.transA)
 		} else {
-			kb, n = lastTwo(f.Dims, o.transB)
+			kb, n = lastTwo(f, o.transB)
 		}
 	}
 	if ka.Known && kb.Known && ka.Value != kb.Value {
@@ -132,16 +132,16 @@ func (o gemm) Grad(b *GradBuilder) error {
 	}
 	if b.Needs(0) {
 		if o.transA {
-			b.Set(0, b.fused(w, g, o.transB, true))
+			b.Set(0, b.FusedMatMul(w, g, o.transB, true))
 		} else {
-			b.Set(0, b.fused(g, w, false, !o.transB))
+			b.Set(0, b.FusedMatMul(g, w, false, !o.transB))
 		}
 	}
 	if b.Needs(1) {
 		if o.transB {
-			b.Set(1, b.fused(g, x, true, o.transA))
+			b.Set(1, b.FusedMatMul(g, x, true, o.transA))
 		} else {
-			b.Set(1, b.fused(x, g, !o.transA, false))
+			b.Set(1, b.FusedMatMul(x, g, !o.transA, false))
 		}
 	}
 	if b.Needs(2) {

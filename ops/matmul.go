@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"fmt"
+
 	"github.com/bonnx/bonnx/internal/kernel"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/tensor"
@@ -48,75 +50,61 @@ func integerProduct[T kernel.Integer](g *gemmPlan) typedStep {
 	}}
 }
 
-// fused is ai.bonnx.FusedMatMul: op(A) op(B), no operand 1-D.
-func (b *GradBuilder) fused(x, y *ir.Value, transA, transB bool) *ir.Value {
-	var attrs []*ir.Attr
-	if transA {
-		attrs = append(attrs, ir.A("transA", ir.Int(1)))
-	}
-	if transB {
-		attrs = append(attrs, ir.A("transB", ir.Int(1)))
-	}
-	return b.Composite("FusedMatMul", ir.In(x, y), 1, attrs...)[0]
-}
-
 // Grad: dA = dY B', dB = A' dY, summed over what was broadcast. Where B is
 // one matrix no rank of A is needed, and all rows of A make one product.
 func (matmul) Grad(b *GradBuilder) error {
-	fa, fb := b.Fact(b.In(0)), b.Fact(b.In(1))
-	if fb.Rank() == 2 && fa.Rank() != 1 {
+	ra, rb := b.Fact(b.In(0)).Rank(), b.Fact(b.In(1)).Rank()
+	switch {
+	case rb == 2 && ra != 1:
 		gradSharedB(b)
 		return nil
+	case ra < 0 || rb < 0:
+		return fmt.Errorf("the gradient needs the ranks of %v and %v", b.Fact(b.In(0)), b.Fact(b.In(1)))
 	}
 	x, y, dy := b.In(0), b.In(1), b.Grad(0)
-	if fa.Rank() == 1 {
-		x = b.Op("Unsqueeze", ir.In(x, b.Ints(0)))
-		axis := -2
-		if fb.Rank() == 1 {
-			axis = -1
-		}
-		dy = b.Op("Unsqueeze", ir.In(dy, b.Ints(axis)))
+	if rb == 1 {
+		y, dy = b.Unsqueeze(y, 1), b.Unsqueeze(dy, -1)
 	}
-	if fb.Rank() == 1 {
-		y = b.Op("Unsqueeze", ir.In(y, b.Ints(1)))
-		dy = b.Op("Unsqueeze", ir.In(dy, b.Ints(-1)))
+	if ra == 1 {
+		x, dy = b.Unsqueeze(x, 0), b.Unsqueeze(dy, -2)
 	}
 	if b.Needs(0) {
-		g := b.SumTo(b.fused(dy, y, false, true), x)
-		b.Set(0, b.reshapeIf(x != b.In(0), g, b.In(0)))
+		b.Set(0, b.shapedAs(b.SumTo(b.FusedMatMul(dy, y, false, true), x), x, b.In(0)))
 	}
 	if b.Needs(1) {
-		g := b.SumTo(b.fused(x, dy, true, false), y)
-		b.Set(1, b.reshapeIf(y != b.In(1), g, b.In(1)))
+		b.Set(1, b.shapedAs(b.SumTo(b.FusedMatMul(x, dy, true, false), y), y, b.In(1)))
 	}
 	return nil
 }
 
-func (b *GradBuilder) reshapeIf(cond bool, x, like *ir.Value) *ir.Value {
-	if cond {
-		return b.Reshape(x, b.Shape(like))
+// shapedAs reshapes g, of the shape of x, to that of the operand x was made of.
+func (b *GradBuilder) shapedAs(g, x, operand *ir.Value) *ir.Value {
+	if x == operand {
+		return g
 	}
-	return x
+	return b.Reshape(g, b.Shape(operand))
 }
 
+// gradSharedB is for a matrix B and an A of any rank but 1, or of no rank.
 func gradSharedB(b *GradBuilder) {
 	x, w, dy := b.In(0), b.In(1), b.Grad(0)
-	if b.Needs(0) {
-		b.Set(0, b.fused(dy, w, false, true))
+	switch {
+	case !b.Needs(0):
+	case b.Fact(x).Ranked:
+		b.Set(0, b.FusedMatMul(dy, w, false, true))
+	default: // a vector too
+		b.Set(0, b.Reshape(b.FusedMatMul(b.rowsOf(dy, w, 1), w, false, true), b.Shape(x)))
 	}
 	if b.Needs(1) {
-		if b.Fact(x).Rank() != 2 {
-			x, dy = b.rows(x, w, 0), b.rows(dy, w, 1)
-		}
-		b.Set(1, b.fused(x, dy, true, false))
+		b.Set(1, b.FusedMatMul(b.rowsOf(x, w, 0), b.rowsOf(dy, w, 1), true, false))
 	}
 }
 
-// rows reshapes x to (-1, n), n being extent axis of w.
-func (b *GradBuilder) rows(x, w *ir.Value, axis int) *ir.Value {
-	if d := b.Fact(w).Dims[axis]; d.Known {
-		return b.ReshapeTo(x, -1, int(d.Value))
+// rowsOf is x as a matrix whose columns are as many as extent axis of w: the
+// extent of x itself may not be known where that of a weight is.
+func (b *GradBuilder) rowsOf(x, w *ir.Value, axis int) *ir.Value {
+	if b.Fact(x).Rank() == 2 {
+		return x
 	}
-	n := b.Op("Shape", ir.In(w), ir.A("start", ir.Int(axis)), ir.A("end", ir.Int(axis+1)))
-	return b.Reshape(x, b.Op("Concat", ir.In(b.Ints(-1), n), ir.A("axis", ir.Int(0))))
+	return b.Reshape(x, b.Join(b.Ints(-1), b.Extent(w, axis)))
 }

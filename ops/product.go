@@ -29,8 +29,8 @@ func (o matProduct) infer(a, b Fact) (Fact, error) {
 	if err != nil {
 		return Fact{}, err
 	}
-	m, ka := lastTwo(da, o.transA && !row)
-	kb, n := lastTwo(db, o.transB && !col)
+	m, ka := lastTwo(Of(d, da...), o.transA && !row)
+	kb, n := lastTwo(Of(d, db...), o.transB && !col)
 	if ka.Known && kb.Known && ka.Value != kb.Value {
 		return Fact{}, fmt.Errorf("shapes %v do not multiply: %v is not %v", shapesOf([]Fact{a, b}), ka, kb)
 	}
@@ -70,14 +70,6 @@ func matrixDims(a, b Fact) (da, db []ir.Dim, row, col bool, err error) {
 		db = []ir.Dim{db[0], known(1)}
 	}
 	return da, db, row, col, nil
-}
-
-func lastTwo(d []ir.Dim, swap bool) (ir.Dim, ir.Dim) {
-	x, y := d[len(d)-2], d[len(d)-1]
-	if swap {
-		return y, x
-	}
-	return x, y
 }
 
 // A gemmPlan is a product of concrete shapes: len(at.OffC) products of size
@@ -153,26 +145,25 @@ func batchOffsets(batch, from tensor.Shape, size int) []int {
 // bindProduct makes the step that multiplies in[0] and in[1] into out[0]. A
 // constant B is packed once.
 func bindProduct[T kernel.Float](p *Binder, g *gemmPlan, b Fact) (Step, error) {
-	d := tensor.DTypeOf[T]().Bits() / 8
 	if !g.sharedB {
-		s := p.Scratch(d * kernel.GemmBatchScratch[T](len(g.at.OffC), g.m, g.n, g.k))
+		s := scratchOf[T](p, kernel.GemmBatchScratch[T](len(g.at.OffC), g.m, g.n, g.k))
 		return func(f *Frame, in, out []*tensor.Tensor) error {
 			kernel.GemmBatch(f.Pool, g.at, g.transA, g.transB, g.m, g.n, g.k, T(g.alpha), tensor.Data[T](in[0]), g.lda,
 				tensor.Data[T](in[1]), g.ldb, g.accumulate, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, s))
 			return nil
 		}, nil
 	}
-	s := p.Scratch(d * kernel.GemmScratch[T](g.m, g.n, g.k))
-	if b.Const == nil {
+	s := scratchOf[T](p, kernel.GemmScratch[T](g.m, g.n, g.k))
+	packed, err := packConstant[T](p, b, g.transB, g.n, g.k, g.ldb)
+	if err != nil {
+		return nil, err
+	}
+	if packed == nil {
 		return func(f *Frame, in, out []*tensor.Tensor) error {
 			kernel.Gemm(f.Pool, g.transA, g.transB, g.m, g.n, g.k, T(g.alpha), tensor.Data[T](in[0]), g.lda,
 				tensor.Data[T](in[1]), g.ldb, g.accumulate, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, s))
 			return nil
 		}, nil
-	}
-	packed, err := packedB[T](p, b, g.transB, g.n, g.k, g.ldb)
-	if err != nil {
-		return nil, err
 	}
 	return func(f *Frame, in, out []*tensor.Tensor) error {
 		kernel.GemmPacked(f.Pool, g.transA, g.m, g.n, g.k, T(g.alpha), tensor.Data[T](in[0]), g.lda,
@@ -181,18 +172,26 @@ func bindProduct[T kernel.Float](p *Binder, g *gemmPlan, b Fact) (Step, error) {
 	}, nil
 }
 
-// packedB packs a constant B, once for all plans.
-func packedB[T kernel.Float](p *Binder, b Fact, transB bool, n, k, ldb int) ([]T, error) {
-	tag := fmt.Sprintf("gemm %v %d %d %d", transB, n, k, ldb)
+// packConstant is op(B) packed once for all plans, nil where B is not constant.
+func packConstant[T tensor.Float](p *Binder, b Fact, trans bool, n, k, ldb int) ([]T, error) {
+	if b.Const == nil || n*k == 0 {
+		return nil, nil
+	}
+	tag := fmt.Sprintf("gemm %v %d %d", trans, n, k)
 	v, err := p.Packed(b.Const, tag, func(t *tensor.Tensor) any {
-		dst := tensor.Data[T](tensor.New(tensor.DTypeOf[T](), kernel.PackedSize[T](n, k)))
-		kernel.PackB(nil, transB, n, k, tensor.Data[T](t), ldb, dst)
+		dst := make([]T, kernel.PackedSize[T](n, k))
+		kernel.PackB(nil, trans, n, k, tensor.Data[T](t), ldb, dst)
 		return dst
 	})
 	if err != nil {
 		return nil, err
 	}
 	return v.([]T), nil
+}
+
+// scratchOf asks for scratch of n elements of T.
+func scratchOf[T tensor.Float](p *Binder, n int) Slot {
+	return p.Scratch(tensor.DTypeOf[T]().Size(n))
 }
 
 // bind makes the step for any float dtype.

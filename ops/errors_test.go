@@ -1,0 +1,36 @@
+package ops_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/ops"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// parsed is the operator of a node that stands alone.
+func parsed(op string, opset int64, attrs []*ir.Attr, inputs int) (ops.Op, error) {
+	g := ir.NewGraph("one")
+	in := make([]*ir.Value, inputs)
+	for i := range in {
+		in[i] = g.AddInput(string(rune('a'+i)), nil)
+	}
+	n := ir.NewNode("", op, in...)
+	n.Attrs = attrs
+	n.SetOutput(0, g.NewValue("y", nil))
+	g.Append(n)
+	return ops.Standard().Parse(n, opset)
+}
+
+// wantError runs an operator of the newest opset and looks for an error.
+func wantError(t *testing.T, op string, attrs []*ir.Attr, want string, in ...*tensor.Tensor) {
+	t.Helper()
+	o, err := parsed(op, 24, attrs, len(in))
+	if err == nil {
+		_, err = ops.Eval(o, in, 1)
+	}
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%s: got error %v, want one with %q", op, err, want)
+	}
+}
