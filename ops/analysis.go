@@ -127,6 +127,9 @@ func (a *Analysis) Node(n *ir.Node) error {
 	if err != nil {
 		return fmt.Errorf("%v: %w", n, err)
 	}
+	if folded := foldSmall(n, op, in, out); folded != nil {
+		out = folded
+	}
 	for i, v := range n.Outputs() {
 		if v == nil {
 			continue

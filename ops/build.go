@@ -90,7 +90,12 @@ func (b *Builder) ReshapeLike(x, like *ir.Value) *ir.Value {
 	if fx.Ranked && fl.Ranked && sameDims(fx.Dims, fl.Dims) {
 		return x
 	}
-	return b.Reshape(x, b.Shape(like))
+	return b.reshapeExact(x, b.Shape(like))
+}
+
+// reshapeExact is Reshape where an extent 0 of the shape means 0.
+func (b *Builder) reshapeExact(x, shape *ir.Value) *ir.Value {
+	return b.Op("Reshape", ir.In(x, shape), ir.A("allowzero", ir.Int(1)))
 }
 
 // ExpandLike broadcasts x to the shape of like.

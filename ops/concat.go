@@ -106,26 +106,13 @@ func (o concat) Grad(b *GradBuilder) error {
 	}
 	sizes := make([]*ir.Value, n)
 	for i := range n {
-		sizes[i] = b.extent(b.In(i), o.axis)
+		sizes[i] = b.Extent(b.In(i), o.axis)
 	}
-	parts := b.Builder.Node("", "Split", ir.In(b.Grad(0), b.Op("Concat", sizes, ir.A("axis", ir.Int(0)))), n, ir.A("axis", ir.Int(o.axis)))
+	parts := b.Builder.Node("", "Split", ir.In(b.Grad(0), b.Join(sizes...)), n, ir.A("axis", ir.Int(o.axis)))
 	for i, p := range parts {
 		if b.Needs(i) {
 			b.Set(i, p)
 		}
 	}
 	return nil
-}
-
-// extent is x's extent along an axis as an int64 vector of one element: a
-// constant where it is known.
-func (b *Builder) extent(x *ir.Value, axis int) *ir.Value {
-	if d := b.Fact(x).Dim(axis); d.Known {
-		return b.Ints(int(d.Value))
-	}
-	attrs := []*ir.Attr{ir.A("start", ir.Int(axis))}
-	if axis != -1 {
-		attrs = append(attrs, ir.A("end", ir.Int(axis+1)))
-	}
-	return b.Op("Shape", ir.In(x), attrs...)
 }
