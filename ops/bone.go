@@ -1,0 +1,239 @@
+package ops
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/bonnx/bonnx/internal/kernel"
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// bone is ai.bonnx.Bone, a linear layer with a Bone (MiSS) block (Kang and Yin,
+// arXiv 2409.15371):
+//
+//	x (..., in), W (in, out) or, transB, (out, in), D (r, out) -> y (..., out) [, S (rows, r)]
+//	y = x W + S D, S[i,l] = sum of x[i,k] over k mod r == l
+//	  = x W' with W'[k,j] = W[k,j] + D[k mod r,j]
+//
+// S, over all leading axes of x, is what the gradient of D needs of x.
+type bone struct{ transB bool }
+
+func newBone(a *Args) (Op, error) { return bone{a.Bool("transB", false)}, nil }
+
+func (o bone) attrs() []*ir.Attr {
+	if !o.transB {
+		return nil
+	}
+	return []*ir.Attr{ir.A("transB", ir.Int(1))}
+}
+
+// weights checks W and D, and returns in, out and r.
+func (o bone) weights(w, d Fact) (in, out, r ir.Dim, err error) {
+	if w.Ranked && w.Rank() != 2 || d.Ranked && d.Rank() != 2 {
+		return in, out, r, fmt.Errorf("weight %v, block %v: %w", w, d, errRank)
+	}
+	in, out = lastTwo(w, o.transB)
+	r = d.Dim(0)
+	if out, err = agree("columns", out, d.Dim(1)); err != nil {
+		return in, out, r, fmt.Errorf("weight %v, block %v: %w", w, d, err)
+	}
+	if in.Known && r.Known && (r.Value > in.Value || r.Value < 1) {
+		return in, out, r, fmt.Errorf("weight %v, block %v: the block has %d rows, want 1 to %d", w, d, r.Value, in.Value)
+	}
+	return in, out, r, nil
+}
+
+func (o bone) Infer(in []Fact) ([]Fact, error) {
+	if err := sameFloats([]string{"x", "weight", "block"}, in); err != nil {
+		return nil, err
+	}
+	x := in[0]
+	cols, out, r, err := o.weights(in[1], in[2])
+	if err != nil {
+		return nil, err
+	}
+	if x.Ranked && x.Rank() == 0 {
+		return nil, fmt.Errorf("x %v: %w", x, errRank)
+	}
+	if _, err := agree("inner extents", x.Dim(-1), cols); err != nil {
+		return nil, fmt.Errorf("x %v by weight %v: %w", x, in[1], err)
+	}
+	return []Fact{withLast(x, out), Of(x.DType, rowsOf(x), r)}, nil
+}
+
+// withLast is a fact like f with another last extent.
+func withLast(f Fact, d ir.Dim) Fact {
+	g := Fact{DType: f.DType, Ranked: f.Ranked}
+	if f.Ranked {
+		g.Dims = append(append([]ir.Dim{}, f.Dims[:f.Rank()-1]...), d)
+	}
+	return g
+}
+
+// boneSizes are the sizes of a layer and how it is computed.
+type boneSizes struct {
+	rows, in, out, r int
+	tiled            bool // by adding D to W while packing, else as a second product
+}
+
+// What packing an element of a weight costs, in multiply-adds of a product: in
+// place of a weight that was packed once, or beside packing it anyway.
+const (
+	boneRepack = 24
+	boneTile   = 8
+)
+
+// newBoneSizes chooses by cost: a second product costs rows*r*out, adding the
+// block to the weight in*out.
+func newBoneSizes(x, w, d Fact, transB bool) boneSizes {
+	xs, ws, ds := x.MustShape(), w.MustShape(), d.MustShape()
+	s := boneSizes{in: ws[0], out: ws[1], r: ds[0], rows: xs[:len(xs)-1].Size()}
+	if transB {
+		s.in, s.out = s.out, s.in
+	}
+	cost := boneTile
+	if w.Const != nil {
+		cost = boneRepack
+	}
+	s.tiled = s.rows*s.r > cost*s.in && (!transB || w.Const != nil)
+	return s
+}
+
+func (o bone) Bind(p *Binder, in, out []Fact) (Step, error) {
+	s := newBoneSizes(in[0], in[1], in[2], o.transB)
+	return floatStep(in[0].DType,
+		func() (Step, error) { return bindBone[float32](p, s, in, o.transB) },
+		func() (Step, error) { return bindBone[float64](p, s, in, o.transB) })
+}
+
+func bindBone[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB bool) (Step, error) {
+	slot := scratchOf[T](p, max(kernel.GemmScratch[T](s.rows, s.out, s.in), kernel.GemmScratch[T](s.rows, s.out, s.r)))
+	if s.tiled {
+		return bindBoneTiled[T](p, s, in, transB, slot)
+	}
+	ld := s.out
+	if transB {
+		ld = s.in
+	}
+	packed, err := packConstant[T](p, in[1], transB, s.out, s.in, ld)
+	if err != nil {
+		return nil, err
+	}
+	sums := scratchOf[T](p, s.rows*s.r)
+	return func(f *Frame, in, out []*tensor.Tensor) error {
+		x, y, scratch := tensor.Data[T](in[0]), tensor.Data[T](out[0]), ScratchOf[T](f, slot)
+		folded := ScratchOf[T](f, sums)
+		if len(out) > 1 && out[1] != nil {
+			folded = tensor.Data[T](out[1])
+		}
+		if packed != nil {
+			kernel.GemmPacked(f.Pool, false, s.rows, s.out, s.in, 1, x, s.in, packed, false, y, s.out, scratch)
+		} else {
+			kernel.Gemm(f.Pool, false, transB, s.rows, s.out, s.in, 1, x, s.in, tensor.Data[T](in[1]), ld, false, y, s.out, scratch)
+		}
+		kernel.Fold(f.Pool, s.rows, s.in, s.r, folded, x)
+		kernel.Gemm(f.Pool, false, false, s.rows, s.out, s.r, 1, folded, s.r, tensor.Data[T](in[2]), s.out, true, y, s.out, scratch)
+		return nil
+	}, nil
+}
+
+func bindBoneTiled[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB bool, slot Slot) (Step, error) {
+	turned, err := turnedConstant[T](p, in[1], transB)
+	if err != nil {
+		return nil, err
+	}
+	return func(f *Frame, in, out []*tensor.Tensor) error {
+		x, w := tensor.Data[T](in[0]), turned
+		if w == nil {
+			w = tensor.Data[T](in[1])
+		}
+		kernel.GemmTiled(f.Pool, false, false, s.rows, s.out, s.in, 1, x, s.in, w, s.out,
+			tensor.Data[T](in[2]), s.r, s.out, false, tensor.Data[T](out[0]), s.out, ScratchOf[T](f, slot))
+		if len(out) > 1 && out[1] != nil {
+			kernel.Fold(f.Pool, s.rows, s.in, s.r, tensor.Data[T](out[1]), x)
+		}
+		return nil
+	}, nil
+}
+
+// turnedConstant is the constant (out, in) as (in, out), made once for all
+// plans; nil where it need not be turned.
+func turnedConstant[T tensor.Float](p *Binder, w Fact, transB bool) ([]T, error) {
+	if !transB {
+		return nil, nil
+	}
+	v, err := p.Packed(w.Const, "turned", func(t *tensor.Tensor) any {
+		src, rows, cols := tensor.Data[T](t), t.Shape()[0], t.Shape()[1]
+		dst := make([]T, len(src))
+		for i := range rows {
+			for j, v := range src[i*cols:][:cols] {
+				dst[j*rows+i] = v
+			}
+		}
+		return dst
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v.([]T), nil
+}
+
+// Grad: dD = S' dy, dx by BoneGradX, dW = x' dy. x is kept only where W wants
+// a gradient.
+func (o bone) Grad(b *GradBuilder) error {
+	if b.Grad(1) != nil {
+		return errors.New("the second output of Bone has no gradient of its own")
+	}
+	x, w, d, dy := b.In(0), b.In(1), b.In(2), b.Grad(0)
+	if b.Needs(0) {
+		b.Set(0, b.Composite("BoneGradX", ir.In(dy, w, d), 1, o.attrs()...)[0])
+	}
+	if b.Needs(1) {
+		l, r := b.Rows(x), b.Rows(dy)
+		if o.transB {
+			l, r = r, l
+		}
+		b.Set(1, b.FusedMatMul(l, r, true, false))
+	}
+	if b.Needs(2) {
+		b.Set(2, b.FusedMatMul(b.Keep(1), b.Rows(dy), true, false))
+	}
+	return nil
+}
+
+// Expand adds the rows of D to W, and multiplies once. S comes of blocks of r
+// columns added up where r divides in, else of a matrix of zeros and ones.
+func (o bone) Expand(b *Builder, n *ir.Node) ([]*ir.Value, error) {
+	x, w, d := n.Input(0), n.Input(1), n.Input(2)
+	in, r := b.boneExtents(w, d, o.transB)
+	idx := b.ModRange(in, r)
+	y := b.MatMul(x, b.boneWeight(w, d, idx, o.transB))
+	if n.Output(1) == nil {
+		return ir.In(y, nil), nil
+	}
+	ins, ok := b.Fact(in).Ints()
+	rs, ok2 := b.Fact(r).Ints()
+	if ok && ok2 && ins[0]%rs[0] == 0 {
+		return ir.In(y, b.ReduceSum(b.ReshapeTo(x, -1, ins[0]/rs[0], rs[0]), false, 1)), nil
+	}
+	fold := b.Op("Equal", ir.In(b.Unsqueeze(idx, 1), b.Count(r)))
+	return ir.In(y, b.MatMul(b.Rows(x), b.Cast(fold, b.Fact(x).DType))), nil
+}
+
+// boneExtents are in and r as int64 vectors of one element.
+func (b *Builder) boneExtents(w, d *ir.Value, transB bool) (in, r *ir.Value) {
+	axis := -2
+	if transB {
+		axis = -1
+	}
+	return b.Extent(w, axis), b.Extent(d, -2)
+}
+
+// boneWeight is W', always as (in, out).
+func (b *Builder) boneWeight(w, d, idx *ir.Value, transB bool) *ir.Value {
+	if transB {
+		w = b.Transpose(w, 1, 0)
+	}
+	return b.Add(w, b.Op("Gather", ir.In(d, idx), ir.A("axis", ir.Int(0))))
+}

@@ -1,0 +1,84 @@
+package ops
+
+import (
+	"fmt"
+
+	"github.com/bonnx/bonnx/internal/kernel"
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// boneGradX is ai.bonnx.BoneGradX, the gradient of Bone for x:
+//
+//	dy (..., out), W (in, out) or, transB, (out, in), D (r, out) -> dx (..., in)
+//	dx[i,k] = sum_j dy[i,j] * (W[k,j] + D[k mod r,j])
+type boneGradX struct{ layer bone }
+
+func newBoneGradX(a *Args) (Op, error) { return boneGradX{bone{a.Bool("transB", false)}}, nil }
+
+func (o boneGradX) Infer(in []Fact) ([]Fact, error) {
+	if err := sameFloats([]string{"dy", "weight", "block"}, in); err != nil {
+		return nil, err
+	}
+	cols, out, _, err := o.layer.weights(in[1], in[2])
+	if err != nil {
+		return nil, err
+	}
+	if _, err := agree("inner extents", in[0].Dim(-1), out); err != nil {
+		return nil, fmt.Errorf("dy %v, weight %v: %w", in[0], in[1], err)
+	}
+	return []Fact{withLast(in[0], cols)}, nil
+}
+
+func (o boneGradX) Bind(p *Binder, in, _ []Fact) (Step, error) {
+	s := newBoneSizes(in[0], in[1], in[2], o.layer.transB)
+	return floatStep(in[0].DType,
+		func() (Step, error) { return bindBoneGradX[float32](p, s, in, o.layer.transB) },
+		func() (Step, error) { return bindBoneGradX[float64](p, s, in, o.layer.transB) })
+}
+
+func bindBoneGradX[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB bool) (Step, error) {
+	slot := scratchOf[T](p, max(kernel.GemmScratch[T](s.rows, s.in, s.out), kernel.GemmScratch[T](s.rows, s.r, s.out)))
+	if s.tiled {
+		turned, err := turnedConstant[T](p, in[1], transB)
+		if err != nil {
+			return nil, err
+		}
+		return func(f *Frame, in, out []*tensor.Tensor) error {
+			w := turned
+			if w == nil {
+				w = tensor.Data[T](in[1])
+			}
+			kernel.GemmTiled(f.Pool, false, true, s.rows, s.in, s.out, 1, tensor.Data[T](in[0]), s.out, w, s.out,
+				tensor.Data[T](in[2]), s.r, s.out, false, tensor.Data[T](out[0]), s.in, ScratchOf[T](f, slot))
+			return nil
+		}, nil
+	}
+	ld := s.out
+	if transB {
+		ld = s.in
+	}
+	packed, err := packConstant[T](p, in[1], !transB, s.in, s.out, ld)
+	if err != nil {
+		return nil, err
+	}
+	part := scratchOf[T](p, s.rows*s.r)
+	return func(f *Frame, in, out []*tensor.Tensor) error {
+		dy, dx, scratch, ds := tensor.Data[T](in[0]), tensor.Data[T](out[0]), ScratchOf[T](f, slot), ScratchOf[T](f, part)
+		if packed != nil {
+			kernel.GemmPacked(f.Pool, false, s.rows, s.in, s.out, 1, dy, s.out, packed, false, dx, s.in, scratch)
+		} else {
+			kernel.Gemm(f.Pool, false, !transB, s.rows, s.in, s.out, 1, dy, s.out, tensor.Data[T](in[1]), ld, false, dx, s.in, scratch)
+		}
+		kernel.Gemm(f.Pool, false, true, s.rows, s.r, s.out, 1, dy, s.out, tensor.Data[T](in[2]), s.out, false, ds, s.r, scratch)
+		kernel.Unfold(f.Pool, s.rows, s.in, s.r, dx, ds, true)
+		return nil
+	}, nil
+}
+
+// Expand multiplies by the transpose of W'.
+func (o boneGradX) Expand(b *Builder, n *ir.Node) ([]*ir.Value, error) {
+	dy, w, d := n.Input(0), n.Input(1), n.Input(2)
+	in, r := b.boneExtents(w, d, o.layer.transB)
+	return ir.In(b.MatMul(dy, b.Transpose(b.boneWeight(w, d, b.ModRange(in, r), o.layer.transB), 1, 0))), nil
+}
