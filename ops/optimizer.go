@@ -71,8 +71,8 @@ func sameShape(in []Fact) (Fact, error) {
 	return out, nil
 }
 
-// scalarOf reads one element as a float64.
-func scalarOf(t *tensor.Tensor) float64 {
+// oneNumber reads one element as a float64.
+func oneNumber(t *tensor.Tensor) float64 {
 	switch t.DType() {
 	case tensor.Float32:
 		return float64(tensor.Data[float32](t)[0])
@@ -91,19 +91,19 @@ func (o adamW) Bind(p *Binder, in, _ []Fact) (Step, error) {
 		func() (Step, error) { return adamWStep[float64](p, o), nil })
 }
 
-var errStep = errors.New("the step must be counted from 1")
+var errFirstStep = errors.New("the step must be counted from 1")
 
 func adamWStep[T tensor.Float](_ *Binder, o adamW) Step {
 	return func(f *Frame, in, out []*tensor.Tensor) error {
-		step := int(scalarOf(in[5]))
+		step := int(oneNumber(in[5]))
 		if step < 1 {
-			return fmt.Errorf("step %d: %w", step, errStep)
+			return fmt.Errorf("step %d: %w", step, errFirstStep)
 		}
 		for i, from := range []int{0, 2, 3} {
 			copyTensor(out[i], in[from])
 		}
 		kernel.AdamW(f.Pool, tensor.Data[T](out[0]), tensor.Data[T](out[1]), tensor.Data[T](out[2]), tensor.Data[T](in[1]),
-			scalarOf(in[4]), o.beta1, o.beta2, o.eps, o.decay, step)
+			oneNumber(in[4]), o.beta1, o.beta2, o.eps, o.decay, step)
 		return nil
 	}
 }
@@ -184,7 +184,7 @@ func sgdStep[T tensor.Float](o sgd) Step {
 			copyTensor(out[1], in[3])
 			u = tensor.Data[T](out[1])
 		}
-		kernel.SGD(f.Pool, tensor.Data[T](out[0]), u, tensor.Data[T](in[1]), scalarOf(in[2]), o.momentum, o.decay, o.nesterov)
+		kernel.SGD(f.Pool, tensor.Data[T](out[0]), u, tensor.Data[T](in[1]), oneNumber(in[2]), o.momentum, o.decay, o.nesterov)
 		return nil
 	}
 }
