@@ -30,6 +30,17 @@ type AnalyzeOptions struct {
 
 // Analyze parses and infers the main graph of a canonical model.
 func (s *Set) Analyze(m *ir.Model, o AnalyzeOptions) (*Analysis, error) {
+	a := s.start(m, o)
+	for n := range m.Graph.Nodes() {
+		if err := a.Node(n); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// start is an Analysis that knows the inputs and the initializers.
+func (s *Set) start(m *ir.Model, o AnalyzeOptions) *Analysis {
 	a := &Analysis{set: s, opset: m.Opset, ops: map[*ir.Node]Op{}, facts: map[*ir.Value]Fact{}, mutable: o.Mutable}
 	for _, v := range m.Graph.Inputs {
 		f, ok := o.Inputs[v.Name]
@@ -46,12 +57,7 @@ func (s *Set) Analyze(m *ir.Model, o AnalyzeOptions) (*Analysis, error) {
 			a.initializer(v)
 		}
 	}
-	for n := range m.Graph.Nodes() {
-		if err := a.Node(n); err != nil {
-			return nil, err
-		}
-	}
-	return a, nil
+	return a
 }
 
 func (a *Analysis) initializer(v *ir.Value) Fact {

@@ -12,130 +12,239 @@ const NewestOpset = 27
 // maxNodes bounds what inlining functions may grow a model to.
 const maxNodes = 1 << 20
 
-// Canonical is a private copy of m for gradients, fusions and the runtime: the
-// standard domain lifted to opset CanonicalOpset or newer, model-local
-// functions inlined, Constant nodes made initializers, Identity nodes that
-// only rename dropped. Names of inputs, outputs and initializers stay. Other
-// domains are left alone.
+// Canonical is a private copy of a model in the form that gradients, fusions
+// and the runtime see: at opset max(the model's, CanonicalOpset) of the
+// standard domain, its model-local functions inlined, Constant nodes made
+// initializers, Identity and idle Dropout nodes dropped where no output is
+// named by them, IR version 8 or newer. Other domains are left alone. What
+// the model computes stays exactly the same; m is not changed.
 func Canonical(m *ir.Model) (*ir.Model, error) {
-	if v := m.Opset(""); v > NewestOpset {
-		return nil, fmt.Errorf("the model imports opset %d; the newest that is known is %d", v, NewestOpset)
+	if err := ir.Verify(m); err != nil {
+		return nil, err
+	}
+	version := m.Opset("")
+	if version > NewestOpset {
+		return nil, fmt.Errorf("the model imports opset %d of the standard domain; the newest known is %d", version, NewestOpset)
 	}
 	c := m.Clone()
-	names := ir.NewNames(c)
-	target := max(c.Opset(""), CanonicalOpset)
-	for _, f := range c.Functions {
-		target = max(target, f.Opset(""))
+	if c.IRVersion < 4 {
+		fixInitializers(c.Graph)
+	}
+	c.IRVersion = max(c.IRVersion, 8)
+	target := max(version, CanonicalOpset)
+	if version == 0 { // files older than IR version 3 say nothing
+		version = 1
 	}
 	for _, f := range c.Functions {
-		from := f.Opset("")
-		if from == 0 {
-			from = c.Opset("")
-		}
-		if err := liftGraph(f.Body, from, names); err != nil {
-			return nil, fmt.Errorf("function %q: %w", f.Name, err)
+		if v := f.Opset(""); v > NewestOpset {
+			return nil, fmt.Errorf("function %q imports opset %d of the standard domain; the newest known is %d", f.Name, v, NewestOpset)
+		} else if v > target {
+			target = v
 		}
 	}
-	if err := liftGraph(c.Graph, c.Opset(""), names); err != nil {
+	c.SetOpset("", target)
+	l := newLifter(c, target)
+	if err := l.graph(c.Graph, version); err != nil {
 		return nil, err
-	}
-	if err := inline(c, names); err != nil {
-		return nil, err
-	}
-	for _, f := range c.Functions {
-		for _, o := range f.Opsets {
-			if c.Opset(o.Domain) == 0 {
-				c.SetOpset(o.Domain, o.Version)
-			}
-		}
 	}
 	c.Functions = nil
-	c.SetOpset("", target)
-	err := eachGraph(c.Graph, func(g *ir.Graph) error {
-		if err := constantsToInitializers(g); err != nil {
-			return err
-		}
-		dropIdentities(g)
-		return nil
-	})
-	if err != nil {
-		return nil, err
+	c.Graphs(func(g *ir.Graph) bool { tidy(g); return true })
+	if err := ir.Verify(c); err != nil {
+		return nil, fmt.Errorf("after lifting to opset %d: %w", target, err)
 	}
-	c.IRVersion = max(c.IRVersion, 8) // initializers need not be inputs any more
-	return c, ir.Verify(c)
+	return c, nil
 }
 
-// eachGraph visits g and the graphs inside its nodes, outer first.
-func eachGraph(g *ir.Graph, visit func(*ir.Graph) error) error {
-	if err := visit(g); err != nil {
-		return err
+// fixInitializers makes initializers constants, though the list of inputs has
+// them: before IR version 4 it had to, and runtimes take no feeds for them.
+func fixInitializers(g *ir.Graph) {
+	inputs := g.Inputs
+	g.Inputs = nil
+	for _, v := range inputs {
+		if v.Data == nil {
+			g.Inputs = append(g.Inputs, v)
+		}
+	}
+}
+
+// A lifter rewrites nodes to the newest opset, in order, knowing the facts of
+// what came before.
+type lifter struct {
+	model     *ir.Model
+	an        *Analysis
+	names     *ir.Names
+	target    int64
+	functions map[functionID]*ir.Function
+	// version is the opset of nodes that are not of their graph's: those of
+	// inlined functions, and those already lifted.
+	version map[*ir.Node]int64
+	inlined int // nodes of inlined bodies so far
+}
+
+type functionID struct{ domain, name, overload string }
+
+func newLifter(m *ir.Model, target int64) *lifter {
+	l := &lifter{model: m, an: Standard().start(m, AnalyzeOptions{}), names: ir.NewNames(m), target: target,
+		functions: map[functionID]*ir.Function{}, version: map[*ir.Node]int64{}}
+	for _, f := range m.Functions {
+		l.functions[functionID{ir.CanonicalDomain(f.Domain), f.Name, f.Overload}] = f
+	}
+	return l
+}
+
+// graph lifts all nodes of g, which are of the given opset.
+func (l *lifter) graph(g *ir.Graph, version int64) error {
+	for _, v := range g.Inputs {
+		if _, ok := l.an.facts[v]; !ok {
+			l.an.Set(v, FromType(v.Type))
+		}
 	}
 	for n := range g.Nodes() {
-		for _, sub := range n.Subgraphs() {
-			if err := eachGraph(sub, visit); err != nil {
-				return err
-			}
+		v, ok := l.version[n]
+		if !ok {
+			v = version
 		}
-	}
-	return nil
-}
-
-// liftGraph applies the rows of lifts that a graph of the given opset needs.
-func liftGraph(g *ir.Graph, opset int64, names *ir.Names) error {
-	return eachGraph(g, func(g *ir.Graph) error {
-		b := ir.NewBuilder(g, names)
-		for n := range g.Nodes() {
-			if ir.CanonicalDomain(n.Domain) != "" {
-				continue
-			}
-			if opset < 6 {
-				n.RemoveAttr("consumed_inputs")
-			}
-			for _, row := range lifts[n.OpType] {
-				if opset >= row.until || n.Graph() == nil {
-					continue
-				}
-				b.Before, b.Prefix = n, n.Name+"/"
-				if err := row.lift(b, n); err != nil {
-					return fmt.Errorf("%v of opset %d: %w", n, opset, err)
-				}
-				if err := b.Err(); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-}
-
-// constantsToInitializers replaces Constant nodes.
-func constantsToInitializers(g *ir.Graph) error {
-	for n := range g.Nodes() {
-		if !n.Is("Constant") || len(n.Outputs()) != 1 || n.Output(0) == nil {
-			continue
-		}
-		d, err := constantOf(n)
-		if err != nil {
+		if err := l.node(n, v); err != nil {
 			return fmt.Errorf("%v: %w", n, err)
 		}
-		v := n.Output(0)
-		n.SetOutput(0, nil)
-		n.TruncateOutputs(0)
-		g.Remove(n)
-		v.Data = d
-		g.Initializers = append(g.Initializers, v)
 	}
 	return nil
 }
 
-// dropIdentities lets the readers of an Identity read its input. One whose
-// output is the graph's stays: it gives the output its name.
-func dropIdentities(g *ir.Graph) {
-	for n := range g.Nodes() {
-		if !n.Is("Identity") || n.Input(0) == nil || n.Output(0) == nil || n.Output(0).IsOutput() {
-			continue
-		}
-		n.Output(0).ReplaceUses(n.Input(0))
-		g.Remove(n)
+func (l *lifter) node(n *ir.Node, version int64) error {
+	n.Domain = ir.CanonicalDomain(n.Domain)
+	if f := l.functions[functionID{n.Domain, n.OpType, n.Overload}]; f != nil {
+		return l.inline(n, f)
 	}
+	if n.Domain == "" {
+		if err := l.lift(n, version); err != nil {
+			return err
+		}
+	}
+	for _, sub := range n.Subgraphs() {
+		if err := l.graph(sub, version); err != nil {
+			return err
+		}
+	}
+	l.infer(n)
+	return nil
+}
+
+// lift applies the rows that a node of the given opset needs. A row may make
+// it another operator, whose later rows then apply.
+func (l *lifter) lift(n *ir.Node, version int64) error {
+	if version < 6 {
+		n.RemoveAttr("consumed_inputs")
+	}
+	for again := true; again; {
+		again = false
+		for _, row := range lifts[n.OpType] {
+			if version >= row.until {
+				continue
+			}
+			op, s := n.OpType, l.at(n)
+			if err := row.lift(s, n); err != nil {
+				return fmt.Errorf("opset %d: %w", version, err)
+			}
+			if err := s.Err(); err != nil {
+				return err
+			}
+			if version = row.until; n.OpType != op {
+				again = true
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// infer takes note of a lifted node's outputs; what cannot be inferred is
+// nobody's trouble yet.
+func (l *lifter) infer(n *ir.Node) { _ = l.an.Node(n) }
+
+// site is a place in a graph where nodes are added.
+type site struct {
+	*Builder
+	l *lifter
+}
+
+// at is the place before n.
+func (l *lifter) at(n *ir.Node) *site {
+	b := NewBuilder(l.an, n.Graph(), l.names)
+	b.Before = n
+	b.OnNode = func(n *ir.Node) error { l.version[n] = l.target; l.infer(n); return nil }
+	if n.Name != "" {
+		b.Prefix = n.Name + "/"
+	}
+	return &site{b, l}
+}
+
+// then makes make's result, computed from output i of n, what n's output i
+// was.
+func (s *site) then(n *ir.Node, i int, make func(y *ir.Value) *ir.Node) {
+	old := n.Output(i)
+	y := n.Graph().NewValue(s.Names().Fresh(old.Name+"_lifted"), nil)
+	n.SetOutput(i, y)
+	after := make(y)
+	after.Name = s.Names().Fresh(s.Prefix + after.OpType)
+	after.SetOutput(0, old)
+	n.Graph().InsertAfter(after, n)
+	s.l.version[after] = s.l.target
+}
+
+// tidy makes Constant nodes initializers and drops nodes that only pass on.
+func tidy(g *ir.Graph) {
+	for n := range g.Nodes() {
+		switch {
+		case n.Is("Constant"):
+			tidyConstant(g, n)
+		case n.Is("Identity") || idleDropout(n):
+			tidyIdentity(g, n)
+		}
+	}
+}
+
+func tidyConstant(g *ir.Graph, n *ir.Node) {
+	out := n.Output(0)
+	d, err := ConstantValue(n)
+	if err != nil || out == nil || out.IsOutput() {
+		return // an error is for whoever parses the node
+	}
+	v := g.AddInitializer(out.Name, d)
+	out.ReplaceUses(v)
+	g.Remove(n)
+}
+
+func tidyIdentity(g *ir.Graph, n *ir.Node) {
+	x, y := n.Input(0), n.Output(0)
+	if x == nil || y == nil {
+		return
+	}
+	if n.OpType != "Identity" {
+		n.OpType, n.Attrs = "Identity", nil
+		n.TruncateInputs(1)
+		n.TruncateOutputs(1)
+	}
+	if y.IsOutput() {
+		return
+	}
+	y.ReplaceUses(x)
+	g.Remove(n)
+}
+
+// idleDropout reports whether n is a Dropout that certainly does nothing.
+func idleDropout(n *ir.Node) bool {
+	if !n.Is("Dropout") || n.Output(1) != nil && !n.Output(1).Unused() {
+		return false
+	}
+	mode := n.Input(2)
+	if mode == nil {
+		return true
+	}
+	if !mode.IsInitializer() || mode.IsInput() {
+		return false
+	}
+	f := ConstantData(mode.Data)
+	b, ok := elemsOf(f)
+	return ok && len(b) == 1 && b[0] == known(0)
 }

@@ -2,117 +2,103 @@ package ops
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/bonnx/bonnx/ir"
 )
 
-// inline replaces every call of a model-local function by its body, until
-// none is left. ir.Verify has refused recursion.
-func inline(m *ir.Model, names *ir.Names) error {
-	if len(m.Functions) == 0 {
-		return nil
-	}
-	functions := map[string]*ir.Function{}
-	for _, f := range m.Functions {
-		functions[callKey(f.Domain, f.Name, f.Overload)] = f
-	}
-	total := 0
-	for again := true; again; {
-		again = false
-		err := eachGraph(m.Graph, func(g *ir.Graph) error {
-			for n := range g.Nodes() {
-				f := functions[callKey(n.Domain, n.OpType, n.Overload)]
-				if f == nil {
-					continue
-				}
-				again = true
-				if total += f.Body.Len(); total > maxNodes {
-					return fmt.Errorf("inlining functions makes more than %d nodes", maxNodes)
-				}
-				if err := inlineCall(n, f, names); err != nil {
-					return fmt.Errorf("%v: %w", n, err)
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func callKey(domain, name, overload string) string {
-	return ir.CanonicalDomain(domain) + "\x00" + name + "\x00" + overload
-}
-
-// inlineCall puts a copy of f's body in the place of n.
-func inlineCall(n *ir.Node, f *ir.Function, names *ir.Names) error {
-	g := n.Graph()
+// inline replaces a call of a model-local function by the function's body. The
+// body's nodes follow n, so that the walk which met n lifts them next.
+func (l *lifter) inline(n *ir.Node, f *ir.Function) error {
 	if len(n.Inputs()) > len(f.Body.Inputs) || len(n.Outputs()) > len(f.Body.Outputs) {
 		return fmt.Errorf("%d inputs and %d outputs for a function of %d and %d", len(n.Inputs()), len(n.Outputs()), len(f.Body.Inputs), len(f.Body.Outputs))
+	}
+	if l.inlined += f.Body.Len(); l.inlined > maxNodes {
+		return fmt.Errorf("inlining functions makes more than %d nodes", maxNodes)
+	}
+	for _, o := range f.Opsets {
+		if l.model.Opset(o.Domain) == 0 {
+			l.model.SetOpset(o.Domain, o.Version)
+		}
+	}
+	version := f.Opset("")
+	if version == 0 {
+		version = l.target
+	}
+	g := n.Graph()
+	b := ir.NewBuilder(g, l.names)
+	b.Before = n.Next()
+	b.Prefix = n.Name + "/"
+	b.OnNode = func(d *ir.Node) error {
+		l.version[d] = version
+		l.resolve(d, n, f)
+		return nil
 	}
 	seen := map[*ir.Value]*ir.Value{}
 	for i, v := range f.Body.Inputs {
 		seen[v] = n.Input(i)
 	}
-	mark := n.Prev()
-	b := ir.NewBuilder(g, names)
-	b.Before, b.Prefix = n, n.Name+"/"
 	b.Copy(f.Body, seen)
-	first := g.First()
-	if mark != nil {
-		first = mark.Next()
-	}
-	for c := first; c != n; c = c.Next() {
-		if err := resolveRefs(c, n, f); err != nil {
-			return err
+	for i, v := range f.Body.Outputs {
+		if y := n.Output(i); y != nil {
+			l.stand(n, i, seen[v], b.Before)
 		}
 	}
-	for i, v := range n.Outputs() {
-		if v == nil {
-			continue
-		}
-		n.SetOutput(i, nil)
-		id := ir.NewNode("", "Identity", seen[f.Body.Outputs[i]])
-		id.Name = names.Fresh(b.Prefix + "Identity")
-		id.SetOutput(0, v)
-		g.InsertBefore(id, n)
-	}
-	n.TruncateOutputs(0)
 	g.Remove(n)
 	return nil
 }
 
-// resolveRefs gives attributes that refer to the function's the values of the
-// call, else the function's defaults; one with neither is left out.
-func resolveRefs(c, call *ir.Node, f *ir.Function) error {
-	for _, a := range append([]*ir.Attr{}, c.Attrs...) {
+// stand makes v what output i of n was; end follows the copied body.
+func (l *lifter) stand(n *ir.Node, i int, v *ir.Value, end *ir.Node) {
+	y := n.Output(i)
+	if !y.IsOutput() {
+		y.ReplaceUses(v)
+		return
+	}
+	n.SetOutput(i, nil)
+	id := ir.NewNode("", "Identity", v)
+	id.Name = l.names.Fresh(n.Name + "/Identity")
+	id.SetOutput(0, y)
+	n.Graph().InsertBefore(id, end)
+	l.version[id] = l.target
+}
+
+// resolve replaces references to the function's attributes, in d and in its
+// sub-graphs, by the values that the call gives or else the defaults, and
+// makes names in sub-graphs fresh.
+func (l *lifter) resolve(d, call *ir.Node, f *ir.Function) {
+	d.Attrs = slices.DeleteFunc(d.Attrs, func(a *ir.Attr) bool {
 		if a.RefAttr == "" {
-			continue
+			return false
 		}
-		given := call.Attr(a.RefAttr)
-		if given == nil {
-			for _, d := range f.Defaults {
-				if d.Name == a.RefAttr {
-					given = d
+		a.Value = referred(a.RefAttr, call, f)
+		a.RefAttr = ""
+		return a.Value == nil
+	})
+	for _, sub := range d.Subgraphs() {
+		for _, list := range [][]*ir.Value{sub.Inputs, sub.Initializers} {
+			for _, v := range list {
+				v.Name = l.names.Fresh(v.Name)
+			}
+		}
+		for m := range sub.Nodes() {
+			for _, v := range m.Outputs() {
+				if v != nil {
+					v.Name = l.names.Fresh(v.Name)
 				}
 			}
-		}
-		switch {
-		case given == nil:
-			c.RemoveAttr(a.Name)
-		case given.RefAttr != "":
-			a.RefAttr = given.RefAttr // of a function around the call, resolved when that is inlined
-		default:
-			a.Value, a.RefAttr = given.Value, ""
+			l.resolve(m, call, f)
 		}
 	}
-	for _, sub := range c.Subgraphs() {
-		for inner := range sub.Nodes() {
-			if err := resolveRefs(inner, call, f); err != nil {
-				return err
-			}
+}
+
+func referred(name string, call *ir.Node, f *ir.Function) ir.AttrValue {
+	if a := call.Attr(name); a != nil {
+		return a.Value
+	}
+	for _, a := range f.Defaults {
+		if a.Name == name {
+			return a.Value
 		}
 	}
 	return nil

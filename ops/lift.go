@@ -3,16 +3,17 @@ package ops
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/tensor"
 )
 
-// lift is one step of an operator towards CanonicalOpset: it applies to models
-// of an opset before until, and rewrites n in place; b builds before n.
+// lift is one step of an operator towards CanonicalOpset: it applies to nodes
+// of an opset before until, and rewrites n in place; s builds before n.
 type lift struct {
 	until int64
-	lift  func(b *ir.Builder, n *ir.Node) error
+	lift  func(s *site, n *ir.Node) error
 }
 
 // lifts is the table of what changed, oldest first for each operator.
@@ -35,17 +36,23 @@ var lifts = map[string][]lift{
 	"ReduceLogSumExp": {{18, attrsToInputs(1, "axes")}},
 	"ReduceSumSquare": {{18, attrsToInputs(1, "axes")}},
 
-	"Split":   {{13, attrsToInputs(1, "split")}, {18, countOutputs}},
-	"Reshape": {{5, attrsToInputs(1, "shape")}},
-	"Slice":   {{10, liftSlice}},
-	"Pad":     {{2, renameAttr("paddings", "pads")}, {11, liftPad}},
-	"Clip":    {{11, liftClip}},
-	"TopK":    {{10, liftTopK}},
-	"Dropout": {{12, liftDropout}},
-	"Concat":  {{4, defaultAttr("axis", ir.Int(1))}},
-	"Cast":    {{6, liftCast}},
+	"Split":    {{13, attrsToInputs(1, "split")}, {18, countOutputs}},
+	"Reshape":  {{5, attrsToInputs(1, "shape")}},
+	"Slice":    {{10, liftSlice}},
+	"Pad":      {{2, renameAttr("paddings", "pads")}, {11, liftPad}},
+	"Clip":     {{11, liftClip}},
+	"TopK":     {{10, liftTopK}},
+	"Dropout":  {{10, boolMask}, {12, liftDropout}},
+	"Concat":   {{4, defaultAttr("axis", ir.Int(1))}},
+	"Cast":     {{6, liftCast}},
+	"Tile":     {{6, liftTile}},
+	"Scatter":  {{11, rename("ScatterElements")}},
+	"Upsample": {{9, attrToScales}, {10, upsampleToResize}},
+	"Resize":   {{11, liftResize}},
+	"Selu":     {{6, liftSelu}},
+	"PRelu":    {{7, liftPRelu}},
 
-	"BatchNormalization": {{9, liftBatchNorm}},
+	"BatchNormalization": {{9, liftBatchNorm}, {14, batchNormMode}},
 
 	"Add": {{7, oldBroadcast}}, "Sub": {{7, oldBroadcast}}, "Mul": {{7, oldBroadcast}}, "Div": {{7, oldBroadcast}}, "Pow": {{7, oldBroadcast}},
 	"And": {{7, oldBroadcast}}, "Or": {{7, oldBroadcast}}, "Xor": {{7, oldBroadcast}},
@@ -54,8 +61,8 @@ var lifts = map[string][]lift{
 }
 
 // attrsToInputs turns integer-list attributes into inputs from index at on.
-func attrsToInputs(at int, names ...string) func(*ir.Builder, *ir.Node) error {
-	return func(b *ir.Builder, n *ir.Node) error {
+func attrsToInputs(at int, names ...string) func(*site, *ir.Node) error {
+	return func(s *site, n *ir.Node) error {
 		for i, name := range names {
 			a := n.Attr(name)
 			if a == nil {
@@ -69,14 +76,14 @@ func attrsToInputs(at int, names ...string) func(*ir.Builder, *ir.Node) error {
 				return fmt.Errorf("attribute %q and input %d exclude each other", name, at+i)
 			}
 			n.RemoveAttr(name)
-			n.SetInput(at+i, b.Ints(toInts([]int64(v))...))
+			n.SetInput(at+i, s.Ints(toInts([]int64(v))...))
 		}
 		return nil
 	}
 }
 
-func renameAttr(from, to string) func(*ir.Builder, *ir.Node) error {
-	return func(_ *ir.Builder, n *ir.Node) error {
+func renameAttr(from, to string) func(*site, *ir.Node) error {
+	return func(_ *site, n *ir.Node) error {
 		if a := n.Attr(from); a != nil {
 			a.Name = to
 		}
@@ -84,8 +91,8 @@ func renameAttr(from, to string) func(*ir.Builder, *ir.Node) error {
 	}
 }
 
-func defaultAttr(name string, v ir.AttrValue) func(*ir.Builder, *ir.Node) error {
-	return func(_ *ir.Builder, n *ir.Node) error {
+func defaultAttr(name string, v ir.AttrValue) func(*site, *ir.Node) error {
+	return func(_ *site, n *ir.Node) error {
 		if n.Attr(name) == nil {
 			n.SetAttr(name, v)
 		}
@@ -93,8 +100,8 @@ func defaultAttr(name string, v ir.AttrValue) func(*ir.Builder, *ir.Node) error 
 	}
 }
 
-func dropAttr(name string) func(*ir.Builder, *ir.Node) error {
-	return func(_ *ir.Builder, n *ir.Node) error {
+func dropAttr(name string) func(*site, *ir.Node) error {
+	return func(_ *site, n *ir.Node) error {
 		n.RemoveAttr(name)
 		return nil
 	}
@@ -114,7 +121,7 @@ func intAttr(n *ir.Node, name string, def int64) (int64, error) {
 
 // flattenAxis: before 13 the operator worked on the input flattened to two
 // dimensions at axis (1 by default), and normalised the whole second one.
-func flattenAxis(b *ir.Builder, n *ir.Node) error {
+func flattenAxis(s *site, n *ir.Node) error {
 	axis, err := intAttr(n, "axis", 1)
 	if err != nil {
 		return err
@@ -124,38 +131,35 @@ func flattenAxis(b *ir.Builder, n *ir.Node) error {
 	if x == nil {
 		return errors.New("no input")
 	}
-	if t := x.TensorType(); axis == -1 || t != nil && t.Ranked && axis == int64(len(t.Dims))-1 {
+	if axis == -1 || int(axis) == s.Fact(x).Rank()-1 {
 		return nil // the last axis alone: the same as today
 	}
-	shape := b.Op("Shape", ir.In(x))
-	n.SetInput(0, b.Op("Flatten", ir.In(x), ir.A("axis", ir.Int(axis))))
-	y := n.Output(0)
-	flat := n.Graph().NewValue(b.Names().Fresh(n.Name+"_flat"), nil)
-	n.SetOutput(0, nil)
-	n.SetOutput(0, flat)
-	r := ir.NewNode("", "Reshape", flat, shape)
-	r.Name = b.Names().Fresh(n.Name + "/Reshape")
-	r.SetOutput(0, y)
-	n.Graph().InsertAfter(r, n)
+	shape := s.Op("Shape", ir.In(x))
+	n.SetInput(0, s.Op("Flatten", ir.In(x), ir.A("axis", ir.Int(axis))))
+	s.then(n, 0, func(y *ir.Value) *ir.Node {
+		r := ir.NewNode("", "Reshape", y, shape)
+		r.SetAttr("allowzero", ir.Int(1))
+		return r
+	})
 	return nil
 }
 
 // countOutputs: since 18 a Split without sizes says how many outputs it has.
-func countOutputs(_ *ir.Builder, n *ir.Node) error {
+func countOutputs(_ *site, n *ir.Node) error {
 	if n.Input(1) == nil && n.Attr("num_outputs") == nil {
 		n.SetAttr("num_outputs", ir.Int(len(n.Outputs())))
 	}
 	return nil
 }
 
-func liftSlice(b *ir.Builder, n *ir.Node) error {
+func liftSlice(s *site, n *ir.Node) error {
 	if n.Attr("starts") == nil || n.Attr("ends") == nil {
 		return errors.New("starts and ends are missing")
 	}
-	return attrsToInputs(1, "starts", "ends", "axes")(b, n)
+	return attrsToInputs(1, "starts", "ends", "axes")(s, n)
 }
 
-func liftPad(b *ir.Builder, n *ir.Node) error {
+func liftPad(s *site, n *ir.Node) error {
 	if n.Attr("pads") == nil {
 		return errors.New("pads are missing")
 	}
@@ -163,11 +167,11 @@ func liftPad(b *ir.Builder, n *ir.Node) error {
 	if err != nil {
 		return err
 	}
-	if err := attrsToInputs(1, "pads")(b, n); err != nil {
+	if err := attrsToInputs(1, "pads")(s, n); err != nil {
 		return err
 	}
 	if value != 0 {
-		n.SetInput(2, b.Const("value", scalarLike(n.Input(0), value)))
+		n.SetInput(2, s.like(n.Input(0), value))
 	}
 	return nil
 }
@@ -186,65 +190,52 @@ func takeFloat(n *ir.Node, name string, def float64) (float64, error) {
 	return float64(v), nil
 }
 
-// scalarLike is a scalar of v's declared dtype; old models compute in float32
-// where nothing is declared.
-func scalarLike(v *ir.Value, x float64) *tensor.Tensor {
+// like is a scalar of v's dtype.
+func (s *site) like(v *ir.Value, x float64) *ir.Value {
 	t := tensor.Scalar(float32(x))
-	if v == nil {
-		return t
+	d := s.Fact(v).DType
+	if c, err := t.Cast(d); d != tensor.Undefined && err == nil {
+		return s.Const("c", c)
 	}
-	d := tensor.Float32
-	if tt := v.TensorType(); tt != nil {
-		d = tt.Elem
-	} else if v.Data != nil {
-		d = v.Data.DType()
-	}
-	if c, err := t.Cast(d); err == nil {
-		return c
-	}
-	return t
+	return s.Op("CastLike", ir.In(s.Const("c", t), v))
 }
 
-func liftClip(b *ir.Builder, n *ir.Node) error {
+// liftClip: the bounds were attributes, by default the least and the greatest
+// float32, which infinities are clipped to.
+func liftClip(s *site, n *ir.Node) error {
 	for i, name := range []string{"min", "max"} {
-		if n.Attr(name) == nil {
-			continue
-		}
-		x, err := takeFloat(n, name, 0)
+		x, err := takeFloat(n, name, [2]float64{-math.MaxFloat32, math.MaxFloat32}[i])
 		if err != nil {
 			return err
 		}
-		for len(n.Inputs()) <= i {
-			n.SetInput(len(n.Inputs()), nil)
-		}
-		n.SetInput(1+i, b.Const(name, scalarLike(n.Input(0), x)))
+		n.SetInput(1+i, s.like(n.Input(0), x))
 	}
 	return nil
 }
 
-func liftTopK(b *ir.Builder, n *ir.Node) error {
+func liftTopK(s *site, n *ir.Node) error {
 	k, err := intAttr(n, "k", 1)
 	if err != nil {
 		return err
 	}
 	n.RemoveAttr("k")
-	n.SetInput(1, b.Ints(int(k)))
+	n.SetInput(1, s.Ints(int(k)))
 	return nil
 }
 
 // liftDropout: before 12 a model in a file is one for inference.
-func liftDropout(b *ir.Builder, n *ir.Node) error {
+func liftDropout(s *site, n *ir.Node) error {
 	ratio, err := takeFloat(n, "ratio", 0.5)
 	if err != nil {
 		return err
 	}
 	n.RemoveAttr("is_test")
-	n.SetInput(1, b.Const("ratio", tensor.Scalar(float32(ratio))))
+	n.SetInput(1, s.Const("ratio", tensor.Scalar(float32(ratio))))
 	return nil
 }
 
 // liftCast: before 6 the type was given by name.
-func liftCast(_ *ir.Builder, n *ir.Node) error {
+func liftCast(_ *site, n *ir.Node) error {
 	a := n.Attr("to")
 	if a == nil {
 		return errors.New("no type to cast to")
@@ -268,7 +259,7 @@ var castNames = map[string]tensor.DType{
 }
 
 // liftBatchNorm: statistics of one number per channel are the only kind left.
-func liftBatchNorm(_ *ir.Builder, n *ir.Node) error {
+func liftBatchNorm(_ *site, n *ir.Node) error {
 	spatial, err := intAttr(n, "spatial", 1)
 	if err != nil {
 		return err
@@ -283,49 +274,157 @@ func liftBatchNorm(_ *ir.Builder, n *ir.Node) error {
 
 // oldBroadcast: before 7 the second input was stretched on request, aligned at
 // axis, or at the end where no axis is given.
-func oldBroadcast(b *ir.Builder, n *ir.Node) error {
-	axis := n.Attr("axis")
-	n.RemoveAttr("broadcast")
-	if axis == nil {
-		return nil
-	}
+func oldBroadcast(s *site, n *ir.Node) error {
+	given := n.Attr("axis") != nil
 	at, err := intAttr(n, "axis", 0)
 	if err != nil {
 		return err
 	}
+	n.RemoveAttr("broadcast")
 	n.RemoveAttr("axis")
-	ra, okA := declaredRank(n.Input(0))
-	rb, okB := declaredRank(n.Input(1))
-	if !okA || !okB {
-		return errors.New("broadcasting at an axis needs declared ranks")
-	}
-	if at < 0 {
-		at += int64(ra)
-	}
-	extra := ra - int(at) - rb
-	if extra < 0 {
-		return fmt.Errorf("axis %d does not fit ranks %d and %d", at, ra, rb)
-	}
-	if extra == 0 {
+	if !given {
 		return nil
 	}
-	axes := make([]int, extra)
-	for i := range axes {
-		axes[i] = rb + i
+	x, y := n.Input(0), n.Input(1)
+	if x == nil || y == nil {
+		return errors.New("an input is left out")
 	}
-	n.SetInput(1, b.Op("Unsqueeze", ir.In(n.Input(1), b.Ints(axes...))))
+	n.SetInput(1, s.alignAt(x, y, int(at)))
 	return nil
 }
 
-func declaredRank(v *ir.Value) (int, bool) {
-	if v == nil {
-		return 0, false
+// alignAt gives y as many axes of extent 1 at its end as x has after y's,
+// where y's first is x's axis at.
+func (s *site) alignAt(x, y *ir.Value, at int) *ir.Value {
+	rx, ry := s.Fact(x).Rank(), s.Fact(y).Rank()
+	if rx >= 0 && ry >= 0 {
+		if at < 0 {
+			at += rx
+		}
+		axes := make([]int, max(0, rx-at-ry))
+		for i := range axes {
+			axes[i] = ry + i
+		}
+		if len(axes) == 0 {
+			return y
+		}
+		return s.Op("Unsqueeze", ir.In(y, s.Ints(axes...)))
 	}
-	if v.Data != nil {
-		return len(v.Data.Shape()), true
+	rank := func(v *ir.Value) *ir.Value { return s.Op("Shape", ir.In(s.Op("Shape", ir.In(v)))) }
+	left := s.Ints(-at)
+	if at >= 0 {
+		left = s.Sub(rank(x), s.Ints(at))
 	}
-	if t := v.TensorType(); t != nil && t.Ranked {
-		return len(t.Dims), true
+	ones := s.Op("ConstantOfShape", ir.In(s.Sub(left, rank(y))), ir.A("value", ir.TensorAttr{Data: ir.Dense(tensor.Ints(1))}))
+	return s.reshapeExact(y, s.Op("Concat", ir.In(s.Op("Shape", ir.In(y)), ones), ir.A("axis", ir.Int(0))))
+}
+
+// liftPRelu: before 7 a slope of several elements had one for each channel,
+// which is x's axis 1.
+func liftPRelu(s *site, n *ir.Node) error {
+	x, slope := n.Input(0), n.Input(1)
+	if x == nil || slope == nil {
+		return errors.New("an input is left out")
 	}
-	return 0, false
+	if s.Fact(slope).Rank() == 1 {
+		n.SetInput(1, s.alignAt(x, slope, 1))
+	}
+	return nil
+}
+
+// liftTile: the number of repetitions along one axis was a scalar.
+func liftTile(s *site, n *ir.Node) error {
+	x := n.Input(0)
+	tiles, ok := s.Fact(n.Input(1)).Ints()
+	axis, ok2 := s.Fact(n.Input(2)).Ints()
+	rank := s.Fact(x).Rank()
+	if !ok || !ok2 || len(tiles) != 1 || len(axis) != 1 || rank < 0 {
+		return errors.New("rank, tiles or axis is not known")
+	}
+	a, err := axisIn(axis[0], rank)
+	if err != nil {
+		return err
+	}
+	repeats := make([]int, rank)
+	for i := range repeats {
+		repeats[i] = 1
+	}
+	repeats[a] = tiles[0]
+	n.TruncateInputs(1)
+	n.SetInput(1, s.Ints(repeats...))
+	return nil
+}
+
+func rename(op string) func(*site, *ir.Node) error {
+	return func(_ *site, n *ir.Node) error {
+		n.OpType = op
+		return nil
+	}
+}
+
+// liftSelu: the defaults had fewer digits.
+func liftSelu(_ *site, n *ir.Node) error {
+	for name, v := range map[string]ir.Float{"alpha": 1.6732, "gamma": 1.0507} {
+		if n.Attr(name) == nil {
+			n.SetAttr(name, v)
+		}
+	}
+	return nil
+}
+
+// attrToScales: the scales of an Upsample were an attribute.
+func attrToScales(s *site, n *ir.Node) error {
+	a := n.Attr("scales")
+	if a == nil {
+		return errors.New("scales are missing")
+	}
+	v, ok := a.Value.(ir.Floats)
+	if !ok {
+		return errors.New("attribute \"scales\" is not a list of floats")
+	}
+	n.RemoveAttr("scales")
+	n.SetInput(1, s.Const("scales", tensor.FromSlice([]float32(v), len(v))))
+	return nil
+}
+
+// upsampleToResize: Upsample, and Resize of opset 10, are a Resize that
+// scales from the first element on and rounds places down.
+func upsampleToResize(s *site, n *ir.Node) error {
+	n.OpType = "Resize"
+	return liftResize(s, n)
+}
+
+func liftResize(_ *site, n *ir.Node) error {
+	scales := n.Input(1)
+	n.SetInput(1, nil)
+	n.SetInput(2, scales)
+	n.SetAttr("coordinate_transformation_mode", ir.String("asymmetric"))
+	n.SetAttr("nearest_mode", ir.String("floor"))
+	return nil
+}
+
+// boolMask: before 10 the mask had the dtype of the data.
+func boolMask(s *site, n *ir.Node) error {
+	if y := n.Output(1); y != nil && !y.Unused() {
+		x := n.Input(0)
+		s.then(n, 1, func(mask *ir.Value) *ir.Node { return ir.NewNode("", "CastLike", mask, x) })
+	}
+	return nil
+}
+
+// batchNormMode: before 14 an operator with more than one output was one that
+// trains; what it saved for a gradient of its own is gone.
+func batchNormMode(_ *site, n *ir.Node) error {
+	for i, v := range n.Outputs() {
+		if i > 2 && v != nil && !v.Unused() {
+			return fmt.Errorf("output %d is gone since opset 14", i)
+		}
+		if v != nil && (i == 1 || i == 2) {
+			n.SetAttr("training_mode", ir.Int(1))
+		}
+	}
+	if len(n.Outputs()) > 3 {
+		n.TruncateOutputs(3)
+	}
+	return nil
 }
