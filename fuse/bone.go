@@ -1,0 +1,289 @@
+package fuse
+
+import (
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/ops"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// A linear is a MatMul or Gemm by a matrix.
+type linear struct {
+	node   *ir.Node
+	x, w   *ir.Value
+	c      *ir.Value // what a Gemm adds, nil for none
+	transB bool
+}
+
+// linearOf reads n as a product with nothing but a bias added; reason says why
+// a Gemm is more than that.
+func (r *rewriter) linearOf(n *ir.Node) (l linear, reason string, ok bool) {
+	switch {
+	case n.Is("MatMul"):
+		return linear{node: n, x: n.Input(0), w: n.Input(1)}, "", true
+	case !n.Is("Gemm"):
+		return l, "", false
+	}
+	l = linear{node: n, x: n.Input(0), w: n.Input(1), c: n.Input(2), transB: intAttr(n, "transB", 0) != 0}
+	switch {
+	case intAttr(n, "transA", 0) != 0:
+		return l, "the Gemm reads its input transposed", false
+	case floatAttr(n, "alpha", 1) != 1 || l.c != nil && floatAttr(n, "beta", 1) != 1:
+		return l, "the Gemm scales", false
+	}
+	return l, "", true
+}
+
+// boneActivation recognises y = linear(x, W) + fold(x) D:
+//
+//	Add(y0, d), y0 = MatMul(x, W) or Gemm(x, W[, C])
+//	d = MatMul(s, D) or Reshape(MatMul(s, D), Shape(y0))
+//	s = ReduceSum(Reshape(x, [-1, in/r, r]), [1]) or MatMul(x, F), F[k,l] = (k mod r == l)
+func boneActivation(r *rewriter, n *ir.Node) (bool, string) {
+	done, reason := false, ""
+	pair(n, func(y0, d *ir.Value) bool {
+		done, reason = r.boneAdd(n, y0, d)
+		return done || reason != ""
+	})
+	return done, reason
+}
+
+func (r *rewriter) boneAdd(n *ir.Node, y0, d *ir.Value) (bool, string) {
+	if y0.Producer() == nil {
+		return false, ""
+	}
+	inner := []*ir.Node{y0.Producer()}
+	if re := from(d, "Reshape"); re != nil {
+		sh := from(re.Input(1), "Shape")
+		if sh == nil || sh.Input(0) != y0 || len(sh.Attrs) > 0 {
+			return false, ""
+		}
+		inner, d = append(inner, re, sh), re.Input(0)
+	}
+	mm := from(d, "MatMul")
+	if mm == nil {
+		return false, ""
+	}
+	inner = append(inner, mm)
+	fold := r.foldOf(mm.Input(0))
+	if fold.x == nil {
+		return false, ""
+	}
+	l, reason, ok := r.linearOf(y0.Producer())
+	if !ok {
+		return false, reason
+	}
+	block := mm.Input(1)
+	if l.x != fold.x {
+		return false, "the block folds another input"
+	}
+	if !r.closed(n, inner...) {
+		return false, usedElsewhere
+	}
+	return r.bone(n, l, l.w, block, fold.r, append(inner, fold.nodes...))
+}
+
+// A folded is the sum of blocks of r columns of x.
+type folded struct {
+	x     *ir.Value
+	r     int
+	nodes []*ir.Node
+}
+
+// foldOf reads s as a fold; x is nil where it is none.
+func (r *rewriter) foldOf(s *ir.Value) folded {
+	if sum := from(s, "ReduceSum"); sum != nil {
+		re := from(sum.Input(0), "Reshape")
+		if re == nil || intAttr(sum, "keepdims", 1) != 0 || !r.isInts(sum.Input(1), 1) {
+			return folded{}
+		}
+		shape, ok := r.ints(re.Input(1))
+		last := r.fact(re.Input(0)).Dim(-1)
+		if !ok || len(shape) != 3 || shape[0] != -1 || !last.Known || int(last.Value) != shape[1]*shape[2] {
+			return folded{}
+		}
+		return folded{re.Input(0), shape[2], []*ir.Node{sum, re}}
+	}
+	if mm := from(s, "MatMul"); mm != nil {
+		if rank := r.foldMatrix(mm.Input(1)); rank > 0 {
+			return folded{mm.Input(0), rank, []*ir.Node{mm}}
+		}
+	}
+	return folded{}
+}
+
+// foldMatrix is r where v is the constant (in, r) with ones where k mod r == l
+// and zeros elsewhere, else 0.
+func (r *rewriter) foldMatrix(v *ir.Value) int {
+	f := r.fact(v)
+	s, ok := f.Shape()
+	if f.Const == nil || !ok || len(s) != 2 || s[1] == 0 || s[1] > s[0] {
+		return 0
+	}
+	t := f.Value()
+	if t == nil || t.DType() != tensor.Float32 && t.DType() != tensor.Float64 {
+		return 0
+	}
+	xs, err := t.Float64s()
+	if err != nil {
+		return 0
+	}
+	for i, x := range xs {
+		k, l := i/s[1], i%s[1]
+		if one := k%s[1] == l; one && x != 1 || !one && x != 0 {
+			return 0
+		}
+	}
+	return s[1]
+}
+
+// bone puts the composite in n's place: l's product by w with the block.
+func (r *rewriter) bone(n *ir.Node, l linear, w, block *ir.Value, rank int, inner []*ir.Node) (bool, string) {
+	ws, ok := r.fact(w).Shape()
+	ds, ok2 := r.fact(block).Shape()
+	if !ok || !ok2 || len(ws) != 2 || len(ds) != 2 {
+		return false, "the weight or the block is no matrix of known shape"
+	}
+	in, out := ws[0], ws[1]
+	if l.transB {
+		in, out = out, in
+	}
+	if ds[0] != rank || ds[1] != out || rank > in {
+		return false, "the block's shape does not fit"
+	}
+	if !r.floats(l.x, w, block) {
+		return false, "the weight, the input and the block are not of one float type"
+	}
+	var attrs []*ir.Attr
+	if l.transB {
+		attrs = append(attrs, ir.A("transB", ir.Int(1)))
+	}
+	args := ir.In(l.x, w, block)
+	if l.c == nil {
+		r.replace(n, ops.Domain, "Bone", args, inner, attrs...)
+		return true, ""
+	}
+	y := r.insert(n, ops.Domain, "Bone", args, nil, attrs...)
+	r.replace(n, "", "Add", ir.In(y, l.c), inner)
+	return true, ""
+}
+
+// boneWeight recognises y = linear(x, W + rows of D repeated):
+//
+//	MatMul(x, w) or Gemm(x, w[, C]), w = Add(W, g)
+//	g = Gather(D, k mod r), or Transpose of it for a Gemm with transB
+func boneWeight(r *rewriter, n *ir.Node) (bool, string) {
+	l, reason, ok := r.linearOf(n)
+	if l.node == nil {
+		return false, ""
+	}
+	sum := from(l.w, "Add")
+	if sum == nil {
+		return false, ""
+	}
+	var w *ir.Value
+	var ga, tr *ir.Node
+	found := pair(sum, func(a, b *ir.Value) bool {
+		w, tr = a, nil
+		if l.transB {
+			if tr = from(b, "Transpose"); !isPerm(tr, 1, 0) {
+				return false
+			}
+			b = tr.Input(0)
+		}
+		ga = from(b, "Gather")
+		return ga != nil && intAttr(ga, "axis", 0) == 0
+	})
+	if !found {
+		return false, ""
+	}
+	rank := r.fact(ga.Input(0)).Dim(0)
+	if !rank.Known || !r.isRows(ga.Input(1), int(rank.Value)) {
+		return false, ""
+	}
+	if !ok {
+		return false, reason
+	}
+	inner := []*ir.Node{sum, ga, tr}
+	if !r.closed(n, inner...) {
+		return false, usedElsewhere
+	}
+	ws := r.fact(w)
+	in := ws.Dim(0)
+	if l.transB {
+		in = ws.Dim(1)
+	}
+	rows, _ := r.ints(ga.Input(1))
+	if !in.Known || int(in.Value) != len(rows) {
+		return false, "the rows do not cover the weight"
+	}
+	return r.bone(n, l, w, ga.Input(0), int(rank.Value), inner)
+}
+
+// isRows reports whether v is the constant vector 0, 1, ..., rank-1, 0, ...
+func (r *rewriter) isRows(v *ir.Value, rank int) bool {
+	idx, ok := r.ints(v)
+	if !ok || r.fact(v).Rank() != 1 {
+		return false
+	}
+	for k, i := range idx {
+		if i != k%rank {
+			return false
+		}
+	}
+	return true
+}
+
+// batWeight recognises the weight that Bat makes, cut into tiles of r by r:
+//
+//	Reshape(Transpose(Add(t, MatMul(bt, Add(t, EYE))), 0213), [in, out])
+//	t = Transpose(Reshape(W, [in/r, r, out/r, r]), 0213), bt = Transpose(B, 021)
+func batWeight(r *rewriter, n *ir.Node) (bool, string) {
+	t2 := from(n.Input(0), "Transpose")
+	if !isPerm(t2, 0, 2, 1, 3) {
+		return false, ""
+	}
+	sum := from(t2.Input(0), "Add")
+	if sum == nil {
+		return false, ""
+	}
+	var stack, re, mm, wi, bt *ir.Node
+	found := pair(sum, func(t, d *ir.Value) bool {
+		stack, mm = from(t, "Transpose"), from(d, "MatMul")
+		if mm == nil || !isPerm(stack, 0, 2, 1, 3) {
+			return false
+		}
+		re, bt, wi = from(stack.Input(0), "Reshape"), from(mm.Input(0), "Transpose"), from(mm.Input(1), "Add")
+		if re == nil || wi == nil || !isPerm(bt, 0, 2, 1) {
+			return false
+		}
+		eye := other(wi, t)
+		return eye != nil && r.isIdentity(eye)
+	})
+	if !found {
+		return false, ""
+	}
+	w, b := re.Input(0), bt.Input(0)
+	ws, ok := r.fact(w).Shape()
+	bs, ok2 := r.fact(b).Shape()
+	if !ok || !ok2 || len(ws) != 2 || len(bs) != 3 || bs[1] != bs[2] {
+		return false, "the weight or the blocks are of unknown shape"
+	}
+	rank := bs[1]
+	switch {
+	case bs[0]*rank != ws[1] || rank == 0 || ws[0]%rank != 0,
+		!r.isInts(re.Input(1), ws[0]/rank, rank, ws[1]/rank, rank), !r.isInts(n.Input(1), ws[0], ws[1]):
+		return false, "the shapes are not those of blocks"
+	case !r.floats(w, b):
+		return false, "the weight and the blocks are not of one float type"
+	case !r.closed(n, t2, sum, mm, wi, bt, stack, re):
+		return false, usedElsewhere
+	}
+	r.replace(n, ops.Domain, "BatWeight", ir.In(w, b), []*ir.Node{t2, sum, mm, wi, bt, stack, re})
+	return true, ""
+}
+
+// isIdentity reports whether v is a constant identity matrix.
+func (r *rewriter) isIdentity(v *ir.Value) bool {
+	s, ok := r.fact(v).Shape()
+	return ok && len(s) == 2 && s[0] == s[1] && r.foldMatrix(v) == s[0]
+}
