@@ -1,0 +1,301 @@
+package rewrite
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/bonnx/bonnx/adapter"
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// Apply puts an adapter that exists onto a model: onto a base model, in the
+// form that o says, or onto a model that has this adapter already, whose
+// blocks it replaces by name (o does not count then).
+//
+// The adapter's fingerprint must be the base's, else the error is a
+// *BaseMismatchError; an adapter without one is applied with a note. The
+// module paths may differ by a prefix, such as PEFT's "model.".
+func Apply(m *ir.Model, set *adapter.Set, o Options) (*Report, error) {
+	if len(set.Saved) > 0 {
+		return nil, fmt.Errorf("the adapter also holds trained values of its base, such as %s; a graph takes blocks alone", set.Saved[0].Key)
+	}
+	if len(set.Entries) == 0 {
+		return nil, errors.New("the adapter has no blocks")
+	}
+	all, err := Adapters(m)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range all {
+		if a.Config.DisplayName() == set.Config.DisplayName() {
+			return replaceBlocks(m, a, set)
+		}
+	}
+	if err := plain(m); err != nil {
+		return nil, err
+	}
+	return applyToBase(m, set, o)
+}
+
+// checkBase holds an adapter's fingerprint to that of the base. It returns
+// the fingerprint where one was compared, and a note where there was none.
+func checkBase(set *adapter.Set, weights []named) (print, note string, err error) {
+	if set.Fingerprint == "" {
+		return "", "the adapter says nothing of the base it was made for; that it fits this model is not checked", nil
+	}
+	got, err := fingerprint(weights)
+	if err != nil {
+		return "", "", err
+	}
+	if got != set.Fingerprint {
+		return "", "", &BaseMismatchError{set.Fingerprint, got}
+	}
+	return got, "", nil
+}
+
+func applyToBase(m *ir.Model, set *adapter.Set, o Options) (*Report, error) {
+	found, err := Find(m)
+	if err != nil {
+		return nil, err
+	}
+	if err := set.Config.Validate(); err != nil {
+		return nil, err
+	}
+	calls, err := locate(found, set)
+	if err != nil {
+		return nil, err
+	}
+	weights := make([]named, len(calls))
+	for i, g := range calls {
+		weights[i] = named{set.Entries[i].Path, g[0].Weight}
+	}
+	print, note, err := checkBase(set, weights)
+	if err != nil {
+		return nil, err
+	}
+	sel := &Selected{}
+	if note != "" {
+		sel.Notes = append(sel.Notes, note)
+	}
+	if a, b := set.Entries[0].Path, calls[0][0].Path; a != b {
+		sel.Notes = append(sel.Notes, fmt.Sprintf("the adapter's %s is the model's %s", a, b))
+		print = "" // it is that of the adapter's paths
+	}
+	var rep *Report
+	err = edit(m, func(c *ir.Model) error {
+		in, err := newInjection(c, set.Config, o)
+		if err != nil {
+			return err
+		}
+		twin := twins(m, c)
+		for i, g := range calls {
+			blocks, err := float32s(set.Entries[i].Blocks)
+			if err != nil {
+				return fmt.Errorf("%s: %w", set.Entries[i].Path, err)
+			}
+			if err := in.module(g, dense(blocks), twin); err != nil {
+				return err
+			}
+		}
+		rep = in.report(m, found, sel)
+		return in.finish(print)
+	})
+	return rep, err
+}
+
+func float32s(ts []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	out := make([]*tensor.Tensor, len(ts))
+	for i, t := range ts {
+		if !t.DType().IsFloat() {
+			return nil, fmt.Errorf("block is %v", t)
+		}
+		var err error
+		if out[i], err = t.Cast(tensor.Float32); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// locate finds the layers of every entry and checks that its blocks fit.
+func locate(found *Layers, set *adapter.Set) ([][]*Linear, error) {
+	groups := modules(found.Linear)
+	byPath := map[string][]*Linear{}
+	for _, g := range groups {
+		byPath[g[0].Path] = g
+	}
+	out := make([][]*Linear, len(set.Entries))
+	taken := map[string]string{}
+	var absent []string
+	for i, e := range set.Entries {
+		g := byPath[e.Path]
+		if g == nil {
+			g = prefixed(groups, e.Path)
+		}
+		if g == nil {
+			absent = append(absent, e.Path)
+			continue
+		}
+		if old, ok := taken[g[0].Path]; ok {
+			return nil, fmt.Errorf("the adapter's %s and %s both are the model's %s", old, e.Path, g[0].Path)
+		}
+		taken[g[0].Path] = e.Path
+		if err := fits(set, e, g[0].In, g[0].Out); err != nil {
+			return nil, err
+		}
+		out[i] = g
+	}
+	if len(absent) > 0 {
+		return nil, adapter.NoMatch(adapter.Selection{Targets: adapter.Modules{List: absent}}, found.Paths())
+	}
+	return out, nil
+}
+
+// prefixed is the only module whose path is the wanted one but for leading
+// names that one of them lacks.
+func prefixed(groups [][]*Linear, path string) []*Linear {
+	var hit []*Linear
+	for _, g := range groups {
+		p := g[0].Path
+		if !strings.HasSuffix(path, "."+p) && !strings.HasSuffix(p, "."+path) {
+			continue
+		}
+		if hit != nil {
+			return nil
+		}
+		hit = g
+	}
+	return hit
+}
+
+// fits holds an entry's blocks to the sizes of its layer.
+func fits(set *adapter.Set, e adapter.Entry, in, out int) error {
+	c := set.Config
+	shapes := make([][]int, len(e.Blocks))
+	for i, b := range e.Blocks {
+		shapes[i] = b.Shape()
+	}
+	d, err := c.Method.DimsOf(in, out, shapes...)
+	if err == nil {
+		err = c.Method.Check(d)
+	}
+	if err == nil && d != c.Dims(in, out) {
+		err = fmt.Errorf("blocks of rank %d; the configuration says %d", d.Rank, c.Rank)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", e.Path, err)
+	}
+	return nil
+}
+
+// replaceBlocks gives a's blocks the values of set.
+func replaceBlocks(m *ir.Model, a *Adapter, set *adapter.Set) (*Report, error) {
+	if err := sameMaths(a.Config, set); err != nil {
+		return nil, err
+	}
+	at := map[string]*Target{}
+	for i := range a.Targets {
+		at[a.Targets[i].Path] = &a.Targets[i]
+	}
+	weights := make([]named, len(set.Entries))
+	values := map[string]*tensor.Tensor{}
+	for i, e := range set.Entries {
+		t := at[e.Path]
+		if t == nil {
+			return nil, fmt.Errorf("the model's adapter has no module %s", e.Path)
+		}
+		if len(e.Blocks) != len(t.Blocks) {
+			return nil, fmt.Errorf("%s: %d blocks; the model's adapter has %d", e.Path, len(e.Blocks), len(t.Blocks))
+		}
+		weights[i] = named{e.Path, t.Weight}
+		for k, b := range e.Blocks {
+			values[t.Blocks[k].Name] = b
+		}
+	}
+	_, note, err := checkBase(set, weights)
+	if err != nil {
+		return nil, err
+	}
+	rep := &Report{Targets: []TargetReport{}, Skipped: []Skip{}, Trainable: a.Params(), All: Params(m)}
+	if note != "" {
+		rep.Notes = append(rep.Notes, note)
+	}
+	for _, t := range a.Targets {
+		if set.Entry(t.Path) == nil {
+			rep.Notes = append(rep.Notes, fmt.Sprintf("%s is not in the adapter and keeps its blocks", t.Path))
+			continue
+		}
+		rep.Targets = append(rep.Targets, TargetReport{Path: t.Path, Node: t.Node, Kind: t.Kind, In: t.In, Out: t.Out, Parameters: a.Config.Method.Params(t.dims)})
+	}
+	return rep, SetBlocks(m, values)
+}
+
+// sameMaths refuses blocks that mean something else than those of c. Bone, MiSS
+// and miss-mini differ by name alone where the blocks have one shape, which is
+// checked block by block; bare blocks say nothing of lora's alpha.
+func sameMaths(c adapter.Config, set *adapter.Set) error {
+	fold := func(m adapter.Method) bool { return m != adapter.Bat && m != adapter.LoRA }
+	if a, b := c.Method, set.Config.Method; a != b && !(fold(a) && fold(b)) {
+		return fmt.Errorf("the model's adapter is %v, the one to apply is %v", a, b)
+	}
+	if a, b := c.Alpha, set.Config.Alpha; a != b && (b != 0 || set.Fingerprint != "") {
+		return fmt.Errorf("the model's adapter has alpha %v, the one to apply %v", a, b)
+	}
+	return nil
+}
+
+// Convert gives every adapter of a model another form, or makes its blocks
+// inputs or not, and keeps the blocks. SkipUnfit does not count.
+func Convert(m *ir.Model, o Options) error {
+	adapters, err := chosen(m, nil)
+	if err != nil {
+		return err
+	}
+	if len(adapters) > 1 {
+		return fmt.Errorf("the model has %d adapters; converting takes one", len(adapters))
+	}
+	return edit(m, func(c *ir.Model) error {
+		a, err := one(c, "")
+		if err != nil {
+			return err
+		}
+		if err := strip(c, nil); err != nil {
+			return err
+		}
+		found, err := Find(c)
+		if err != nil {
+			return err
+		}
+		at := map[*ir.Node]*Linear{}
+		self := map[*ir.Node]*ir.Node{}
+		for _, l := range found.Linear {
+			at[l.Node], self[l.Node] = l, l.Node
+		}
+		in, err := newInjection(c, a.Config, o)
+		if err != nil {
+			return err
+		}
+		for _, t := range a.Targets {
+			var calls []*Linear
+			for _, s := range t.sites {
+				if l := at[s.base]; l != nil {
+					calls = append(calls, l)
+				}
+			}
+			if len(calls) == 0 {
+				return fmt.Errorf("%s: its layer is gone", t.Path)
+			}
+			calls[0].Path = t.Path
+			blocks := make([]ir.Data, len(t.Blocks))
+			for i, b := range t.Blocks {
+				blocks[i] = b.Data
+			}
+			if err := in.module(calls, blocks, self); err != nil {
+				return err
+			}
+		}
+		return in.finish(a.Fingerprint)
+	})
+}

@@ -1,0 +1,197 @@
+package rewrite
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/bonnx/bonnx/ir"
+)
+
+// Source says where the module path of a layer was found.
+type Source string
+
+// The sources, in the order in which they are asked.
+const (
+	FromScopes      Source = "name_scopes" // metadata of PyTorch's dynamo exporter
+	FromNode        Source = "node name"
+	FromInitializer Source = "initializer"
+	FromBias        Source = "bias"
+	FromPosition    Source = "position" // the node's name as it is, or its number
+)
+
+// scopesKey is the node metadata in which PyTorch's dynamo exporter keeps the
+// module path.
+const scopesKey = "pkg.torch.onnx.name_scopes"
+
+// modulePath recovers the path of the module that a linear layer came from,
+// such as "layers.0.self_attn.q_proj". index numbers the layers of the model.
+func modulePath(n *ir.Node, w *Weight, index int) (string, Source) {
+	for _, from := range []struct {
+		source Source
+		path   string
+	}{
+		{FromScopes, scopesPath(n)},
+		{FromNode, nodePath(n.Name)},
+		{FromInitializer, initializerPath(w)},
+		{FromBias, biasPath(n)},
+	} {
+		if from.path != "" {
+			return from.path, from.source
+		}
+	}
+	if n.Name != "" {
+		return strings.Trim(strings.ReplaceAll(n.Name, "/", "."), "."), FromPosition
+	}
+	return fmt.Sprintf("linear.%d", index), FromPosition
+}
+
+// scopesPath reads the list [”, 'encoder', 'encoder.layer.0.query', 'linear']:
+// the last entry names the operation, the one before it the module.
+func scopesPath(n *ir.Node) string {
+	s, ok := n.Metadata.Get(scopesKey)
+	if !ok {
+		return ""
+	}
+	list := pythonStrings(s)
+	if len(list) < 2 {
+		return ""
+	}
+	return list[len(list)-2]
+}
+
+// pythonStrings are the string literals of a Python list.
+func pythonStrings(s string) []string {
+	var out []string
+	for {
+		i := strings.IndexAny(s, `'"`)
+		if i < 0 {
+			return out
+		}
+		quote := s[i]
+		var b strings.Builder
+		j := i + 1
+		for ; j < len(s) && s[j] != quote; j++ {
+			if s[j] == '\\' && j+1 < len(s) {
+				j++
+			}
+			b.WriteByte(s[j])
+		}
+		out = append(out, b.String())
+		if j >= len(s) {
+			return out
+		}
+		s = s[j+1:]
+	}
+}
+
+// nodePath turns "/layers.0/self_attn/q_proj/MatMul" into a module path. A
+// container that is called itself shows in the names of its children, as in
+// "/layer1/layer1.0/conv1/Conv": those stand for it.
+func nodePath(name string) string {
+	segments := strings.Split(name, "/")
+	var path []string
+	for _, s := range segments[:len(segments)-1] {
+		if s == "" {
+			continue
+		}
+		if k := len(path) - 1; k >= 0 && strings.HasPrefix(s, path[k]+".") {
+			path[k] = s
+			continue
+		}
+		path = append(path, s)
+	}
+	return strings.Join(path, ".")
+}
+
+// initializerPath takes "encoder.query.weight" or "encoder.q.MatMul.weight"
+// apart. Names that exporters make up ("onnx::MatMul_720", "val_62") say
+// nothing.
+func initializerPath(w *Weight) string {
+	if w.initial == nil {
+		return ""
+	}
+	name := w.initial.Name
+	for _, end := range []string{"_quantized", "_transposed", "_fp16"} {
+		name = strings.TrimSuffix(name, end)
+	}
+	if p, ok := strings.CutSuffix(name, ".weight"); ok {
+		for _, op := range []string{".MatMul", ".Gemm"} {
+			p = strings.TrimSuffix(p, op)
+		}
+		return p
+	}
+	for _, end := range []string{"/ReadVariableOp:0", "/ReadVariableOp", "/kernel:0", "/kernel"} {
+		if p, ok := strings.CutSuffix(name, end); ok {
+			return nodePath(strings.TrimSuffix(p, "/MatMul") + "/")
+		}
+	}
+	return ""
+}
+
+// biasPath is the path in the name of the bias: that of a Gemm, or of the Add
+// that alone reads the layer's result.
+func biasPath(n *ir.Node) string {
+	if b := biasOf(n); b != nil {
+		if p, ok := strings.CutSuffix(b.Name, ".bias"); ok {
+			return p
+		}
+	}
+	return ""
+}
+
+// biasOf is the constant vector that is added to the layer's result, or nil.
+func biasOf(n *ir.Node) *ir.Value {
+	vector := func(v *ir.Value) *ir.Value {
+		if v != nil && v.IsInitializer() && len(v.Data.Shape()) == 1 {
+			return v
+		}
+		return nil
+	}
+	if n.Is("Gemm") {
+		return vector(n.Input(2))
+	}
+	y := n.Output(0)
+	if y == nil || len(y.Uses()) != 1 || !y.Uses()[0].Node.Is("Add") {
+		return nil
+	}
+	u := y.Uses()[0]
+	return vector(u.Node.Input(1 - u.Index))
+}
+
+// distinct gives every layer a path of its own. Layers of one path and one
+// weight are one module that is called several times and keep theirs; of the
+// others each gets its node's last name behind the path.
+func distinct(layers []*Linear) {
+	byPath := map[string][]*Linear{}
+	for _, l := range layers {
+		byPath[l.Path] = append(byPath[l.Path], l)
+	}
+	taken := map[string]*Linear{}
+	for _, l := range layers {
+		group := byPath[l.Path]
+		for _, o := range group {
+			if !o.Weight.same(l.Weight) || o.Weight.transposed != l.Weight.transposed {
+				leaf := l.Node.Name[strings.LastIndexByte(l.Node.Name, '/')+1:]
+				if leaf == "" {
+					leaf = l.Kind
+				}
+				l.unique = l.Path + "." + leaf
+				break
+			}
+		}
+	}
+	for _, l := range layers {
+		base := l.Path
+		if l.unique != "" {
+			base = l.unique
+		}
+		path := base
+		for i := 1; taken[path] != nil && !taken[path].Weight.same(l.Weight); i++ {
+			path = fmt.Sprintf("%s_%d", base, i)
+		}
+		if taken[path] == nil {
+			taken[path] = l
+		}
+		l.Path = path
+	}
+}

@@ -1,0 +1,377 @@
+package rewrite
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/bonnx/bonnx/adapter"
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// MetadataKey is the entry of a model's metadata in which its adapters are
+// recorded, as JSON.
+const MetadataKey = "bonnx.adapters"
+
+// recordVersion is raised when older readers would misread a record.
+const recordVersion = 1
+
+// record is all that is needed to take the adapters off again. Nodes are named
+// by names that were fresh when they were added; what they were added to is
+// read off the graph.
+type record struct {
+	Version int `json:"version"`
+	// IRVersion is that of the base model, where it was raised.
+	IRVersion int64 `json:"base_ir_version,omitempty"`
+	// Constants are initializers that several targets share.
+	Constants []string        `json:"constants,omitempty"`
+	Adapters  []adapterRecord `json:"adapters"`
+}
+
+type adapterRecord struct {
+	Config      adapter.Config `json:"config"`
+	Form        Form           `json:"form"`
+	Inputs      bool           `json:"inputs,omitempty"`
+	Fingerprint string         `json:"fingerprint,omitempty"`
+	Targets     []targetRecord `json:"targets"`
+}
+
+type targetRecord struct {
+	Path   string       `json:"path"`
+	In     int          `json:"in"`
+	Out    int          `json:"out"`
+	Blocks []string     `json:"blocks"`
+	Sites  []siteRecord `json:"sites"`
+}
+
+// siteRecord is one node of a target; a module that is called several times
+// has several.
+type siteRecord struct {
+	Node  string   `json:"node"`
+	Kind  string   `json:"kind"`
+	Nodes []string `json:"nodes"` // added, in order
+}
+
+// Adapter is an adapter that a model carries.
+type Adapter struct {
+	Config adapter.Config
+	Form   Form
+	// Inputs says that the blocks are graph inputs with defaults.
+	Inputs bool
+	// Fingerprint is that of the base model, "" where nobody has computed it.
+	Fingerprint string
+	Targets     []Target
+}
+
+// Target is a module with an adapter.
+type Target struct {
+	Path    string
+	Node    string // the layer's node, the first where there are several
+	Kind    string
+	In, Out int
+	// Blocks are the initializers with the trained values, as
+	// adapter.Method.Blocks lists them.
+	Blocks []*ir.Value
+	// Weight is the base layer's.
+	Weight *Weight
+
+	dims  adapter.Dims
+	sites []site
+}
+
+// site is one node of a target and what was added to it.
+type site struct {
+	record siteRecord
+	nodes  []*ir.Node
+	base   *ir.Node
+	weight *Weight
+	from   *ir.Value // what the last added node's value stands in for
+}
+
+func (s *site) last() *ir.Value { return s.nodes[len(s.nodes)-1].Output(0) }
+
+// BlockNames are the names of all blocks in the graph, in order.
+func (a *Adapter) BlockNames() []string {
+	var out []string
+	for _, t := range a.Targets {
+		for _, b := range t.Blocks {
+			out = append(out, b.Name)
+		}
+	}
+	return out
+}
+
+// Params is the number of values in all blocks.
+func (a *Adapter) Params() int {
+	n := 0
+	for _, t := range a.Targets {
+		for _, b := range t.Blocks {
+			n += b.Data.Shape().Size()
+		}
+	}
+	return n
+}
+
+// Adapters are the adapters that the model carries, none for a plain model. A
+// record that does not fit the graph is an error.
+func Adapters(m *ir.Model) ([]*Adapter, error) {
+	s, err := resolve(m)
+	if err != nil {
+		return nil, err
+	}
+	return s.adapters, nil
+}
+
+// resolved is a record with the parts of the graph that it names.
+type resolved struct {
+	record    record
+	constants []*ir.Value
+	adapters  []*Adapter
+	byLast    map[*ir.Value]*site
+	nodes     map[string]*ir.Node
+	values    map[string]*ir.Value // initializers of the main graph
+}
+
+func resolve(m *ir.Model) (*resolved, error) {
+	if m == nil || m.Graph == nil {
+		return nil, errors.New("model has no graph")
+	}
+	r := &resolved{record: record{Version: recordVersion}, byLast: map[*ir.Value]*site{}}
+	text, ok := m.Metadata.Get(MetadataKey)
+	if !ok {
+		return r, nil
+	}
+	wrap := func(err error) error { return fmt.Errorf("metadata %s: %w", MetadataKey, err) }
+	if err := json.Unmarshal([]byte(text), &r.record); err != nil {
+		return nil, wrap(err)
+	}
+	if v := r.record.Version; v < 1 || v > recordVersion {
+		return nil, wrap(fmt.Errorf("version %d; this program knows up to %d", v, recordVersion))
+	}
+	if err := r.index(m); err != nil {
+		return nil, wrap(err)
+	}
+	for _, name := range r.record.Constants {
+		v := r.values[name]
+		if v == nil {
+			return nil, wrap(missing("initializer", name))
+		}
+		r.constants = append(r.constants, v)
+	}
+	for i := range r.record.Adapters {
+		a, err := r.adapter(&r.record.Adapters[i])
+		if err != nil {
+			return nil, wrap(fmt.Errorf("adapter %q: %w", r.record.Adapters[i].Config.DisplayName(), err))
+		}
+		r.adapters = append(r.adapters, a)
+	}
+	for _, a := range r.adapters {
+		for i := range a.Targets {
+			if err := r.bases(a, &a.Targets[i]); err != nil {
+				return nil, wrap(fmt.Errorf("%s: %w", a.Targets[i].Path, err))
+			}
+		}
+	}
+	return r, nil
+}
+
+func missing(what, name string) error {
+	return fmt.Errorf("the graph has no %s %q (changed by another program since?)", what, name)
+}
+
+// index looks up every node and initializer that the record may name.
+func (r *resolved) index(m *ir.Model) error {
+	r.nodes, r.values = map[string]*ir.Node{}, map[string]*ir.Value{}
+	for _, v := range m.Graph.Initializers {
+		r.values[v.Name] = v
+	}
+	for _, a := range r.record.Adapters {
+		for _, t := range a.Targets {
+			for _, s := range t.Sites {
+				for _, n := range s.Nodes {
+					if _, ok := r.nodes[n]; ok {
+						return fmt.Errorf("node %q is named twice", n)
+					}
+					r.nodes[n] = nil
+				}
+			}
+		}
+	}
+	var err error
+	m.Graphs(func(g *ir.Graph) bool {
+		for n := range g.Nodes() {
+			if old, ok := r.nodes[n.Name]; ok && old != nil {
+				err = fmt.Errorf("two nodes are named %q", n.Name)
+			} else if ok {
+				r.nodes[n.Name] = n
+			}
+		}
+		return err == nil
+	})
+	return err
+}
+
+func (r *resolved) adapter(rec *adapterRecord) (*Adapter, error) {
+	if err := rec.Config.Validate(); err != nil {
+		return nil, err
+	}
+	if f, err := rec.Form.of(rec.Config.Method); err != nil || f != rec.Form {
+		return nil, errors.Join(err, fmt.Errorf("form is %v", rec.Form))
+	}
+	a := &Adapter{Config: rec.Config, Form: rec.Form, Inputs: rec.Inputs, Fingerprint: rec.Fingerprint}
+	for i := range rec.Targets {
+		t, err := r.target(a, &rec.Targets[i])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", rec.Targets[i].Path, err)
+		}
+		a.Targets = append(a.Targets, *t)
+	}
+	return a, nil
+}
+
+func (r *resolved) target(a *Adapter, rec *targetRecord) (*Target, error) {
+	t := &Target{Path: rec.Path, In: rec.In, Out: rec.Out}
+	var shapes [][]int
+	for _, name := range rec.Blocks {
+		v := r.values[name]
+		if v == nil {
+			return nil, missing("initializer", name)
+		}
+		if v.Data.DType() != tensor.Float32 {
+			return nil, fmt.Errorf("block %q is %v", name, v.Data.DType())
+		}
+		t.Blocks = append(t.Blocks, v)
+		shapes = append(shapes, v.Data.Shape())
+	}
+	dims, err := a.Config.Method.DimsOf(rec.In, rec.Out, shapes...)
+	if err != nil {
+		return nil, err
+	}
+	if want := a.Config.Dims(rec.In, rec.Out); dims != want {
+		return nil, fmt.Errorf("blocks of rank %d; the configuration says %d", dims.Rank, want.Rank)
+	}
+	t.dims = dims
+	if len(rec.Sites) == 0 {
+		return nil, errors.New("no nodes are recorded")
+	}
+	t.Node, t.Kind = rec.Sites[0].Node, rec.Sites[0].Kind
+	t.sites = make([]site, len(rec.Sites))
+	for i := range rec.Sites {
+		s := &t.sites[i]
+		s.record = rec.Sites[i]
+		if err := r.site(a, t, s); err != nil {
+			return nil, err
+		}
+		r.byLast[s.last()] = s
+	}
+	return t, nil
+}
+
+// site finds the nodes of a site and the value that they were added to: what
+// they read that is neither their own, nor a block, nor a shared constant.
+func (r *resolved) site(a *Adapter, t *Target, s *site) error {
+	own := map[*ir.Value]bool{}
+	for _, v := range r.constants {
+		own[v] = true
+	}
+	for _, b := range t.Blocks {
+		own[b] = true
+	}
+	for _, name := range s.record.Nodes {
+		n := r.nodes[name]
+		if n == nil {
+			return missing("node", name)
+		}
+		if len(n.Outputs()) != 1 || n.Output(0) == nil || len(n.Subgraphs()) > 0 {
+			return fmt.Errorf("%v is no node of an adapter", n)
+		}
+		for _, v := range n.Inputs() {
+			if v != nil && !own[v] && v.Producer() != nil && slices.Contains(s.record.Nodes, v.Producer().Name) {
+				return fmt.Errorf("%v comes before %v in the record", n, v.Producer())
+			}
+		}
+		s.nodes = append(s.nodes, n)
+		own[n.Output(0)] = true
+	}
+	if len(s.nodes) == 0 {
+		return errors.New("no added nodes are recorded")
+	}
+	if a.Form == Activation {
+		last := s.nodes[len(s.nodes)-1]
+		if s.from = last.Input(0); !last.Is("Add") || s.from == nil || own[s.from] {
+			return fmt.Errorf("%v is not where the adapter joins its layer", last)
+		}
+		return nil
+	}
+	for _, n := range s.nodes {
+		for _, v := range n.Inputs() {
+			if v == nil || own[v] || v == s.from {
+				continue
+			}
+			if s.from != nil {
+				return fmt.Errorf("%v reads %q besides the weight", n, v.Name)
+			}
+			s.from = v
+		}
+	}
+	if s.from == nil {
+		return errors.New("no added node reads the weight")
+	}
+	return nil
+}
+
+// bases finds the layers under the sites, once all sites are known: one
+// adapter may stand on another.
+func (r *resolved) bases(a *Adapter, t *Target) error {
+	for i := range t.sites {
+		s := &t.sites[i]
+		if a.Form == Activation {
+			s.base = r.below(s.from).Producer()
+		} else {
+			s.base = r.reader(s.last())
+		}
+		if s.base == nil || kinds[s.base.OpType] == nil || s.base.OpType != s.record.Kind || s.base.Input(1) == nil {
+			return fmt.Errorf("the layer of node %q is not where it was", s.record.Node)
+		}
+		var l Linear
+		v, transposed, err := kinds[s.base.OpType](&l, s.base)
+		if err == nil {
+			s.weight, err = traceWeight(r.below(v), transposed)
+		}
+		if err != nil {
+			return fmt.Errorf("%v: %w", s.base, err)
+		}
+		if s.weight.in != t.In || s.weight.out != t.Out || i > 0 && !s.weight.same(t.Weight) {
+			return fmt.Errorf("%v: its weight is not the one that was adapted", s.base)
+		}
+		if i == 0 {
+			t.Weight = s.weight
+		}
+	}
+	return nil
+}
+
+// below is v as it is without adapters.
+func (r *resolved) below(v *ir.Value) *ir.Value {
+	for s := r.byLast[v]; s != nil; s = r.byLast[v] {
+		v = s.from
+	}
+	return v
+}
+
+// reader is the layer that reads the adapted weight v.
+func (r *resolved) reader(v *ir.Value) *ir.Node {
+	for _, u := range v.Uses() {
+		if u.Index == 1 && kinds[u.Node.OpType] != nil {
+			return u.Node
+		}
+	}
+	for _, s := range r.byLast {
+		if s.from == v {
+			return r.reader(s.last())
+		}
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package rewrite
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"text/tabwriter"
+
+	"github.com/bonnx/bonnx/ir"
+)
+
+// Report says what Inject or Apply did. Its JSON form is part of the command
+// line's contract.
+type Report struct {
+	Targets   []TargetReport `json:"targets"`
+	Skipped   []Skip         `json:"skipped"`
+	Trainable int            `json:"trainable_parameters"`
+	// All counts the trainable values and those of the base model's float
+	// constants.
+	All   int      `json:"-"`
+	Notes []string `json:"-"`
+}
+
+// TargetReport is a module that got an adapter.
+type TargetReport struct {
+	Path       string `json:"path"`
+	Node       string `json:"node"`
+	Kind       string `json:"kind"`
+	In         int    `json:"in"`
+	Out        int    `json:"out"`
+	Parameters int    `json:"parameters"`
+	Source     Source `json:"-"`
+}
+
+// report describes the finished injection into a copy of base.
+func (in *injection) report(base *ir.Model, found *Layers, sel *Selected) *Report {
+	r := &Report{Targets: []TargetReport{}, Skipped: append([]Skip{}, sel.Skipped...), Trainable: in.params,
+		All: in.params + Params(base), Notes: sel.Notes}
+	for _, t := range in.record.Adapters[0].Targets {
+		l := found.At(t.Path)
+		r.Targets = append(r.Targets, TargetReport{Path: t.Path, Node: l.Label(), Kind: l.Kind, In: t.In, Out: t.Out,
+			Parameters: in.cfg.Method.Params(in.cfg.Dims(t.In, t.Out)), Source: l.Source})
+		if len(t.Sites) > 1 {
+			r.Notes = append(r.Notes, fmt.Sprintf("%s is called %d times with one weight and gets one adapter", t.Path, len(t.Sites)))
+		}
+	}
+	return r
+}
+
+// Params is the number of values in the model's float constants: initializers
+// and, of two dimensions and more, Constant nodes.
+func Params(m *ir.Model) int {
+	n := 0
+	m.Graphs(func(g *ir.Graph) bool {
+		for _, v := range g.Initializers {
+			if v.Data.DType().IsFloat() {
+				n += v.Data.Shape().Size()
+			}
+		}
+		for node := range g.Nodes() {
+			if !node.Is("Constant") {
+				continue
+			}
+			if a := node.Attr("value"); a != nil {
+				if t, ok := a.Value.(ir.TensorAttr); ok && t.Data.DType().IsFloat() && len(t.Data.Shape()) > 1 {
+					n += t.Data.Shape().Size()
+				}
+			}
+		}
+		return true
+	})
+	return n
+}
+
+// TrainableLine is PEFT's: trainable params: 48,000 || all params: 308,000 || trainable%: 15.5844.
+func (r *Report) TrainableLine() string {
+	percent := 0.0
+	if r.All > 0 {
+		percent = 100 * float64(r.Trainable) / float64(r.All)
+	}
+	return fmt.Sprintf("trainable params: %s || all params: %s || trainable%%: %.4f", grouped(r.Trainable), grouped(r.All), percent)
+}
+
+// grouped writes n with commas between thousands.
+func grouped(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// WriteTable writes targets and skipped nodes as a table for people.
+func (r *Report) WriteTable(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(tw, "MODULE\tKIND\tIN\tOUT\tPARAMETERS\tPATH FROM")
+	for _, t := range r.Targets {
+		fmt.Fprintf(tw, "%s\t%s\t%d\t%d\t%s\t%s\n", t.Path, t.Kind, t.In, t.Out, grouped(t.Parameters), t.Source)
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, s := range r.Skipped {
+		name := s.Path
+		if name == "" {
+			name = s.Node
+		}
+		if _, err := fmt.Fprintf(w, "skipped %s: %s\n", name, s.Reason); err != nil {
+			return err
+		}
+	}
+	for _, n := range r.Notes {
+		if _, err := fmt.Fprintf(w, "note: %s\n", n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
