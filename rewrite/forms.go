@@ -159,10 +159,22 @@ func (w *writer) fold(x *ir.Value) *ir.Value {
 
 // tile is D (r, out) of a miss-mini block (r, mini_r).
 func (w *writer) tile() *ir.Value {
-	if w.dims.MiniRank == w.dims.Out {
+	out, mini := w.dims.Out, w.dims.MiniRank
+	if mini == out {
 		return w.blocks[0]
 	}
-	return w.op("Tile", ir.In(w.blocks[0], w.ints(1, w.dims.Out/w.dims.MiniRank)))
+	return w.op("Gather", ir.In(w.blocks[0], w.modulo("cols", out, mini)), ir.A("axis", ir.Int(1)))
+}
+
+// modulo is the constant vector 0 1 .. r-1 0 1 .. of n entries.
+func (w *writer) modulo(name string, n, r int) *ir.Value {
+	return w.constant(fmt.Sprintf("%s_%dx%d", name, n, r), func() *tensor.Tensor {
+		t := tensor.New(tensor.Int64, n)
+		for k := range n {
+			tensor.Data[int64](t)[k] = int64(k % r)
+		}
+		return t
+	})
 }
 
 // activation writes the activation form and returns the layer's new result.
@@ -198,15 +210,7 @@ var deltas = map[adapter.Method]func(w *writer) *ir.Value{
 
 // rows repeats the rows of d (r, out): row k of the result is row k mod r.
 func (w *writer) rows(d *ir.Value) *ir.Value {
-	in, r := w.dims.In, w.dims.Rank
-	index := w.constant(fmt.Sprintf("rows_%dx%d", in, r), func() *tensor.Tensor {
-		t := tensor.New(tensor.Int64, in)
-		for k := range in {
-			tensor.Data[int64](t)[k] = int64(k % r)
-		}
-		return t
-	})
-	return w.op("Gather", ir.In(d, index), ir.A("axis", ir.Int(0)))
+	return w.op("Gather", ir.In(d, w.modulo("rows", w.dims.In, w.dims.Rank)), ir.A("axis", ir.Int(0)))
 }
 
 // weight writes the weight form and returns the layer's new weight.
