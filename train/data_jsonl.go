@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -161,7 +162,7 @@ func (j *jsonlReader) parse(line []byte) (record, error) {
 		}
 		name, _ := t.(string) // the decoder takes no other keys
 		column := int(dec.InputOffset())
-		if !contains(known, name) {
+		if !slices.Contains(known, name) {
 			hint := ""
 			if name == "text" {
 				hint = `; "text" needs a tokenizer`
@@ -184,15 +185,6 @@ func (j *jsonlReader) parse(line []byte) (record, error) {
 		return nil, at(int(dec.InputOffset())+1, "more than one object in a line")
 	}
 	return rec, nil
-}
-
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }
 
 // syntax says where a line stops being JSON. The decoder of tokens counts
