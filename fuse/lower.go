@@ -1,6 +1,7 @@
 package fuse
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -17,8 +18,15 @@ func Lower(m *ir.Model, set *ops.Set) error {
 		return err
 	}
 	r := newRewriter(m, a, Options{})
-	for n := range m.Graph.Nodes() {
-		if n.Domain == ops.Domain {
+	for again, round := true, 0; again; round++ { // a body may hold composites
+		if again = false; round > maxNesting {
+			return errors.New("composite operators expand without end")
+		}
+		for n := range m.Graph.Nodes() {
+			if n.Domain != ops.Domain {
+				continue
+			}
+			again = true
 			if err := r.lower(n); err != nil {
 				return fmt.Errorf("%v: %w", n, err)
 			}
@@ -41,11 +49,14 @@ func Lower(m *ir.Model, set *ops.Set) error {
 	return nil
 }
 
+// maxNesting bounds how deep bodies of composites are nested.
+const maxNesting = 8
+
 // lower puts the body of one composite in its place.
 func (r *rewriter) lower(n *ir.Node) error {
 	c, ok := r.a.Op(n).(ops.Composite)
 	if !ok {
-		return fmt.Errorf("has no form in standard operators")
+		return errors.New("has no form in standard operators")
 	}
 	b := ops.NewBuilder(r.a, r.g, r.names)
 	b.Before, b.Tag, b.Prefix = n, n.Tag, prefixOf(n.Name)

@@ -1,0 +1,155 @@
+package fuse_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// layer is a linear layer with a block, written as adapters are.
+type layer struct {
+	in, out, r int
+	gemm       bool // with bias; else MatMul
+	transB     bool
+	x          []int
+}
+
+var layers = []layer{
+	{in: 6, out: 4, r: 3, x: []int{2, 3, 6}},
+	{in: 4, out: 5, r: 4, x: []int{3, 4}},
+	{in: 5, out: 3, r: 2, x: []int{2, 2, 5}},
+	{in: 6, out: 4, r: 2, gemm: true, x: []int{3, 6}},
+	{in: 6, out: 4, r: 2, gemm: true, transB: true, x: []int{3, 6}},
+	{in: 5, out: 4, r: 3, gemm: true, transB: true, x: []int{3, 5}},
+}
+
+func (l layer) String() string {
+	return fmt.Sprintf("%dx%d r %d gemm %t transB %t", l.in, l.out, l.r, l.gemm, l.transB)
+}
+
+// base is the layer by the weight w.
+func (l layer) base(s *sketch, x, w *ir.Value) *ir.Value {
+	if !l.gemm {
+		return s.Op("MatMul", ir.In(x, w))
+	}
+	t := ir.Int(0)
+	if l.transB {
+		t = 1
+	}
+	return s.Op("Gemm", ir.In(x, w, s.param("pc", l.out)), ir.A("transB", t))
+}
+
+func (l layer) weight(s *sketch) *ir.Value {
+	shape := []int{l.in, l.out}
+	if l.transB {
+		shape = []int{l.out, l.in}
+	}
+	return s.Graph.AddInitializer("w", ir.Dense(s.random(shape...)))
+}
+
+// want are the operators after Raise.
+func (l layer) want() map[string]int {
+	if l.gemm {
+		return map[string]int{"ai.bonnx:Bone": 1, ":Add": 1}
+	}
+	return map[string]int{"ai.bonnx:Bone": 1}
+}
+
+// activation writes y = base + fold(x) D.
+func (l layer) activation(s *sketch, x *ir.Value) (y0, y *ir.Value) {
+	y0 = l.base(s, x, l.weight(s))
+	var fold *ir.Value
+	divides := l.in%l.r == 0
+	if divides {
+		t := s.Op("Reshape", ir.In(x, s.Ints(-1, l.in/l.r, l.r)))
+		fold = s.Op("ReduceSum", ir.In(t, s.Ints(1)), ir.A("keepdims", ir.Int(0)))
+	} else {
+		f := tensor.New(tensor.Float64, l.in, l.r)
+		for k := range l.in {
+			tensor.Data[float64](f)[k*l.r+k%l.r] = 1
+		}
+		fold = s.Op("MatMul", ir.In(x, s.Const("fold", f)))
+	}
+	d := s.Op("MatMul", ir.In(fold, s.param("p", l.r, l.out)))
+	if divides && !l.gemm {
+		d = s.Op("Reshape", ir.In(d, s.Op("Shape", ir.In(y0))))
+	}
+	return y0, s.add(y0, d)
+}
+
+func TestBoneActivation(t *testing.T) {
+	for _, l := range layers {
+		t.Run(l.String(), func(t *testing.T) {
+			s := newSketch()
+			_, y := l.activation(s, s.input("x", l.x...))
+			s.output(y)
+			s.check(t, l.want())
+		})
+	}
+}
+
+// The base layer's own result being read keeps the nodes as they are.
+func TestBoneOfReadBase(t *testing.T) {
+	s := newSketch()
+	y0, y := layers[2].activation(s, s.input("x", layers[2].x...))
+	s.output(y)
+	s.output(y0)
+	s.check(t, map[string]int{":MatMul": 3, ":Add": 1})
+}
+
+func (l layer) rows() []int {
+	idx := make([]int, l.in)
+	for k := range idx {
+		idx[k] = k % l.r
+	}
+	return idx
+}
+
+func TestBoneWeight(t *testing.T) {
+	for _, l := range layers {
+		t.Run(l.String(), func(t *testing.T) {
+			s := newSketch()
+			x := s.input("x", l.x...)
+			g := s.Op("Gather", ir.In(s.param("p", l.r, l.out), s.Ints(l.rows()...)), ir.A("axis", ir.Int(0)))
+			if l.transB {
+				g = s.Op("Transpose", ir.In(g), ir.A("perm", ir.Ints{1, 0}))
+			}
+			s.output(l.base(s, x, s.add(l.weight(s), g)))
+			s.check(t, l.want())
+		})
+	}
+}
+
+// MiSS's mini block is repeated along the columns by an operator that stays.
+func TestMiniBlock(t *testing.T) {
+	l := layer{in: 6, out: 4, r: 3, x: []int{2, 6}}
+	s := newSketch()
+	x := s.input("x", l.x...)
+	d := s.Op("Concat", ir.In(s.param("p", 3, 2), s.param("p2", 3, 2)), ir.A("axis", ir.Int(1)))
+	g := s.Op("Gather", ir.In(d, s.Ints(l.rows()...)), ir.A("axis", ir.Int(0)))
+	s.output(l.base(s, x, s.add(l.weight(s), g)))
+	s.check(t, map[string]int{"ai.bonnx:Bone": 1, ":Concat": 1})
+}
+
+func TestBat(t *testing.T) {
+	for _, c := range []struct{ in, out, r int }{{4, 6, 2}, {6, 3, 3}, {3, 2, 1}} {
+		s := newSketch()
+		x := s.input("x", 2, 3, c.in)
+		w := s.Graph.AddInitializer("w", ir.Dense(s.random(c.in, c.out)))
+		b := s.param("p", c.out/c.r, c.r, c.r)
+		eye := tensor.New(tensor.Float64, c.r, c.r)
+		for i := range c.r {
+			tensor.Data[float64](eye)[i*c.r+i] = 1
+		}
+		turn := func(v *ir.Value, perm ...int64) *ir.Value {
+			return s.Op("Transpose", ir.In(v), ir.A("perm", ir.Ints(perm)))
+		}
+		stack := turn(s.Op("Reshape", ir.In(w, s.Ints(c.in/c.r, c.r, c.out/c.r, c.r))), 0, 2, 1, 3)
+		delta := s.Op("MatMul", ir.In(turn(b, 0, 2, 1), s.add(stack, s.Const("eye", eye))))
+		w2 := s.Op("Reshape", ir.In(turn(s.add(stack, delta), 0, 2, 1, 3), s.Ints(c.in, c.out)))
+		s.output(s.Op("MatMul", ir.In(x, w2)))
+		s.check(t, map[string]int{"ai.bonnx:BatWeight": 1, ":MatMul": 1})
+	}
+}
