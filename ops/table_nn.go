@@ -8,6 +8,8 @@ func nnTable() []Entry {
 	return slices.Concat(softmaxTable(), []Entry{
 		{Name: "Hardmax", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Exact, New: newHardmax},
 		{Name: "LayerNormalization", MinIn: 2, MaxIn: 3, MaxOut: 3, Strict: Accurate, New: newLayerNorm},
+		{Name: "Conv", MinIn: 2, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newConv},
+		{Name: "ConvTranspose", MinIn: 2, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newConvTranspose},
 	})
 }
 
@@ -15,5 +17,7 @@ func nnTable() []Entry {
 func nnGradTable() []Entry {
 	return slices.Concat(softmaxGradTable(), []Entry{
 		{Domain: Domain, Name: "LayerNormalizationGrad", MinIn: 2, MaxIn: 5, MaxOut: 1, Strict: Accurate, New: newLayerNormGrad},
+		{Domain: Domain, Name: "ConvGradInput", MinIn: 3, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newConvGradInput},
+		{Domain: Domain, Name: "ConvGradWeight", MinIn: 3, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newConvGradWeight},
 	})
 }
