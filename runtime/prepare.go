@@ -3,17 +3,50 @@ package runtime
 import (
 	"fmt"
 
+	"github.com/bonnx/bonnx/fuse"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/ops"
 	"github.com/bonnx/bonnx/tensor"
 )
 
-// prepare is the part of Compile that rewrites the graph.
-func prepare(m *ir.Model, set *ops.Set, o Options) (*ir.Model, error) {
-	if o.Prepared {
-		return m, nil
+// prepare is the part of Compile that rewrites the graph. What the Options
+// name stays under its name.
+func (p *Program) prepare(m *ir.Model) (*ir.Model, error) {
+	c := m
+	if !p.opts.Prepared {
+		var err error
+		if c, err = ops.Canonical(m); err != nil {
+			return nil, err
+		}
 	}
-	return m.Clone(), nil
+	if p.opts.NoFusion {
+		return c, nil
+	}
+	if c.Opset(ops.Domain) == 0 {
+		c.SetOpset(ops.Domain, 1)
+	}
+	o := fuse.Options{Mutable: p.isMutable, Keep: p.named()}
+	if !p.opts.Prepared {
+		if err := fuse.Raise(c, p.set, o); err != nil {
+			return nil, err
+		}
+	}
+	if err := fuse.Late(c, p.set, o); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// named tells which values the Options name.
+func (p *Program) named() func(*ir.Value) bool {
+	names := map[string]bool{p.opts.Guard: true}
+	for _, n := range p.opts.Outputs {
+		names[n] = true
+	}
+	for out, init := range p.opts.State {
+		names[out], names[init] = true, true
+	}
+	return func(v *ir.Value) bool { return names[v.Name] }
 }
 
 // fold computes, once for all plans, the nodes whose inputs are constants.

@@ -71,7 +71,7 @@ func Compile(m *ir.Model, o Options) (*Program, error) {
 		p.set = ops.Standard()
 	}
 	var err error
-	if p.model, err = prepare(m, p.set, o); err != nil {
+	if p.model, err = p.prepare(m); err != nil {
 		return nil, err
 	}
 	if p.an, err = p.set.Analyze(p.model, ops.AnalyzeOptions{Mutable: p.isMutable}); err != nil {
