@@ -65,6 +65,7 @@ type Config struct {
 	CheckpointEvery int    // steps; 0 means only when interrupted and at the end
 	Resume          bool
 	Metrics         string // file for JSON lines, "" for none
+	Overwrite       bool   // another run's metrics and checkpoints may go
 	Threads         int
 }
 

@@ -1,0 +1,110 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"math"
+
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/runtime"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+func (e *engine) Step(ctx context.Context, batches []Batch, lr float64, step int) (Result, error) {
+	hyper := map[string]*tensor.Tensor{
+		LearningRateInput: tensor.Scalar(float32(lr)),
+		StepInput:         tensor.Scalar(int64(step)),
+	}
+	if e.whole != nil {
+		return e.stepWhole(ctx, batches[0], hyper, step)
+	}
+	return e.stepAccumulated(ctx, batches, hyper, step)
+}
+
+func (e *engine) stepWhole(ctx context.Context, b Batch, hyper map[string]*tensor.Tensor, step int) (Result, error) {
+	feeds := maps.Clone(b.Feeds)
+	maps.Copy(feeds, hyper)
+	out, err := e.whole.session.Run(ctx, feeds)
+	if guard := (*runtime.GuardError)(nil); errors.As(err, &guard) {
+		return Result{}, e.whole.firstNonFinite(ctx, feeds, step)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{LossSum: scalar(out[0]), Count: scalar(out[1]), GradNorm: scalar(out[2])}, nil
+}
+
+func (e *engine) stepAccumulated(ctx context.Context, batches []Batch, hyper map[string]*tensor.Tensor, step int) (Result, error) {
+	for _, name := range e.sums {
+		t, err := e.grads.session.Get(name)
+		if err != nil {
+			return Result{}, err
+		}
+		clear(t.Bytes())
+	}
+	var r Result
+	for _, b := range batches {
+		out, err := e.grads.session.Run(ctx, b.Feeds)
+		if err != nil {
+			return Result{}, err
+		}
+		sum := scalar(out[0])
+		r.LossSum, r.Count = r.LossSum+sum, r.Count+scalar(out[1])
+		if math.IsNaN(sum) || math.IsInf(sum, 0) {
+			return Result{}, e.grads.firstNonFinite(ctx, b.Feeds, step)
+		}
+	}
+	feeds := maps.Clone(hyper)
+	feeds[countOutput] = tensor.Scalar(float32(r.Count))
+	out, err := e.apply.session.Run(ctx, feeds)
+	if guard := (*runtime.GuardError)(nil); errors.As(err, &guard) {
+		for _, b := range batches {
+			if nf := e.grads.firstNonFinite(ctx, b.Feeds, step); nf.Node != "" {
+				return Result{}, nf
+			}
+		}
+		return Result{}, &NonFiniteError{Step: step}
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	r.GradNorm = scalar(out[0])
+	return r, nil
+}
+
+// firstNonFinite runs a step that failed once more, looking at every value.
+func (u *unit) firstNonFinite(ctx context.Context, feeds map[string]*tensor.Tensor, step int) *NonFiniteError {
+	found := &NonFiniteError{Step: step}
+	_, _ = u.session.RunObserved(ctx, feeds, func(n *ir.Node, out []*tensor.Tensor) {
+		for i, t := range out {
+			if found.Node == "" && t != nil && !mayBeInfinite(n) && !allFinite(t) {
+				found.Node, found.Value = n.String(), n.Output(i).Name
+			}
+		}
+	})
+	return found
+}
+
+// mayBeInfinite spares constants that masks are made of: -inf there is meant.
+func mayBeInfinite(n *ir.Node) bool {
+	return n.Is("Where") || n.Is("Constant") || n.Is("ConstantOfShape") || n.Is("Expand") || n.Is("Trilu")
+}
+
+func allFinite(t *tensor.Tensor) bool {
+	switch t.DType() {
+	case tensor.Float32:
+		for _, x := range tensor.Data[float32](t) {
+			if x-x != 0 {
+				return false
+			}
+		}
+	case tensor.Float64:
+		for _, x := range tensor.Data[float64](t) {
+			if x-x != 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
