@@ -1,0 +1,130 @@
+package bonnx
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+func sortedTimes(m map[string]*OpTime) []OpTime {
+	var list []OpTime
+	for _, t := range slices.SortedFunc(maps.Values(m), func(a, b *OpTime) int {
+		return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(a.Op, b.Op))
+	}) {
+		list = append(list, *t)
+	}
+	return list
+}
+
+// randomInput makes a tensor that suits a graph input.
+func randomInput(v *ir.Value, shape []int, symbols map[string]int, seed uint64) (*tensor.Tensor, error) {
+	tt := v.TensorType()
+	if tt == nil {
+		return nil, fmt.Errorf("type %v cannot be made up", v.Type)
+	}
+	shape, err := concreteShape(tt, shape, symbols)
+	if err != nil {
+		return nil, err
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(v.Name))
+	r := rand.New(rand.NewPCG(seed, h.Sum64()))
+	t := tensor.New(tt.Elem, shape...)
+	switch tt.Elem {
+	case tensor.Float32:
+		fill(tensor.Data[float32](t), func() float32 { return float32(r.NormFloat64()) })
+	case tensor.Float64:
+		fill(tensor.Data[float64](t), r.NormFloat64)
+	case tensor.Int64:
+		n := indexBound(v)
+		fill(tensor.Data[int64](t), func() int64 { return r.Int64N(n) })
+	case tensor.Int32:
+		n := indexBound(v)
+		fill(tensor.Data[int32](t), func() int32 { return int32(r.Int64N(n)) })
+	case tensor.Bool:
+		fill(tensor.Data[bool](t), func() bool { return r.IntN(2) == 1 })
+	default:
+		return nil, fmt.Errorf("%v cannot be made up; give it with --input", tt)
+	}
+	return t, nil
+}
+
+func fill[T any](s []T, f func() T) {
+	for i := range s {
+		s[i] = f()
+	}
+}
+
+func concreteShape(tt *ir.TensorType, given []int, symbols map[string]int) ([]int, error) {
+	if !tt.Ranked {
+		if given == nil {
+			return nil, fmt.Errorf("its shape is not declared; give one")
+		}
+		return given, nil
+	}
+	if given != nil && len(given) != len(tt.Dims) {
+		return nil, fmt.Errorf("%v has %d extents, got %d", tt, len(tt.Dims), len(given))
+	}
+	shape := make([]int, len(tt.Dims))
+	for i, d := range tt.Dims {
+		switch {
+		case given != nil:
+			shape[i] = given[i]
+		case d.Known && d.Value >= 0:
+			shape[i] = int(d.Value)
+		case symbols[d.Sym] > 0:
+			shape[i] = symbols[d.Sym]
+		case i == 0:
+			shape[i] = 2
+		default:
+			shape[i] = 8
+		}
+		if d.Sym != "" {
+			symbols[d.Sym] = shape[i]
+		}
+	}
+	return shape, nil
+}
+
+// indexBound is how large the integers of an input may be: the extent of the
+// table that they look up, else 2 (masks, segments).
+func indexBound(v *ir.Value) int64 {
+	seen := map[*ir.Value]bool{}
+	bound := int64(0)
+	var walk func(v *ir.Value)
+	walk = func(v *ir.Value) {
+		if seen[v] {
+			return
+		}
+		seen[v] = true
+		for _, u := range v.Uses() {
+			n := u.Node
+			switch {
+			case n.Is("Gather") && u.Index == 1:
+				if table := n.Input(0); table.Data != nil && len(table.Data.Shape()) > 0 {
+					bound = lowest(bound, int64(table.Data.Shape()[0]))
+				}
+			case n.Is("Cast"), n.Is("Identity"), n.Is("Reshape"), n.Is("Unsqueeze"), n.Is("Squeeze"):
+				walk(n.Output(0))
+			}
+		}
+	}
+	walk(v)
+	if bound < 1 {
+		return 2
+	}
+	return bound
+}
+
+func lowest(a, b int64) int64 {
+	if a == 0 {
+		return b
+	}
+	return min(a, b)
+}
