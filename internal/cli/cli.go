@@ -1,0 +1,110 @@
+// Package cli is bonnx's command line: flags in, results on stdout, talk on
+// stderr, exit statuses out. All that it does it does through package bonnx.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+// env is one call of the program: where it reads and writes.
+type env struct {
+	in  io.Reader
+	out io.Writer
+	err io.Writer
+}
+
+// Main runs bonnx on args (the program's name first) and returns the exit
+// status.
+func Main(args []string, in io.Reader, out, errw io.Writer) Code {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	e := &env{in, out, errw}
+	app := newApp(e)
+	err := app.RunContext(ctx, reorder(app, args))
+	if err != nil {
+		_, _ = fmt.Fprintf(errw, "bonnx: %s\n", oneLine(err))
+	}
+	return exitCode(err)
+}
+
+// oneLine joins an error's lines.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
+// newApp is the table of commands.
+func newApp(e *env) *cli.App {
+	app := &cli.App{
+		Name:                      "bonnx",
+		Usage:                     "fine-tune ONNX files with Bone and Bat adapters",
+		Writer:                    e.out,
+		ErrWriter:                 e.err,
+		DisableSliceFlagSeparator: true,
+		EnableBashCompletion:      true,
+		HideVersion:               true,
+		HideHelpCommand:           true,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError:              usageFault,
+		CommandNotFound:           nil,
+		Commands: []*cli.Command{
+			e.inspectCommand(), e.injectCommand(), e.trainCommand(), e.evalCommand(), e.runCommand(),
+			e.mergeCommand(), e.stripCommand(), e.extractCommand(), e.applyCommand(), e.exportCommand(),
+			e.compareCommand(), e.benchCommand(), e.completionCommand(), e.versionCommand(),
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return usagef("there is no command %q; see bonnx --help", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+	for _, c := range app.Commands {
+		finish(c)
+	}
+	return app
+}
+
+// finish gives every command what all have in common.
+func finish(c *cli.Command) {
+	c.OnUsageError = usageFault
+	c.HideHelpCommand = true
+	if len(c.Subcommands) == 0 {
+		c.Description = strings.TrimSpace(c.Description) + "\n" + exitHelp
+	}
+	for _, s := range c.Subcommands {
+		finish(s)
+	}
+}
+
+func usageFault(_ *cli.Context, err error, _ bool) error {
+	return &usageError{err.Error()}
+}
+
+// args checks the number of arguments; names are for the message.
+func args(c *cli.Context, names ...string) ([]string, error) {
+	if c.NArg() != len(names) {
+		return nil, usagef("%s takes %s; got %d arguments. See bonnx %s --help", c.Command.Name, strings.Join(names, " and "), c.NArg(), c.Command.Name)
+	}
+	return c.Args().Slice(), nil
+}
+
+// printf writes to stdout; an error there fails the command.
+func (e *env) printf(format string, a ...any) error {
+	_, err := fmt.Fprintf(e.out, format, a...)
+	if err != nil {
+		return fmt.Errorf("standard output: %w", err)
+	}
+	return nil
+}
+
+// say writes to stderr, where losing a line is no failure.
+func (e *env) say(format string, a ...any) { _, _ = fmt.Fprintf(e.err, format+"\n", a...) }
+
+var errNeedOutput = errors.New("-o OUT is required")

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/bonnx/bonnx"
+	"github.com/bonnx/bonnx/tensor"
+	"github.com/bonnx/bonnx/tensor/npz"
+)
+
+// Flags that several commands have.
+func outputFlag() cli.Flag {
+	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `OUT` (required)"}
+}
+
+func forceFlag() cli.Flag { return &cli.BoolFlag{Name: "force", Usage: "replace OUT where it exists"} }
+
+func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "report as JSON on stdout"} }
+
+func quietFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "quiet", Usage: "say nothing on stderr but errors"}
+}
+
+func threadsFlag() cli.Flag {
+	return &cli.IntFlag{Name: "threads", Usage: "compute on `N` threads (0: all cores)"}
+}
+
+func inputFlag(usage string) cli.Flag {
+	return &cli.StringFlag{Name: "input", Usage: usage}
+}
+
+func shapeFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "shape", Usage: "shape of an input that is made up, as `NAME=DIMS`, such as input_ids=8x128; repeats"}
+}
+
+func seedFlag(usage string) cli.Flag { return &cli.Uint64Flag{Name: "seed", Usage: usage} }
+
+// threads is --threads, checked.
+func threads(c *cli.Context) (int, error) {
+	n := c.Int("threads")
+	if n < 0 {
+		return 0, usagef("--threads is %d", n)
+	}
+	return n, nil
+}
+
+// output is -o, checked before any work: that it is given, may be written,
+// and is none of the inputs.
+func output(c *cli.Context, inputs ...string) (string, error) {
+	out := c.String("output")
+	if out == "" {
+		return "", &usageError{errNeedOutput.Error()}
+	}
+	return out, bonnx.CheckOutput(out, c.Bool("force"), inputs...)
+}
+
+// shapes reads --shape.
+func shapes(c *cli.Context) (map[string][]int, error) {
+	m := map[string][]int{}
+	for _, s := range c.StringSlice("shape") {
+		name, dims, ok := strings.Cut(s, "=")
+		if !ok || name == "" {
+			return nil, usagef("--shape %q is not NAME=DIMS, such as input_ids=8x128", s)
+		}
+		shape := []int{}
+		for _, d := range strings.FieldsFunc(dims, func(r rune) bool { return r == 'x' || r == ',' }) {
+			n, err := strconv.Atoi(d)
+			if err != nil || n < 0 {
+				return nil, usagef("--shape %q: %q is not an extent", s, d)
+			}
+			shape = append(shape, n)
+		}
+		m[name] = shape
+	}
+	return m, nil
+}
+
+// feeds reads --input, and makes up what is missing where makeUp is set.
+func feeds(c *cli.Context, m *bonnx.Model, makeUp bool) (map[string]*tensor.Tensor, error) {
+	given := map[string]*tensor.Tensor{}
+	if path := c.String("input"); path != "" {
+		f, err := npz.ReadFile(path, npz.Options{})
+		if err != nil {
+			return nil, err
+		}
+		given = f.Map()
+	}
+	given, err := m.Conform(given)
+	if err != nil || !makeUp {
+		return given, err
+	}
+	s, err := shapes(c)
+	if err != nil {
+		return nil, err
+	}
+	return m.Feeds(given, s, c.Uint64("seed"))
+}
+
+// printJSON writes v as one line.
+func (e *env) printJSON(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return e.printf("%s\n", b)
+}
+
+// commas writes an integer with thousands separated.
+func commas(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// bytesText writes a number of bytes for people.
+func bytesText(n int) string {
+	f, unit := float64(n), "B"
+	for _, u := range []string{"KB", "MB", "GB"} {
+		if f < 1000 {
+			break
+		}
+		f, unit = f/1000, u
+	}
+	if unit == "B" {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", f, unit)
+}

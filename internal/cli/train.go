@@ -1,0 +1,261 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/bonnx/bonnx"
+)
+
+// dataFlags say how data is read; train and eval have them.
+func dataFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "data", Usage: "samples: `DATA`.npz (arrays named by graph input, labels), .jsonl or .txt (required)"},
+		&cli.IntFlag{Name: "seq-len", Usage: "cut samples to `N` positions, and text into windows of N (0: 128 for text)"},
+		&cli.StringFlag{Name: "tokenizer", Usage: "make ids of text with `NAME`: bytes"},
+		&cli.StringFlag{Name: "task", Value: "causal-lm", Usage: "causal-lm, classification, regression or custom"},
+		&cli.StringFlag{Name: "logits", Usage: "attach the loss to output `NAME`"},
+		&cli.StringFlag{Name: "loss-output", Usage: "with --task custom: the model's own loss, output `NAME`"},
+		&cli.Float64Flag{Name: "label-smoothing", Usage: "mix labels with this much of the uniform distribution"},
+		&cli.IntFlag{Name: "batch-size", Value: 8, Usage: "samples in a batch"},
+	}
+}
+
+// optimFlags are the optimizer's; train and export have them.
+func optimFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "optimizer", Value: "adamw", Usage: "adamw or sgd"},
+		&cli.StringFlag{Name: "betas", Value: "0.9,0.999", Usage: "adamw: `B1,B2`"},
+		&cli.Float64Flag{Name: "eps", Value: 1e-8, Usage: "adamw: added to the denominator"},
+		&cli.Float64Flag{Name: "momentum", Usage: "sgd: momentum"},
+		&cli.Float64Flag{Name: "weight-decay", Usage: "decoupled for adamw, in the gradient for sgd"},
+		&cli.Float64Flag{Name: "clip", Usage: "largest global norm of the gradients (0: no limit)"},
+	}
+}
+
+func loopFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.IntFlag{Name: "epochs", Value: 1, Usage: "passes over the data"},
+		&cli.IntFlag{Name: "steps", Usage: "updates; wins over --epochs"},
+		&cli.Float64Flag{Name: "lr", Value: 1e-3, Usage: "learning rate"},
+		&cli.StringFlag{Name: "schedule", Value: "constant", Usage: "constant, linear or cosine"},
+		&cli.IntFlag{Name: "warmup", Usage: "updates over which the learning rate rises"},
+		&cli.IntFlag{Name: "accumulate", Value: 1, Usage: "batches per update"},
+		&cli.BoolFlag{Name: "no-shuffle", Usage: "take samples in the file's order"},
+		&cli.StringFlag{Name: "eval-data", Usage: "evaluate on `FILE`"},
+		&cli.Float64Flag{Name: "eval-split", Usage: "evaluate on the last `FRACTION` of the data"},
+		&cli.IntFlag{Name: "eval-every", Usage: "also evaluate every `N` updates"},
+		&cli.StringFlag{Name: "checkpoint", Usage: "keep checkpoints in `DIR`"},
+		&cli.IntFlag{Name: "checkpoint-every", Usage: "save one every `N` updates"},
+		&cli.BoolFlag{Name: "resume", Usage: "continue from the newest checkpoint"},
+		&cli.StringFlag{Name: "metrics", Usage: "write JSON lines to `FILE`"},
+	}
+}
+
+func (e *env) trainCommand() *cli.Command {
+	flags := append(dataFlags(), loopFlags()...)
+	flags = append(flags, optimFlags()...)
+	flags = append(flags, adapterFlags()...)
+	return &cli.Command{
+		Name:      "train",
+		Usage:     "train a model's adapters; inject them first, given inject's flags",
+		ArgsUsage: "MODEL",
+		Description: `The step updates the adapter's blocks alone. Ctrl-C and SIGTERM save a checkpoint, where
+--checkpoint names a directory, and --resume continues from it to the same bits.
+
+EXAMPLE: bonnx train adapted.onnx --data windows.npz --epochs 2 --lr 3e-3 -o trained.onnx
+EXAMPLE: bonnx train base.onnx --method bone --rank 16 --data notes.txt --tokenizer bytes -o trained.onnx`,
+		Flags:  append(flags, outputFlag(), forceFlag(), threadsFlag(), quietFlag(), jsonFlag()),
+		Action: e.train,
+	}
+}
+
+// lossConfig reads the flags that say where the loss attaches.
+func lossConfig(c *cli.Context) bonnx.LossConfig {
+	return bonnx.LossConfig{Task: bonnx.Task(c.String("task")), Logits: c.String("logits"),
+		LossOutput: c.String("loss-output"), LabelSmoothing: c.Float64("label-smoothing")}
+}
+
+// optimConfig reads the optimizer's flags into t.
+func optimConfig(c *cli.Context, t *bonnx.TrainConfig) error {
+	t.Optimizer, t.Eps, t.Momentum = c.String("optimizer"), c.Float64("eps"), c.Float64("momentum")
+	t.WeightDecay, t.Clip = c.Float64("weight-decay"), c.Float64("clip")
+	b1, b2, ok := strings.Cut(c.String("betas"), ",")
+	var err1, err2 error
+	t.Beta1, err1 = strconv.ParseFloat(strings.TrimSpace(b1), 64)
+	t.Beta2, err2 = strconv.ParseFloat(strings.TrimSpace(b2), 64)
+	if !ok || err1 != nil || err2 != nil {
+		return usagef("--betas %q is not B1,B2", c.String("betas"))
+	}
+	return nil
+}
+
+func trainConfig(c *cli.Context) (bonnx.TrainConfig, error) {
+	t := bonnx.DefaultTrainConfig()
+	t.LossConfig = lossConfig(c)
+	if err := optimConfig(c, &t); err != nil {
+		return t, err
+	}
+	t.Epochs, t.Steps, t.BatchSize, t.Accumulate = c.Int("epochs"), c.Int("steps"), c.Int("batch-size"), c.Int("accumulate")
+	t.LR, t.Schedule, t.Warmup = c.Float64("lr"), c.String("schedule"), c.Int("warmup")
+	t.Seed, t.NoShuffle, t.EvalEvery = c.Uint64("seed"), c.Bool("no-shuffle"), c.Int("eval-every")
+	t.Checkpoint, t.CheckpointEvery, t.Resume = c.String("checkpoint"), c.Int("checkpoint-every"), c.Bool("resume")
+	t.Metrics, t.Overwrite = c.String("metrics"), c.Bool("force")
+	var err error
+	if t.Threads, err = threads(c); err != nil {
+		return t, err
+	}
+	check := t
+	check.Params = []string{"any"} // the model is not open yet
+	if err := check.Validate(); err != nil {
+		return t, &usageError{err.Error()}
+	}
+	if c.String("eval-data") != "" && c.IsSet("eval-split") {
+		return t, usagef("--eval-data and --eval-split exclude each other")
+	}
+	return t, nil
+}
+
+// trainJSON is the last line of train --json.
+type trainJSON struct {
+	Steps          int      `json:"steps"`
+	Seconds        float64  `json:"seconds"`
+	LossFirst      float64  `json:"loss_first"`
+	LossLast       float64  `json:"loss_last"`
+	EvalLossBefore *float64 `json:"eval_loss_before"`
+	EvalLossAfter  *float64 `json:"eval_loss_after"`
+	Trainable      int      `json:"trainable_parameters"`
+	PeakRSS        int64    `json:"peak_rss_bytes"`
+}
+
+func (e *env) train(c *cli.Context) error {
+	a, err := args(c, "MODEL")
+	if err != nil {
+		return err
+	}
+	t, err := trainConfig(c)
+	if err != nil {
+		return err
+	}
+	if c.String("data") == "" {
+		return usagef("--data DATA is required")
+	}
+	out, err := output(c, a[0], c.String("data"), c.String("eval-data"))
+	if err != nil {
+		return err
+	}
+	m, err := bonnx.Open(a[0])
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if err := e.injectFirst(c, m); err != nil {
+		return err
+	}
+	data, eval, err := e.openData(c, m)
+	if err != nil {
+		return err
+	}
+	quiet := c.Bool("quiet")
+	s, err := m.Train(c.Context, data, eval, t, &progress{w: e.err, quiet: quiet})
+	if err != nil {
+		return e.trainingEnded(c, t, err)
+	}
+	if err := m.Save(out, bonnx.SaveOptions{Force: c.Bool("force"), Inputs: []string{c.String("data")}}); err != nil {
+		return err
+	}
+	return e.reportTraining(c, s)
+}
+
+// injectFirst injects where a flag of inject was given.
+func (e *env) injectFirst(c *cli.Context, m *bonnx.Model) error {
+	given := false
+	for _, f := range adapterFlags() {
+		given = given || f.Names()[0] != "seed" && c.IsSet(f.Names()[0])
+	}
+	if !given {
+		if len(m.Blocks()) == 0 {
+			return usagef("%s has no adapter; inject one first, or give flags of inject such as --method bone --rank 16", m.Path())
+		}
+		return nil
+	}
+	r, err := e.inject(c, m)
+	if err != nil {
+		return err
+	}
+	if !c.Bool("quiet") {
+		e.say("%s", r.TrainableLine())
+	}
+	return nil
+}
+
+func (e *env) openData(c *cli.Context, m *bonnx.Model) (data, eval *bonnx.Data, err error) {
+	o := bonnx.DataOptions{Task: bonnx.Task(c.String("task")), SeqLen: c.Int("seq-len"), Tokenizer: c.String("tokenizer")}
+	open := func(path string) (*bonnx.Data, error) {
+		d, err := m.OpenData(path, o)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range d.Notes() {
+			if !c.Bool("quiet") {
+				e.say("%s: %s", path, n)
+			}
+		}
+		return d, nil
+	}
+	if data, err = open(c.String("data")); err != nil {
+		return nil, nil, err
+	}
+	switch {
+	case c.String("eval-data") != "":
+		eval, err = open(c.String("eval-data"))
+	case c.IsSet("eval-split"):
+		data, eval, err = data.Split(c.Float64("eval-split"))
+	}
+	return data, eval, err
+}
+
+// trainingEnded adds to an early end where its checkpoint is.
+func (e *env) trainingEnded(c *cli.Context, t bonnx.TrainConfig, err error) error {
+	var bad *bonnx.NonFiniteError
+	if t.Checkpoint != "" && (errors.Is(err, context.Canceled) || errors.As(err, &bad)) {
+		e.say("the last good state is in %s; continue with --resume", t.Checkpoint)
+	}
+	return err
+}
+
+func (e *env) reportTraining(c *cli.Context, s *bonnx.Summary) error {
+	if c.Bool("json") {
+		return e.printJSON(trainJSON{s.Steps, s.Duration.Seconds(), s.LossFirst, s.LossLast, s.EvalLossBefore, s.EvalLossAfter, s.Parameters, peakRSS()})
+	}
+	if err := e.printf("%d steps in %s: loss %.4f -> %.4f\n", s.Steps, clock(s.Duration), s.LossFirst, s.LossLast); err != nil {
+		return err
+	}
+	if s.EvalLossBefore != nil && s.EvalLossAfter != nil {
+		return e.printf("evaluation loss %.4f -> %.4f\n", *s.EvalLossBefore, *s.EvalLossAfter)
+	}
+	return nil
+}
+
+func (e *env) evalCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "eval",
+		Usage:       "compute a model's loss on data",
+		ArgsUsage:   "MODEL",
+		Description: `EXAMPLE: bonnx eval merged.onnx --data windows.npz --json`,
+		Flags:       append(dataFlags(), threadsFlag(), quietFlag(), jsonFlag()),
+		Action:      e.eval,
+	}
+}
+
+// evalJSON is what eval --json prints.
+type evalJSON struct {
+	Loss       float64  `json:"loss"`
+	Perplexity *float64 `json:"perplexity,omitempty"`
+	Count      float64  `json:"count"`
+	Samples    int      `json:"samples"`
+}
