@@ -1,6 +1,8 @@
 // Command gen makes what the demonstration needs and what is committed for it.
 //
 //	gen text stories|sealog BYTES [SEED]   writes text to standard output
+//	gen model PATH                         pre-trains the demonstration's model (minutes)
+//	gen sample MODEL PROMPT                continues a prompt with a byte model
 package main
 
 import (
@@ -22,6 +24,8 @@ var commands = []struct {
 	run         func(args []string, out io.Writer) error
 }{
 	{"text", "stories|sealog BYTES [SEED]", writeText},
+	{"model", "PATH", writeModel},
+	{"sample", "MODEL PROMPT", writeSample},
 }
 
 func main() {
