@@ -113,7 +113,10 @@ func (b *Builder) Rows(x *ir.Value) *ir.Value {
 func (b *Builder) SwapLast(x *ir.Value) *ir.Value {
 	f := b.Fact(x)
 	if !f.Ranked {
-		return b.Op("Einsum", ir.In(x), ir.A("equation", ir.String("...ij->...ji")))
+		rows, cols := b.Extent(x, -2), b.Extent(x, -1)
+		flat := b.Reshape(x, b.Join(b.Ints(-1), rows, cols))
+		batch := b.Op("Shape", ir.In(x), ir.A("end", ir.Int(-2)))
+		return b.Reshape(b.Transpose(flat, 0, 2, 1), b.Join(batch, cols, rows))
 	}
 	perm := make([]int, f.Rank())
 	for i := range perm {
