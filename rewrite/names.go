@@ -25,8 +25,10 @@ const scopesKey = "pkg.torch.onnx.name_scopes"
 
 // modulePath recovers the path of the module that a linear layer came from,
 // such as "layers.0.self_attn.q_proj". index numbers the layers of the model.
+// A module that multiplies by parameters of its own, as torch's
+// MultiheadAttention does, has them named in the weight or the bias.
 func modulePath(n *ir.Node, w *Weight, index int) (string, Source) {
-	for _, from := range []struct {
+	found := []struct {
 		source Source
 		path   string
 	}{
@@ -34,10 +36,17 @@ func modulePath(n *ir.Node, w *Weight, index int) (string, Source) {
 		{FromNode, nodePath(n.Name)},
 		{FromInitializer, initializerPath(w)},
 		{FromBias, biasPath(n)},
-	} {
-		if from.path != "" {
-			return from.path, from.source
+	}
+	for i, f := range found {
+		if f.path == "" {
+			continue
 		}
+		for _, more := range found[i+1:] {
+			if strings.HasPrefix(more.path, f.path+".") {
+				return more.path, more.source
+			}
+		}
+		return f.path, f.source
 	}
 	if n.Name != "" {
 		return strings.Trim(strings.ReplaceAll(n.Name, "/", "."), "."), FromPosition
@@ -114,6 +123,9 @@ func initializerPath(w *Weight) string {
 	for _, end := range []string{"_quantized", "_transposed", "_fp16"} {
 		name = strings.TrimSuffix(name, end)
 	}
+	if p, ok := strings.CutSuffix(name, "_weight"); ok && strings.HasSuffix(p, ".in_proj") {
+		return p
+	}
 	if p, ok := strings.CutSuffix(name, ".weight"); ok {
 		for _, op := range []string{".MatMul", ".Gemm"} {
 			p = strings.TrimSuffix(p, op)
@@ -132,6 +144,9 @@ func initializerPath(w *Weight) string {
 // that alone reads the layer's result.
 func biasPath(n *ir.Node) string {
 	if b := biasOf(n); b != nil {
+		if p, ok := strings.CutSuffix(b.Name, "_bias"); ok && strings.HasSuffix(p, ".in_proj") {
+			return p
+		}
 		if p, ok := strings.CutSuffix(b.Name, ".bias"); ok {
 			return p
 		}
