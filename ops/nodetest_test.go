@@ -20,7 +20,14 @@ import (
 
 // knownFailures lists official node tests that fail, with the reason. A test
 // that passes must not be listed.
-var knownFailures = map[string]string{}
+var knownFailures = map[string]string{
+	"test_training_dropout":              numpyRandom,
+	"test_training_dropout_default":      numpyRandom,
+	"test_training_dropout_default_mask": numpyRandom,
+	"test_training_dropout_mask":         numpyRandom,
+}
+
+const numpyRandom = "wants the numbers of NumPy's generator; the standard leaves the generator open"
 
 // TestNodes runs every official ONNX node test all of whose operators are in
 // the set: Canonical, node by node, outputs compared in shape, dtype and

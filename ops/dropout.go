@@ -1,0 +1,113 @@
+package ops
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/bonnx/bonnx/internal/kernel"
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// dropout passes x on, and in training zeroes each element with probability
+// ratio (0.5) and divides the others by 1-ratio. Inputs: data, ratio,
+// training_mode (false); outputs: the result, and what was kept. The numbers
+// come from the session's random stream; the attribute seed changes nothing.
+// https://onnx.ai/onnx/operators/onnx__Dropout.html
+type dropout struct{}
+
+func newDropout(a *Args) (Op, error) {
+	a.Skip("seed")
+	return dropout{}, nil
+}
+
+func (dropout) Random() {}
+
+func (dropout) Infer(in []Fact) ([]Fact, error) {
+	return []Fact{in[0].WithoutValue(), asBool(in[0])}, nil
+}
+
+func (o dropout) Bind(p *Binder, in, out []Fact) (Step, error) {
+	p.InPlace(0, 0)
+	mode := at(in, 2)
+	if on, ok := elemsOf(mode); mode.Absent() || ok && len(on) == 1 && on[0] == known(0) {
+		return dropoutIdle, nil
+	}
+	return bindTyped(p, o, []typedStep{dropoutStep[float32](), dropoutStep[float64]()}, in, out)
+}
+
+func dropoutIdle(_ *Frame, in, out []*tensor.Tensor) error {
+	copyTensor(out[0], in[0])
+	if mask := arg(out, 1); mask != nil {
+		for i := range tensor.Data[bool](mask) {
+			tensor.Data[bool](mask)[i] = true
+		}
+	}
+	return nil
+}
+
+var errRatio = errors.New("ratio is not in [0, 1)")
+
+func dropoutStep[T kernel.Float]() typedStep {
+	return typedStep{tensor.DTypeOf[T](), func(f *Frame, in, out []*tensor.Tensor) error {
+		if on := tensor.Data[bool](in[2]); len(on) != 1 || !on[0] {
+			return dropoutIdle(f, in, out)
+		}
+		ratio := 0.5
+		if t := arg(in, 1); t != nil {
+			v, err := t.Float64s()
+			if err != nil || len(v) != 1 || !(v[0] >= 0 && v[0] < 1) {
+				return errRatio
+			}
+			ratio = v[0]
+		}
+		if ratio > 0 && f.Rand == nil {
+			return errors.New("no random stream")
+		}
+		var mask []bool
+		if m := arg(out, 1); m != nil {
+			mask = tensor.Data[bool](m)
+		}
+		x, y := tensor.Data[T](in[0]), tensor.Data[T](out[0])
+		for i, v := range x {
+			keep := ratio == 0 || f.Rand.Float64() >= ratio
+			y[i] = 0
+			if keep {
+				y[i] = v / T(1-ratio)
+			}
+			if mask != nil {
+				mask[i] = keep
+			}
+		}
+		return nil
+	}}
+}
+
+// Grad passes on what was kept, scaled alike. Where the node has no mask for an
+// output it gets one.
+func (dropout) Grad(b *GradBuilder) error {
+	dy, mode := b.Grad(0), b.In(2)
+	f := b.Fact(mode)
+	if on, ok := elemsOf(f); mode == nil || ok && len(on) == 1 && on[0] == known(0) {
+		b.Set(0, dy)
+		return nil
+	}
+	mask := b.Out(1)
+	if mask == nil {
+		mask = b.Node.Graph().NewValue(b.Names().Fresh(b.Node.Name+"_mask"), nil)
+		b.Node.SetOutput(1, mask)
+		b.Analysis.Set(mask, asBool(b.Fact(b.In(0))))
+	}
+	d := b.Fact(dy).DType
+	one := b.Scalar(dy, 1)
+	ratio := b.Scalar(dy, 0.5)
+	if r := b.In(1); r != nil {
+		ratio = b.Cast(r, d)
+	}
+	scale := b.Op("Where", ir.In(mode, b.Div(one, b.Sub(one, ratio)), one))
+	b.Set(0, b.Op("Where", ir.In(mask, b.Mul(dy, scale), b.Scalar(dy, 0))))
+	if b.Needs(1) {
+		return fmt.Errorf("ratio has no gradient")
+	}
+	return nil
+}
