@@ -209,24 +209,13 @@ func bindLayerNormGrad[T kernel.Float](p *Binder, axis int, in []Fact) (Step, er
 // Expand spells the equation out; a positive axis needs the rank.
 func (o layerNormGrad) Expand(b *Builder, n *ir.Node) ([]*ir.Value, error) {
 	g, x, scale, mean, inv := n.Input(0), n.Input(1), n.Input(2), n.Input(3), n.Input(4)
-	first := o.axis
-	if first >= 0 {
-		rank := b.Fact(x).Rank()
-		if rank < 0 {
-			return nil, fmt.Errorf("%v: needs the rank of %v", n, b.Fact(x))
-		}
-		first -= rank
-	}
-	var axes []int
-	for a := first; a < 0; a++ {
-		axes = append(axes, a)
-	}
-	over := func(v *ir.Value) *ir.Value {
-		return b.Op("ReduceMean", ir.In(v, b.Ints(axes...)), ir.A("keepdims", ir.Int(1)))
+	axes, err := b.axesFrom(o.axis, x)
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", n, err)
 	}
 	if scale != nil {
 		g = b.Mul(g, scale)
 	}
 	xh := b.Mul(b.Sub(x, mean), inv)
-	return ir.In(b.Mul(inv, b.Sub(b.Sub(g, over(g)), b.Mul(xh, over(b.Mul(g, xh)))))), nil
+	return ir.In(b.Mul(inv, b.Sub(b.Sub(g, b.meanOver(g, axes)), b.Mul(xh, b.meanOver(b.Mul(g, xh), axes))))), nil
 }

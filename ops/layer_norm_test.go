@@ -55,3 +55,25 @@ func TestLayerNormalization(t *testing.T) {
 	wantError(t, "LayerNormalization", nil, "does not broadcast", x, opcheck.Random(1, 0, 1, 3))
 	wantError(t, "LayerNormalization", []*ir.Attr{ir.A("axis", ir.Int(3))}, "axis", x, opcheck.Random(1, 0, 1, 4))
 }
+
+func TestRMSNormalization(t *testing.T) {
+	const eps = 0.125
+	x := opcheck.Random(1, -2, 2, 2, 3, 4)
+	for _, c := range []struct {
+		axis  int
+		scale []int
+	}{{-1, []int{4}}, {1, []int{3, 4}}, {0, []int{4}}, {-2, []int{1}}} {
+		mask := make([]bool, 3)
+		for i := (c.axis + 3) % 3; i < 3; i++ {
+			mask[i] = true
+		}
+		inv := slowReduce(x, mask, true, 0, func(s, v float64) float64 { return s + v*v },
+			func(s float64, n int) float64 { return 1 / math.Sqrt(s/float64(n)+eps) })
+		scale := opcheck.Random(2, 0.5, 2, c.scale...)
+		mul := func(a, b float64) float64 { return a * b }
+		oc := opcheck.Case{Name: fmt.Sprint("rms norm ", c), Op: "RMSNormalization", Inputs: []*tensor.Tensor{x, scale},
+			Attrs: []*ir.Attr{ir.A("axis", ir.Int(c.axis)), float("epsilon", eps)}}
+		opcheck.Forward(t, oc, 1e-13, spread(spread(x, inv, mul), scale, mul))
+		opcheck.Gradient(t, oc)
+	}
+}

@@ -120,3 +120,22 @@ func TestGemm(t *testing.T) {
 		}
 	}
 }
+
+func TestMatMulInteger(t *testing.T) {
+	a := tensor.FromSlice([]uint8{11, 7, 3, 10, 6, 2}, 2, 3)
+	b := tensor.FromSlice([]int8{1, 4, -2, 5, 3, 6}, 3, 2)
+	rows := tensor.FromSlice([]uint8{12, 10}, 2)
+	want := func(v ...int32) *tensor.Tensor { return tensor.FromSlice(v, 2, 2) }
+	for _, c := range []struct {
+		name string
+		in   []*tensor.Tensor
+		want *tensor.Tensor
+	}{
+		{"plain", []*tensor.Tensor{a, b}, want(11-14+9, 44+35+18, 10-12+6, 40+30+12)},
+		{"zero of A", []*tensor.Tensor{a, b, tensor.Scalar(uint8(12))}, want(-1+10-27, -4-25-54, -2+12-30, -8-30-60)},
+		{"zero per row", []*tensor.Tensor{a, b, rows}, want(-1+10-27, -4-25-54, 0+8-24, 0-20-48)},
+		{"zero of B per column", []*tensor.Tensor{a, b, nil, tensor.FromSlice([]int8{1, 4}, 2)}, want(0-21+6, 0+7+6, 0-18+4, 0+6+4)},
+	} {
+		opcheck.Forward(t, opcheck.Case{Name: c.name, Op: "MatMulInteger", Inputs: c.in}, 0, c.want)
+	}
+}

@@ -8,6 +8,13 @@ func nnTable() []Entry {
 	return slices.Concat(softmaxTable(), []Entry{
 		{Name: "Hardmax", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Exact, New: newHardmax},
 		{Name: "LayerNormalization", MinIn: 2, MaxIn: 3, MaxOut: 3, Strict: Accurate, New: newLayerNorm},
+		{Name: "RMSNormalization", MinIn: 2, MaxIn: 2, MaxOut: 1, Strict: Accurate, New: newRMSNormalization},
+		{Name: "Conv", MinIn: 2, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newConv},
+		{Name: "ConvTranspose", MinIn: 2, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newConvTranspose},
+		{Name: "MaxPool", MinIn: 1, MaxIn: 1, MaxOut: 2, Strict: Exact, New: newMaxPool},
+		{Name: "AveragePool", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Accurate, New: newAveragePool},
+		{Name: "GlobalAveragePool", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Accurate, New: newGlobalAveragePool},
+		{Name: "GlobalMaxPool", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Exact, New: newGlobalMaxPool},
 	})
 }
 
@@ -15,5 +22,9 @@ func nnTable() []Entry {
 func nnGradTable() []Entry {
 	return slices.Concat(softmaxGradTable(), []Entry{
 		{Domain: Domain, Name: "LayerNormalizationGrad", MinIn: 2, MaxIn: 5, MaxOut: 1, Strict: Accurate, New: newLayerNormGrad},
+		{Domain: Domain, Name: "ConvGradInput", MinIn: 3, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newConvGradInput},
+		{Domain: Domain, Name: "ConvGradWeight", MinIn: 3, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newConvGradWeight},
+		{Domain: Domain, Name: "MaxPoolGrad", MinIn: 3, MaxIn: 3, MaxOut: 1, Strict: Rounding, New: newMaxPoolGrad},
+		{Domain: Domain, Name: "AveragePoolGrad", MinIn: 2, MaxIn: 2, MaxOut: 1, Strict: Rounding, New: newAveragePoolGrad},
 	})
 }

@@ -1,0 +1,150 @@
+package kernel
+
+import "github.com/bonnx/bonnx/internal/par"
+
+// A WindowND is a Window over any number (at most 8) of dimensions: how a
+// kernel of extents Kernel passes over In to give Out. The kernels that take
+// it are plain loops, for what has more than two dimensions.
+type WindowND struct {
+	In, Kernel, Out  []int
+	Stride, Dilation []int
+	Before, After    []int
+}
+
+// maxSpatial is how many dimensions a WindowND may have.
+const maxSpatial = 8
+
+func volume(d []int) int {
+	n := 1
+	for _, v := range d {
+		n *= v
+	}
+	return n
+}
+
+// taps calls f for each tap (counted through the kernel) of place o (counted
+// through the output): with its position in the input, -1 in the padding that
+// counts as such, -2 beyond it.
+func (w *WindowND) taps(o int, f func(tap, at int)) {
+	var base [maxSpatial]int
+	for d := len(w.Out) - 1; d >= 0; d-- {
+		base[d] = o%w.Out[d]*w.Stride[d] - w.Before[d]
+		o /= w.Out[d]
+	}
+	for tap := range volume(w.Kernel) {
+		rest, at, stride := tap, 0, 1
+		for d := len(w.Out) - 1; d >= 0; d-- {
+			i := base[d] + rest%w.Kernel[d]*w.Dilation[d]
+			rest /= w.Kernel[d]
+			switch {
+			case i >= w.In[d]+w.After[d]:
+				at = -2
+			case at >= 0 && (i < 0 || i >= w.In[d]):
+				at = -1
+			case at >= 0:
+				at += i * stride
+				stride *= w.In[d]
+			}
+		}
+		f(tap, at)
+	}
+}
+
+// ConvND is the convolution of Conv2D in any number of dimensions, for x
+// (n,c,In...), weights (m,c/groups,Kernel...), bias (m) or nil, to y
+// (n,m,Out...):
+//
+//	y[i,j,o] = bias[j] + sum over channels ch of j's group and taps t of
+//		weights[j,ch,t] * x[i,ch,where t of o lies]
+func ConvND[T Float](p *par.Pool, w *WindowND, n, c, m, groups int, y, x, weights, bias []T) {
+	in, out, ker, cg := volume(w.In), volume(w.Out), volume(w.Kernel), c/groups
+	p.For(n*m, rowsPerChunk(out*ker*cg), func(lo, hi int) {
+		for l := lo; l < hi; l++ {
+			i, j := l/m, l%m
+			xs := x[(i*c+j/(m/groups)*cg)*in:]
+			ws := weights[j*cg*ker:]
+			for o := range out {
+				var s float64
+				if bias != nil {
+					s = float64(bias[j])
+				}
+				w.taps(o, func(tap, at int) {
+					for ch := 0; at >= 0 && ch < cg; ch++ {
+						s += float64(ws[ch*ker+tap]) * float64(xs[ch*in+at])
+					}
+				})
+				y[l*out+o] = T(s)
+			}
+		}
+	})
+}
+
+// MaxPoolND is MaxPool in any number of dimensions.
+func MaxPoolND[T Numeric](p *par.Pool, planes int, w *WindowND, y []T, index []int64, x []T, low T) {
+	in, out := volume(w.In), volume(w.Out)
+	p.For(planes, rowsPerChunk(out*volume(w.Kernel)), func(lo, hi int) {
+		for c := lo; c < hi; c++ {
+			plane := x[c*in:][:in]
+			for o := range out {
+				best, where := low, -1
+				w.taps(o, func(_, at int) {
+					if at >= 0 && (where < 0 || plane[at] > best || plane[at] != plane[at] && best == best) {
+						best, where = plane[at], at
+					}
+				})
+				y[c*out+o] = best
+				if index != nil {
+					index[c*out+o] = int64(where)
+					if where >= 0 {
+						index[c*out+o] += int64(c * in)
+					}
+				}
+			}
+		}
+	})
+}
+
+// AveragePoolND is AveragePool in any number of dimensions.
+func AveragePoolND[T Float](p *par.Pool, planes int, w *WindowND, y, x []T, includePad bool) {
+	in, out := volume(w.In), volume(w.Out)
+	p.For(planes, rowsPerChunk(out*volume(w.Kernel)), func(lo, hi int) {
+		for c := lo; c < hi; c++ {
+			plane := x[c*in:][:in]
+			for o := range out {
+				var s float64
+				count := w.count(o, includePad, func(at int) { s += float64(plane[at]) })
+				y[c*out+o] = T(s / float64(count))
+			}
+		}
+	})
+}
+
+// AveragePoolNDGrad is the gradient of AveragePoolND, from dy to dx.
+func AveragePoolNDGrad[T Float](p *par.Pool, planes int, w *WindowND, dx, dy []T, includePad bool) {
+	in, out := volume(w.In), volume(w.Out)
+	p.For(planes, rowsPerChunk(out*volume(w.Kernel)), func(lo, hi int) {
+		for c := lo; c < hi; c++ {
+			plane := dx[c*in:][:in]
+			clear(plane)
+			for o := range out {
+				g := T(float64(dy[c*out+o]) / float64(w.count(o, includePad, func(int) {})))
+				w.count(o, includePad, func(at int) { plane[at] += g })
+			}
+		}
+	})
+}
+
+// count calls f for the elements under place o and returns the divisor of
+// their mean, at least 1.
+func (w *WindowND) count(o int, includePad bool, f func(at int)) int {
+	n := 0
+	w.taps(o, func(_, at int) {
+		if at >= 0 {
+			f(at)
+		}
+		if at >= 0 || includePad && at == -1 {
+			n++
+		}
+	})
+	return max(n, 1)
+}
