@@ -117,9 +117,6 @@ func (o convTranspose) Bind(p *Binder, in, out []Fact) (Step, error) {
 	if isNarrow(in[0].DType) {
 		return viaFloat32(p, o, in, out)
 	}
-	if in[0].Rank() > 4 {
-		return nil, fmt.Errorf("transposed convolution over %d dimensions; at most 2", in[0].Rank()-2)
-	}
 	return floatStep(in[0].DType,
 		func() (Step, error) { return bindConvTranspose[float32](p, o, in, out) },
 		func() (Step, error) { return bindConvTranspose[float64](p, o, in, out) })
@@ -138,14 +135,19 @@ func bindConvTranspose[T kernel.Float](p *Binder, o convTranspose, in, out []Fac
 			nd.After[i] = 1 // a window of 1 does not leave planes as they are
 		}
 	}
-	c := &kernel.Conv{Window: flat(nd), N: x[0], C: y[1], M: x[1], Groups: o.group}
-	s := scratchOf[T](p, kernel.ConvScratch[T](c))
+	c := &kernel.Conv{N: x[0], C: y[1], M: x[1], Groups: o.group}
+	run := func(f *Frame, y, x, w []T) { kernel.ConvNDGradX(f.Pool, nd, c.N, c.C, c.M, c.Groups, y, x, w) }
+	if rank <= 2 {
+		c.Window = flat(nd)
+		s := scratchOf[T](p, kernel.ConvScratch[T](c))
+		run = func(f *Frame, y, x, w []T) { kernel.Conv2DGradX(f.Pool, c, y, x, w, ScratchOf[T](f, s)) }
+	}
 	bias, err := channelBias[T](in, out)
 	if err != nil {
 		return nil, err
 	}
 	return func(f *Frame, in, out []*tensor.Tensor) error {
-		kernel.Conv2DGradX(f.Pool, c, tensor.Data[T](out[0]), tensor.Data[T](in[0]), tensor.Data[T](in[1]), ScratchOf[T](f, s))
+		run(f, tensor.Data[T](out[0]), tensor.Data[T](in[0]), tensor.Data[T](in[1]))
 		if bias != nil {
 			return bias(f, in, out)
 		}

@@ -79,6 +79,30 @@ func ConvND[T Float](p *par.Pool, w *WindowND, n, c, m, groups int, y, x, weight
 	})
 }
 
+// ConvNDGradX is the gradient of ConvND for x, from dy; with the roles of x and
+// y swapped it is a transposed convolution.
+func ConvNDGradX[T Float](p *par.Pool, w *WindowND, n, c, m, groups int, dx, dy, weights []T) {
+	in, out, ker, cg, mg := volume(w.In), volume(w.Out), volume(w.Kernel), c/groups, m/groups
+	p.For(n*c, rowsPerChunk(out*ker*mg), func(lo, hi int) {
+		for l := lo; l < hi; l++ {
+			i, ch := l/c, l%c
+			plane := dx[l*in:][:in]
+			clear(plane)
+			for j := ch / cg * mg; j < (ch/cg+1)*mg; j++ {
+				ys := dy[(i*m+j)*out:][:out]
+				ws := weights[(j*cg+ch%cg)*ker:][:ker]
+				for o, g := range ys {
+					w.taps(o, func(tap, at int) {
+						if at >= 0 {
+							plane[at] += T(g * ws[tap])
+						}
+					})
+				}
+			}
+		}
+	})
+}
+
 // MaxPoolND is MaxPool in any number of dimensions.
 func MaxPoolND[T Numeric](p *par.Pool, planes int, w *WindowND, y []T, index []int64, x []T, low T) {
 	in, out := volume(w.In), volume(w.Out)
