@@ -118,9 +118,30 @@ func BroadcastDims(a, b []ir.Dim) (out []ir.Dim, ok bool) {
 			out[i] = x // not 1, so y is 1 or the same
 		case y.Known:
 			out[i] = y
+		case capped(x, y):
+			out[i] = y
+		case capped(y, x):
+			out[i] = x
 		}
 	}
 	return out, true
+}
+
+// capped reports whether a is min(k,b) for some k of at least 1, as Slice makes
+// of a table cut to the length of a sequence. The two then broadcast to b: a
+// differs only where b exceeds k, and fits it then only by being 1.
+func capped(a, b ir.Dim) bool {
+	inner, ok := strings.CutPrefix(a.Sym, "min(")
+	if !ok || b.Sym == "" {
+		return false
+	}
+	inner = strings.TrimSuffix(inner, ")")
+	k, ok := strings.CutSuffix(inner, ","+b.Sym)
+	if !ok {
+		k, ok = strings.CutPrefix(inner, b.Sym+",")
+	}
+	n, err := strconv.ParseInt(k, 10, 64)
+	return ok && err == nil && n >= 1
 }
 
 func dimsString(dims []ir.Dim) string {

@@ -1,10 +1,13 @@
 package ops_test
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/bonnx/bonnx/internal/testutil"
 	"github.com/bonnx/bonnx/internal/testutil/opcheck"
 	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/onnx"
 	"github.com/bonnx/bonnx/ops"
 	"github.com/bonnx/bonnx/tensor"
 )
@@ -76,6 +79,10 @@ func TestShapesFollow(t *testing.T) {
 		{"mask cut to the sequence", func(g *shapeGraph) *ir.Value {
 			return g.Op("Slice", ir.In(g.x, g.Ints(0), g.dim(1), g.Ints(1)))
 		}, "float32[batch seq 64]"},
+		{"table cut to the sequence", func(g *shapeGraph) *ir.Value {
+			table := g.Const("table", tensor.New(tensor.Float32, 99, 64))
+			return g.Add(g.x, g.Op("Slice", ir.In(table, g.Ints(0), g.dim(1), g.Ints(0))))
+		}, "float32[batch seq 64]"},
 		{"last token", func(g *shapeGraph) *ir.Value {
 			return g.Op("Gather", ir.In(g.x, g.Const("i", tensor.Scalar(int64(-1)))), num("axis", 1))
 		}, "float32[batch 64]"},
@@ -104,6 +111,46 @@ func TestShapesFollow(t *testing.T) {
 		}
 		if f := g.Fact(y); f.Rank() != out[0].Rank() || f.DType != out[0].DType() {
 			t.Errorf("%s: inferred %v, ran to %v", c.name, f, out[0])
+		}
+	}
+}
+
+// TestExportersShapesFollow counts, in models that exporters wrote, the values
+// of which inference knows no rank, or not every extent.
+func TestExportersShapesFollow(t *testing.T) {
+	for name, open := range map[string]int{
+		"stories260k/stories260K_op14.onnx":           0,
+		"stories260k/stories260K_op17.onnx":           0,
+		"babyllama/babyllama_op17.onnx":               0,
+		"structure/dummy_transformer.onnx":            0,
+		"structure/mnist-8.onnx":                      0,
+		"structure/optimum_tiny_classifier_op11.onnx": 0,
+		"structure/random_encoder.onnx":               0,
+		"structure/random_decoder.onnx":               4, // it adds (batch,t,s) and (1,batch,s)
+	} {
+		m, err := onnx.Load(testutil.Shared(t, "models/"+name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer onnx.Close(m)
+		c, err := ops.Canonical(m)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		an, err := ops.Standard().Analyze(c, ops.AnalyzeOptions{})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got := 0
+		for n := range c.Graph.Nodes() {
+			if f := an.Fact(n.Output(0)); !f.Ranked || strings.Contains(f.String(), "?") {
+				got++
+			}
+		}
+		if got != open {
+			t.Errorf("%s: %d values are not known, want %d", name, got, open)
 		}
 	}
 }
