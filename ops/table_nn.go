@@ -15,6 +15,8 @@ func nnTable() []Entry {
 		{Name: "AveragePool", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Accurate, New: newAveragePool},
 		{Name: "GlobalAveragePool", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Accurate, New: newGlobalAveragePool},
 		{Name: "GlobalMaxPool", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Exact, New: newGlobalMaxPool},
+		{Name: "NegativeLogLikelihoodLoss", MinIn: 2, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newLikelihood(false)},
+		{Name: "SoftmaxCrossEntropyLoss", MinIn: 2, MaxIn: 3, MaxOut: 2, Strict: Accurate, New: newLikelihood(true)},
 	})
 }
 
