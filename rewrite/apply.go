@@ -56,20 +56,26 @@ func checkBase(set *adapter.Set, weights []named) (print, note string, err error
 }
 
 func applyToBase(m *ir.Model, set *adapter.Set, o Options) (*Report, error) {
-	found, err := Find(m)
-	if err != nil {
+	if err := set.Config.Validate(); err != nil {
 		return nil, err
 	}
-	if err := set.Config.Validate(); err != nil {
+	found, err := Find(m)
+	if err != nil {
 		return nil, err
 	}
 	calls, err := locate(found, set)
 	if err != nil {
 		return nil, err
 	}
+	blocks := make([][]ir.Data, len(calls))
 	weights := make([]named, len(calls))
-	for i, g := range calls {
-		weights[i] = named{set.Entries[i].Path, g[0].Weight}
+	for i, e := range set.Entries {
+		weights[i] = named{e.Path, calls[i][0].Weight}
+		ts, err := float32s(e.Blocks)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", e.Path, err)
+		}
+		blocks[i] = dense(ts)
 	}
 	print, note, err := checkBase(set, weights)
 	if err != nil {
@@ -89,15 +95,8 @@ func applyToBase(m *ir.Model, set *adapter.Set, o Options) (*Report, error) {
 		if err != nil {
 			return err
 		}
-		twin := twins(m, c)
-		for i, g := range calls {
-			blocks, err := float32s(set.Entries[i].Blocks)
-			if err != nil {
-				return fmt.Errorf("%s: %w", set.Entries[i].Path, err)
-			}
-			if err := in.module(g, dense(blocks), twin); err != nil {
-				return err
-			}
+		if err := in.modules(calls, blocks, twins(m, c)); err != nil {
+			return err
 		}
 		rep = in.report(m, found, sel)
 		return in.finish(print)
@@ -244,58 +243,4 @@ func sameMaths(c adapter.Config, set *adapter.Set) error {
 		return fmt.Errorf("the model's adapter has alpha %v, the one to apply %v", a, b)
 	}
 	return nil
-}
-
-// Convert gives every adapter of a model another form, or makes its blocks
-// inputs or not, and keeps the blocks. SkipUnfit does not count.
-func Convert(m *ir.Model, o Options) error {
-	adapters, err := chosen(m, nil)
-	if err != nil {
-		return err
-	}
-	if len(adapters) > 1 {
-		return fmt.Errorf("the model has %d adapters; converting takes one", len(adapters))
-	}
-	return edit(m, func(c *ir.Model) error {
-		a, err := one(c, "")
-		if err != nil {
-			return err
-		}
-		if err := strip(c, nil); err != nil {
-			return err
-		}
-		found, err := Find(c)
-		if err != nil {
-			return err
-		}
-		at := map[*ir.Node]*Linear{}
-		self := map[*ir.Node]*ir.Node{}
-		for _, l := range found.Linear {
-			at[l.Node], self[l.Node] = l, l.Node
-		}
-		in, err := newInjection(c, a.Config, o)
-		if err != nil {
-			return err
-		}
-		for _, t := range a.Targets {
-			var calls []*Linear
-			for _, s := range t.sites {
-				if l := at[s.base]; l != nil {
-					calls = append(calls, l)
-				}
-			}
-			if len(calls) == 0 {
-				return fmt.Errorf("%s: its layer is gone", t.Path)
-			}
-			calls[0].Path = t.Path
-			blocks := make([]ir.Data, len(t.Blocks))
-			for i, b := range t.Blocks {
-				blocks[i] = b.Data
-			}
-			if err := in.module(calls, blocks, self); err != nil {
-				return err
-			}
-		}
-		return in.finish(a.Fingerprint)
-	})
 }

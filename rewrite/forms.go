@@ -19,7 +19,7 @@ const (
 	// Activation keeps the base layer and adds to its result:
 	// y = x W + fold(x) D. Cheap to differentiate, any base type.
 	Activation
-	// Weight adds to the weight before it is used: y = x (W + delta). Runtimes
+	// Weighted adds to the weight before it is used: y = x (W + delta). Runtimes
 	// that fold constants fold it away. Bat is always this form.
 	Weighted
 )
@@ -115,7 +115,7 @@ func (w *writer) times(v *ir.Value, c float64) *ir.Value {
 	return w.op("Mul", ir.In(v, w.constant(name, func() *tensor.Tensor { return tensor.Scalar(f) })))
 }
 
-// update is one method's part of the activation form: it turns x (.., in) into
+// updates are the methods' parts of the activation form: each turns x (.., in) into
 // what the adapter adds to the layer's result, as rows (.., out).
 var updates = map[adapter.Method]func(w *writer, x *ir.Value) *ir.Value{
 	adapter.Bone: boneUpdate,

@@ -39,12 +39,13 @@ func Inject(m *ir.Model, cfg adapter.Config, o Options) (*Report, error) {
 		if err != nil {
 			return err
 		}
-		twin := twins(m, c)
-		for _, g := range modules(sel.Targets) {
-			blocks := cfg.Method.Init(cfg.Dims(g[0].In, g[0].Out), cfg.Init, cfg.Seed, g[0].Path)
-			if err := in.module(g, dense(blocks), twin); err != nil {
-				return err
-			}
+		calls := modules(sel.Targets)
+		blocks := make([][]ir.Data, len(calls))
+		for i, g := range calls {
+			blocks[i] = dense(cfg.Method.Init(cfg.Dims(g[0].In, g[0].Out), cfg.Init, cfg.Seed, g[0].Path))
+		}
+		if err := in.modules(calls, blocks, twins(m, c)); err != nil {
+			return err
 		}
 		rep = in.report(m, found, sel)
 		return in.finish("")
@@ -157,6 +158,16 @@ func twins(m, c *ir.Model) map[*ir.Node]*ir.Node {
 		return true
 	})
 	return out
+}
+
+// modules puts the adapter on modules, each with its blocks.
+func (in *injection) modules(calls [][]*Linear, blocks [][]ir.Data, twin map[*ir.Node]*ir.Node) error {
+	for i, g := range calls {
+		if err := in.module(g, blocks[i], twin); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // module puts the adapter on all calls of one module.

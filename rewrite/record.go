@@ -153,28 +153,36 @@ func resolve(m *ir.Model) (*resolved, error) {
 	if err := r.index(m); err != nil {
 		return nil, wrap(err)
 	}
+	if err := r.look(); err != nil {
+		return nil, wrap(err)
+	}
+	return r, nil
+}
+
+// look finds everything that the record names.
+func (r *resolved) look() error {
 	for _, name := range r.record.Constants {
 		v := r.values[name]
 		if v == nil {
-			return nil, wrap(missing("initializer", name))
+			return missing("initializer", name)
 		}
 		r.constants = append(r.constants, v)
 	}
 	for i := range r.record.Adapters {
 		a, err := r.adapter(&r.record.Adapters[i])
 		if err != nil {
-			return nil, wrap(fmt.Errorf("adapter %q: %w", r.record.Adapters[i].Config.DisplayName(), err))
+			return fmt.Errorf("adapter %q: %w", r.record.Adapters[i].Config.DisplayName(), err)
 		}
 		r.adapters = append(r.adapters, a)
 	}
 	for _, a := range r.adapters {
 		for i := range a.Targets {
 			if err := r.bases(a, &a.Targets[i]); err != nil {
-				return nil, wrap(fmt.Errorf("%s: %w", a.Targets[i].Path, err))
+				return fmt.Errorf("%s: %w", a.Targets[i].Path, err)
 			}
 		}
 	}
-	return r, nil
+	return nil
 }
 
 func missing(what, name string) error {
@@ -305,6 +313,12 @@ func (r *resolved) site(a *Adapter, t *Target, s *site) error {
 		}
 		return nil
 	}
+	return s.outside(own)
+}
+
+// outside makes from the one value that the nodes read and that is not own:
+// the weight that they add to.
+func (s *site) outside(own map[*ir.Value]bool) error {
 	for _, n := range s.nodes {
 		for _, v := range n.Inputs() {
 			if v == nil || own[v] || v == s.from {
