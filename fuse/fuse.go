@@ -30,7 +30,7 @@ type Options struct {
 // else, where n is nearly what it looks for, the reason why it did not.
 type pass struct {
 	name string
-	at   []string // operators of the standard domain where it starts
+	at   []string // operators where it starts, others than standard ones after their domain
 	try  func(*rewriter, *ir.Node) (bool, string)
 }
 
@@ -44,11 +44,13 @@ var raise = []pass{
 	{"rms norm", []string{"Mul"}, rmsNorm},
 	{"gelu", []string{"Mul"}, gelu},
 	{"silu", []string{"Mul"}, silu},
+	{"transposed product", []string{"MatMul"}, transposedProduct},
+	{"scaled product", []string{"Mul", "Div"}, scaledProduct},
 }
 
 // late are the passes of Late, in order.
 var late = []pass{
-	{"transposed product", []string{"MatMul"}, transposedProduct},
+	{"transposed product", []string{"MatMul", ops.Domain + ".FusedMatMul"}, transposedProduct},
 }
 
 // Raise replaces what it recognises in the main graph of a canonical model by
@@ -70,7 +72,7 @@ func apply(m *ir.Model, set *ops.Set, o Options, passes []pass) error {
 	r.dedupe()
 	for _, p := range passes {
 		for n := range m.Graph.Nodes() {
-			if ir.CanonicalDomain(n.Domain) != "" || !contains(p.at, n.OpType) {
+			if !contains(p.at, operator(n)) {
 				continue
 			}
 			done, reason := p.try(r, n)
@@ -87,6 +89,15 @@ func apply(m *ir.Model, set *ops.Set, o Options, passes []pass) error {
 		m.SetOpset(ops.Domain, 1)
 	}
 	return nil
+}
+
+// operator is an operator's name, after its domain where that is not the
+// standard one.
+func operator(n *ir.Node) string {
+	if d := ir.CanonicalDomain(n.Domain); d != "" {
+		return d + "." + n.OpType
+	}
+	return n.OpType
 }
 
 func contains(list []string, s string) bool {

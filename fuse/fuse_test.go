@@ -162,38 +162,73 @@ func TestTagsStayApart(t *testing.T) {
 	s.check(t, map[string]int{":Exp": 2, ":Mul": 1})
 }
 
-func TestLateTransposes(t *testing.T) {
+func (s *sketch) turn(v *ir.Value, perm ...int64) *ir.Value {
+	if perm == nil {
+		return v
+	}
+	return s.Op("Transpose", ir.In(v), ir.A("perm", ir.Ints(perm)))
+}
+
+func TestTransposedProduct(t *testing.T) {
+	fused := map[string]int{"ai.bonnx:FusedMatMul": 1}
 	for _, c := range []struct {
 		name   string
 		a, b   []int
-		ta, tb bool
-		fused  int
+		pa, pb []int64
+		want   map[string]int
 	}{
-		{"b", []int{2, 3, 4}, []int{2, 5, 4}, false, true, 1},
-		{"a", []int{2, 4, 3}, []int{2, 4, 5}, true, false, 1},
-		{"both", []int{2, 4, 3}, []int{5, 4}, true, true, 1},
-		{"none", []int{2, 3, 4}, []int{4, 5}, false, false, 0},
+		{"b", []int{2, 3, 4}, []int{2, 5, 4}, nil, []int64{0, 2, 1}, fused},
+		{"a", []int{2, 4, 3}, []int{2, 4, 5}, []int64{0, 2, 1}, nil, fused},
+		{"both", []int{2, 4, 3}, []int{5, 4}, []int64{0, 2, 1}, []int64{1, 0}, fused},
+		{"none", []int{2, 3, 4}, []int{4, 5}, nil, nil, map[string]int{":MatMul": 1}},
+		{"heads", []int{2, 3, 2, 4}, []int{2, 3, 2, 4}, []int64{0, 2, 1, 3}, []int64{0, 2, 3, 1},
+			map[string]int{"ai.bonnx:FusedMatMul": 1, ":Transpose": 2}},
 	} {
-		s := newSketch()
-		turn := func(v *ir.Value, rank int, yes bool) *ir.Value {
-			perm := map[int]ir.Ints{2: {1, 0}, 3: {0, 2, 1}}[rank]
-			if !yes {
-				return v
-			}
-			return s.Op("Transpose", ir.In(v), ir.A("perm", perm))
-		}
-		a, b := s.input("a", c.a...), s.input("b", c.b...)
-		s.output(s.Op("MatMul", ir.In(turn(a, len(c.a), c.ta), turn(b, len(c.b), c.tb))))
-		plain := s.evaluate(t, s.model.Clone(), false)
-		m := s.model.Clone()
-		if err := fuse.Late(m, ops.Standard(), fuse.Options{}); err != nil {
-			t.Fatal(err)
-		}
-		if got := count(m); got["ai.bonnx:FusedMatMul"] != c.fused || got[":Transpose"] != 0 {
-			t.Errorf("%s: got %v", c.name, got)
-		}
-		same(t, c.name, s.evaluate(t, m, false), plain)
+		t.Run(c.name, func(t *testing.T) {
+			s := newSketch()
+			a, b := s.input("a", c.a...), s.input("b", c.b...)
+			s.output(s.Op("MatMul", ir.In(s.turn(a, c.pa...), s.turn(b, c.pb...))))
+			s.check(t, c.want)
+		})
 	}
+}
+
+// Gradients hold transpositions of their own, which Late takes in.
+func TestLate(t *testing.T) {
+	s := newSketch()
+	a, b := s.input("a", 2, 3, 4), s.input("b", 2, 5, 4)
+	s.Composite(t, "FusedMatMul", s.turn(a, 0, 2, 1), b, ir.A("transA", ir.Int(1)), ir.A("transB", ir.Int(1)))
+	plain := s.evaluate(t, s.model.Clone(), false)
+	m := s.model.Clone()
+	if err := fuse.Late(m, ops.Standard(), fuse.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := count(m); got["ai.bonnx:FusedMatMul"] != 1 || got[":Transpose"] != 0 {
+		t.Errorf("got %v", got)
+	}
+	same(t, "late", s.evaluate(t, m, false), plain)
+}
+
+// Composite outputs a composite of two values.
+func (s *sketch) Composite(t *testing.T, op string, a, b *ir.Value, attrs ...*ir.Attr) {
+	t.Helper()
+	s.model.SetOpset(ops.Domain, 1)
+	s.output(s.Node(ops.Domain, op, ir.In(a, b), 1, attrs...)[0])
+}
+
+func TestScaledProduct(t *testing.T) {
+	product := func(s *sketch, x *ir.Value) *ir.Value { return s.Op("MatMul", ir.In(x, s.input("z", 2, 4, 5))) }
+	ways{
+		"times":     func(s *sketch, x *ir.Value) *ir.Value { return s.mul(s.num(0.5), product(s, x)) },
+		"over":      func(s *sketch, x *ir.Value) *ir.Value { return s.div(product(s, x), s.num(4)) },
+		"and again": func(s *sketch, x *ir.Value) *ir.Value { return s.mul(s.div(product(s, x), s.num(4)), s.num(0.5)) },
+	}.each(t, map[string]int{"ai.bonnx:FusedMatMul": 1})
+	ways{
+		"no float32": func(s *sketch, x *ir.Value) *ir.Value { return s.mul(s.num(0.1), product(s, x)) },
+	}.each(t, map[string]int{":MatMul": 1, ":Mul": 1})
+	ways{
+		"the other way": func(s *sketch, x *ir.Value) *ir.Value { return s.div(s.num(4), product(s, x)) },
+	}.each(t, map[string]int{":MatMul": 1, ":Div": 1})
 }
 
 // Graph outputs keep their names and their order through Raise and Lower.

@@ -7,14 +7,17 @@ import (
 )
 
 // fusedMatMul is ai.bonnx.FusedMatMul: the product of stacks of matrices, each
-// perhaps read transposed, their leading axes broadcast together.
+// perhaps read transposed, their leading axes broadcast together, times alpha.
 //
 //	A (..., m, k) or, transA, (..., k, m); B (..., k, n) or, transB, (..., n, k)
-//	Y (..., m, n) = op(A) op(B)
-type fusedMatMul struct{ transA, transB bool }
+//	Y (..., m, n) = alpha op(A) op(B)
+type fusedMatMul struct {
+	transA, transB bool
+	alpha          float64
+}
 
 func newFusedMatMul(a *Args) (Op, error) {
-	return fusedMatMul{a.Bool("transA", false), a.Bool("transB", false)}, nil
+	return fusedMatMul{a.Bool("transA", false), a.Bool("transB", false), a.Float("alpha", 1)}, nil
 }
 
 // Infer needs the ranks of both for a ranked result.
@@ -52,31 +55,39 @@ func lastTwo(f Fact, trans bool) (rows, cols ir.Dim) {
 }
 
 func (o fusedMatMul) Bind(p *Binder, in, out []Fact) (Step, error) {
-	return matProduct{transA: o.transA, transB: o.transB, alpha: 1}.bind(p, o, in, out)
+	return matProduct{transA: o.transA, transB: o.transB, alpha: o.alpha}.bind(p, o, in, out)
 }
 
 // FusedMatMul adds op(x) op(y), stacks of matrices.
 func (b *Builder) FusedMatMul(x, y *ir.Value, transX, transY bool) *ir.Value {
+	return fusedMatMul{transX, transY, 1}.build(b, x, y)
+}
+
+// build adds the product that o describes.
+func (o fusedMatMul) build(b *Builder, x, y *ir.Value) *ir.Value {
 	var attrs []*ir.Attr
-	if transX {
+	if o.transA {
 		attrs = append(attrs, ir.A("transA", ir.Int(1)))
 	}
-	if transY {
+	if o.transB {
 		attrs = append(attrs, ir.A("transB", ir.Int(1)))
+	}
+	if o.alpha != 1 {
+		attrs = append(attrs, ir.A("alpha", ir.Float(o.alpha)))
 	}
 	return b.Composite("FusedMatMul", ir.In(x, y), 1, attrs...)[0]
 }
 
-// Grad: dA = dY op(B)', dB = op(A)' dY, each transposed where it was read so,
+// Grad: dA = alpha dY op(B)', dB = alpha op(A)' dY, each transposed where it was read so,
 // and summed over the axes it was repeated along.
 func (o fusedMatMul) Grad(b *GradBuilder) error {
 	x, y, dy := b.In(0), b.In(1), b.Grad(0)
 	if b.Needs(0) {
 		g := (*ir.Value)(nil)
 		if o.transA {
-			g = b.FusedMatMul(y, dy, o.transB, true)
+			g = fusedMatMul{o.transB, true, o.alpha}.build(b.Builder, y, dy)
 		} else {
-			g = b.FusedMatMul(dy, y, false, !o.transB)
+			g = fusedMatMul{false, !o.transB, o.alpha}.build(b.Builder, dy, y)
 		}
 		if b.Fact(y).Rank() == 2 {
 			b.Set(0, g)
@@ -91,14 +102,14 @@ func (o fusedMatMul) Grad(b *GradBuilder) error {
 		x, dy = b.Rows(x), b.Rows(dy)
 	}
 	if o.transB {
-		b.SetSum(1, b.FusedMatMul(dy, x, true, o.transA))
+		b.SetSum(1, fusedMatMul{true, o.transA, o.alpha}.build(b.Builder, dy, x))
 	} else {
-		b.SetSum(1, b.FusedMatMul(x, dy, !o.transA, false))
+		b.SetSum(1, fusedMatMul{!o.transA, false, o.alpha}.build(b.Builder, x, dy))
 	}
 	return nil
 }
 
-// Expand is MatMul of what Transpose makes.
+// Expand is MatMul of what Transpose makes, and a Mul.
 func (o fusedMatMul) Expand(b *Builder, n *ir.Node) ([]*ir.Value, error) {
 	x, y := n.Input(0), n.Input(1)
 	if o.transA {
@@ -107,5 +118,9 @@ func (o fusedMatMul) Expand(b *Builder, n *ir.Node) ([]*ir.Value, error) {
 	if o.transB {
 		y = b.SwapLast(y)
 	}
-	return ir.In(b.MatMul(x, y)), nil
+	p := b.MatMul(x, y)
+	if o.alpha != 1 {
+		p = b.Mul(p, b.Scalar(p, o.alpha))
+	}
+	return ir.In(p), nil
 }

@@ -37,6 +37,9 @@ func matMulCases() []opcheck.Case {
 			Attrs: []*ir.Attr{ir.A("transA", ir.Int(s.transA)), ir.A("transB", ir.Int(s.transB))},
 			Inputs: []*tensor.Tensor{opcheck.Random(uint64(2*i), -1, 1, s.a...),
 				opcheck.Random(uint64(2*i+1), -1, 1, s.b...)}}
+		if i%2 == 1 {
+			c.Attrs = append(c.Attrs, ir.A("alpha", ir.Float(0.375)))
+		}
 		if s.constB {
 			c.Const = []int{1}
 		}
