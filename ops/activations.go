@@ -121,6 +121,9 @@ func newSwish(a *Args) (*unaryRow, error) {
 	return &unaryRow{
 		steps: []typedStep{unaryStep(swish[float32](alpha)), unaryStep(swish[float64](alpha))},
 		grad: func(b *GradBuilder, x, y, dy *ir.Value) *ir.Value {
+			if alpha == 1 {
+				return b.Composite("SiLUGrad", ir.In(x, dy), 1)[0]
+			}
 			s := b.f("Sigmoid", b.Mul(x, b.c(alpha)))
 			return b.Mul(dy, b.Add(s, b.Mul(b.Mul(y, b.c(alpha)), b.Sub(b.c(1), s))))
 		},
@@ -147,24 +150,13 @@ func newGelu(a *Args) (*unaryRow, error) {
 	}
 }
 
-// gradGelu: dx = dy*(Phi(x) + x*phi(x)), phi the density of the normal
-// distribution.
+// gradGelu and gradGeluTanh use the composite ai.bonnx.GeluGrad.
 func gradGelu(b *GradBuilder, x, _, dy *ir.Value) *ir.Value {
-	cdf := b.Mul(b.Add(b.f("Erf", b.Mul(x, b.c(math.Sqrt2/2))), b.c(1)), b.c(0.5))
-	pdf := b.Mul(b.f("Exp", b.Mul(b.Mul(x, x), b.c(-0.5))), b.c(1/math.Sqrt(2*math.Pi)))
-	return b.Mul(dy, b.Add(cdf, b.Mul(x, pdf)))
+	return b.Composite("GeluGrad", ir.In(x, dy), 1)[0]
 }
 
-// gradGeluTanh: with u = c*(x+k*x^3) and t = tanh(u),
-// dx = dy*(1/2*(1+t) + 1/2*x*(1-t*t)*c*(1+3*k*x*x)).
 func gradGeluTanh(b *GradBuilder, x, _, dy *ir.Value) *ir.Value {
-	const k = 0.044715
-	c := math.Sqrt(2 / math.Pi)
-	xx := b.Mul(x, x)
-	t := b.f("Tanh", b.Mul(x, b.Add(b.Mul(xx, b.c(c*k)), b.c(c))))
-	du := b.Add(b.Mul(xx, b.c(3*k*c/2)), b.c(c/2))
-	half := b.Mul(b.Add(t, b.c(1)), b.c(0.5))
-	return b.Mul(dy, b.Add(half, b.Mul(b.Mul(x, b.oneMinusSquare(t)), du)))
+	return b.Composite("GeluGrad", ir.In(x, dy), 1, ir.A("approximate", ir.String("tanh")))[0]
 }
 
 // Shrink: x+bias below -lambd, x-bias above lambd, 0 between.

@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"errors"
+
 	"github.com/bonnx/bonnx/internal/kernel"
 	"github.com/bonnx/bonnx/internal/par"
 	"github.com/bonnx/bonnx/ir"
@@ -76,6 +78,9 @@ func (o argExtreme) Bind(p *Binder, in, out []Fact) (Step, error) {
 	outer, n, inner, err := aroundAxis(in[0], o.axis)
 	if err != nil {
 		return nil, err
+	}
+	if n == 0 && outer*inner > 0 {
+		return nil, errors.New("no element to choose")
 	}
 	for _, k := range o.kinds {
 		if k.dtype == in[0].DType {

@@ -34,3 +34,17 @@ func wantError(t *testing.T, op string, attrs []*ir.Attr, want string, in ...*te
 		t.Errorf("%s: got error %v, want one with %q", op, err, want)
 	}
 }
+
+// evalSafely makes an error of the test of a panic.
+func evalSafely(t *testing.T, name string, o ops.Op, in []*tensor.Tensor) (out *tensor.Tensor, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			t.Errorf("%s of %v panics: %v", name, in, r)
+		}
+	}()
+	got, err := ops.Eval(o, in, 1)
+	if err != nil {
+		return nil, err
+	}
+	return got[0], nil
+}
