@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/bonnx/bonnx/ir"
 )
@@ -108,7 +109,26 @@ func (l *lifter) graph(g *ir.Graph, version int64) error {
 			return fmt.Errorf("%v: %w", n, err)
 		}
 	}
+	if g.Parent() != nil {
+		l.declare(g)
+	}
 	return nil
+}
+
+// declare writes what was found of a sub-graph's outputs into their types: the
+// operator that runs the graph sees no more.
+func (l *lifter) declare(g *ir.Graph) {
+	for _, v := range g.Outputs {
+		if f := l.an.Fact(v); !f.Absent() && (f.Ranked || v.Type == nil) {
+			f.Dims = slices.Clone(f.Dims)
+			for i, d := range f.Dims {
+				if !d.Known { // symbols of the outer graph mean nothing in here
+					f.Dims[i] = unknown
+				}
+			}
+			v.Type = f.Type()
+		}
+	}
 }
 
 func (l *lifter) node(n *ir.Node, version int64) error {
@@ -121,13 +141,42 @@ func (l *lifter) node(n *ir.Node, version int64) error {
 			return err
 		}
 	}
+	l.an.introduce(n)
 	for _, sub := range n.Subgraphs() {
 		if err := l.graph(sub, version); err != nil {
 			return err
 		}
 	}
+	if branch := l.taken(n); branch != nil {
+		l.splice(n, branch)
+		return nil
+	}
 	l.infer(n)
 	return nil
+}
+
+// taken is the branch of an If whose condition is constant.
+func (l *lifter) taken(n *ir.Node) *ir.Graph {
+	if !n.Is("If") {
+		return nil
+	}
+	c, ok := elemsOf(l.an.Fact(n.Input(0)))
+	if !ok || len(c) != 1 || !c[0].Known {
+		return nil
+	}
+	name := "then_branch"
+	if c[0].Value == 0 {
+		name = "else_branch"
+	}
+	a := n.Attr(name)
+	if a == nil {
+		return nil
+	}
+	g, ok := a.Value.(ir.GraphAttr)
+	if !ok || len(g.Graph.Outputs) < len(n.Outputs()) {
+		return nil
+	}
+	return g.Graph
 }
 
 // lift applies the rows that a node of the given opset needs. A row may make

@@ -25,27 +25,38 @@ func (l *lifter) inline(n *ir.Node, f *ir.Function) error {
 	if version == 0 {
 		version = l.target
 	}
+	l.replace(n, f.Body, version, func(d *ir.Node) { l.resolve(d, n, f) })
+	return nil
+}
+
+// splice puts the branch that an If takes, which is lifted already, in its
+// place.
+func (l *lifter) splice(n *ir.Node, branch *ir.Graph) {
+	l.replace(n, branch, l.target, func(d *ir.Node) { l.freshInside(d) })
+}
+
+// replace puts a copy of body in the place of n; fix sees each copied node.
+func (l *lifter) replace(n *ir.Node, body *ir.Graph, version int64, fix func(d *ir.Node)) {
 	g := n.Graph()
 	b := ir.NewBuilder(g, l.names)
 	b.Before = n.Next()
 	b.Prefix = n.Name + "/"
 	b.OnNode = func(d *ir.Node) error {
 		l.version[d] = version
-		l.resolve(d, n, f)
+		fix(d)
 		return nil
 	}
 	seen := map[*ir.Value]*ir.Value{}
-	for i, v := range f.Body.Inputs {
+	for i, v := range body.Inputs {
 		seen[v] = n.Input(i)
 	}
-	b.Copy(f.Body, seen)
-	for i, v := range f.Body.Outputs {
-		if y := n.Output(i); y != nil {
-			l.stand(n, i, seen[v], b.Before)
+	b.Copy(body, seen)
+	for i, y := range n.Outputs() {
+		if y != nil {
+			l.stand(n, i, seen[body.Outputs[i]], b.Before)
 		}
 	}
 	g.Remove(n)
-	return nil
 }
 
 // stand makes v what output i of n was; end follows the copied body.
@@ -76,18 +87,34 @@ func (l *lifter) resolve(d, call *ir.Node, f *ir.Function) {
 		return a.Value == nil
 	})
 	for _, sub := range d.Subgraphs() {
-		for _, list := range [][]*ir.Value{sub.Inputs, sub.Initializers} {
-			for _, v := range list {
+		l.freshNames(sub)
+		for m := range sub.Nodes() {
+			l.resolve(m, call, f)
+		}
+	}
+}
+
+// freshInside makes names in the sub-graphs of a copied node fresh.
+func (l *lifter) freshInside(d *ir.Node) {
+	for _, sub := range d.Subgraphs() {
+		l.freshNames(sub)
+		for m := range sub.Nodes() {
+			l.freshInside(m)
+		}
+	}
+}
+
+func (l *lifter) freshNames(g *ir.Graph) {
+	for _, list := range [][]*ir.Value{g.Inputs, g.Initializers} {
+		for _, v := range list {
+			v.Name = l.names.Fresh(v.Name)
+		}
+	}
+	for m := range g.Nodes() {
+		for _, v := range m.Outputs() {
+			if v != nil {
 				v.Name = l.names.Fresh(v.Name)
 			}
-		}
-		for m := range sub.Nodes() {
-			for _, v := range m.Outputs() {
-				if v != nil {
-					v.Name = l.names.Fresh(v.Name)
-				}
-			}
-			l.resolve(m, call, f)
 		}
 	}
 }

@@ -46,6 +46,7 @@ var lifts = map[string][]lift{
 	"Concat":   {{4, defaultAttr("axis", ir.Int(1))}},
 	"Cast":     {{6, liftCast}},
 	"Tile":     {{6, liftTile}},
+	"Scan":     {{9, refuse("it had a batch axis, which is gone since opset 9")}},
 	"Scatter":  {{11, rename("ScatterElements")}},
 	"Upsample": {{9, attrToScales}, {10, upsampleToResize}},
 	"Resize":   {{11, liftResize}},
@@ -427,4 +428,9 @@ func batchNormMode(_ *site, n *ir.Node) error {
 		n.TruncateOutputs(3)
 	}
 	return nil
+}
+
+// refuse is for old forms that nobody writes any more.
+func refuse(why string) func(*site, *ir.Node) error {
+	return func(*site, *ir.Node) error { return errors.New(why) }
 }

@@ -4,7 +4,6 @@
 package opcheck
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -132,24 +131,9 @@ func Run(set *ops.Set, m *ir.Model, feeds map[*ir.Value]*tensor.Tensor, want []*
 		}
 		got[v] = t
 	}
-	for n := range m.Graph.Nodes() {
-		op, err := set.Parse(n, m.Opset(n.Domain))
-		if err != nil {
-			return nil, err
-		}
-		in := make([]*tensor.Tensor, len(n.Inputs()))
-		for i, v := range n.Inputs() {
-			in[i] = got[v]
-		}
-		out, err := eval(op, in, len(n.Outputs()))
-		if err != nil {
-			return nil, fmt.Errorf("%v: %w", n, err)
-		}
-		for i, v := range n.Outputs() {
-			if v != nil {
-				got[v] = out[i]
-			}
-		}
+	r := &runner{set, m, got, ops.NewFrame(nil, rand.New(rand.NewPCG(1, 2)), 0, nil)}
+	if err := r.nodes(m.Graph); err != nil {
+		return nil, err
 	}
 	res := make([]*tensor.Tensor, len(want))
 	for i, v := range want {
@@ -160,21 +144,65 @@ func Run(set *ops.Set, m *ir.Model, feeds map[*ir.Value]*tensor.Tensor, want []*
 	return res, nil
 }
 
-// eval is ops.Eval, and knows operators that allocate their outputs.
-func eval(op ops.Op, in []*tensor.Tensor, want int) ([]*tensor.Tensor, error) {
-	if d, ok := op.(ops.Dynamic); ok {
-		return d.RunDynamic(env{ops.NewFrame(nil, rand.New(rand.NewPCG(1, 2)), 0, nil)}, in)
-	}
-	return ops.Eval(op, in, want)
+// runner is one run; it is what operators with sub-graphs run them by.
+type runner struct {
+	set   *ops.Set
+	model *ir.Model
+	vals  map[*ir.Value]*tensor.Tensor
+	frame *ops.Frame
 }
 
-// env is for dynamic operators without sub-graphs.
-type env struct{ frame *ops.Frame }
+func (r *runner) nodes(g *ir.Graph) error {
+	for n := range g.Nodes() {
+		op, err := r.set.Parse(n, r.model.Opset(n.Domain))
+		if err != nil {
+			return err
+		}
+		in := make([]*tensor.Tensor, len(n.Inputs()))
+		for i, v := range n.Inputs() {
+			in[i] = r.vals[v]
+		}
+		var out []*tensor.Tensor
+		if d, ok := op.(ops.Dynamic); ok {
+			out, err = d.RunDynamic(r, in)
+		} else {
+			out, err = ops.Eval(op, in, len(n.Outputs()))
+		}
+		if err != nil {
+			return fmt.Errorf("%v: %w", n, err)
+		}
+		for i, v := range n.Outputs() {
+			if v != nil {
+				r.vals[v] = out[i]
+			}
+		}
+	}
+	return nil
+}
 
-func (e env) Frame() *ops.Frame { return e.frame }
+// Frame is the run's frame.
+func (r *runner) Frame() *ops.Frame { return r.frame }
 
-func (env) RunGraph(*ir.Graph, []*tensor.Tensor) ([]*tensor.Tensor, error) {
-	return nil, errors.New("opcheck runs no sub-graphs")
+// RunGraph runs a sub-graph.
+func (r *runner) RunGraph(g *ir.Graph, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	for i, v := range g.Inputs {
+		r.vals[v] = in[i]
+	}
+	for _, v := range g.Initializers {
+		t, err := v.Data.Tensor()
+		if err != nil {
+			return nil, err
+		}
+		r.vals[v] = t
+	}
+	if err := r.nodes(g); err != nil {
+		return nil, err
+	}
+	out := make([]*tensor.Tensor, len(g.Outputs))
+	for i, v := range g.Outputs {
+		out[i] = r.vals[v]
+	}
+	return out, nil
 }
 
 // Eval runs the case's node alone, for tests that look at errors.
