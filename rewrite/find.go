@@ -57,7 +57,7 @@ type Skip struct {
 	Node   string `json:"node"`
 	Reason string `json:"reason"`
 	// Path is the module, where the node is a linear layer.
-	Path string `json:"path,omitempty"`
+	Path string `json:"-"`
 	// Computed says that the node multiplies computed values, as attention
 	// does: nothing that an adapter is ever put on.
 	Computed bool `json:"-"`

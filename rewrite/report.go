@@ -47,29 +47,42 @@ func (in *injection) report(base *ir.Model, found *Layers, sel *Selected) *Repor
 	return r
 }
 
-// Params is the number of values in the model's float constants: initializers
-// and, of two dimensions and more, Constant nodes.
+// Params is the number of values in the model's parameters, as far as a file
+// tells these from other constants: float initializers and Constant nodes of
+// two dimensions and more, without scalars and without tables that are only
+// cut by Slice or picked from by Where, such as masks and rotary angles. What
+// a file stores twice (a tied embedding) counts twice.
 func Params(m *ir.Model) int {
 	n := 0
 	m.Graphs(func(g *ir.Graph) bool {
 		for _, v := range g.Initializers {
-			if v.Data.DType().IsFloat() {
-				n += v.Data.Shape().Size()
-			}
+			n += paramsOf(v, v.Data)
 		}
 		for node := range g.Nodes() {
-			if !node.Is("Constant") {
+			if !node.Is("Constant") || node.Output(0) == nil || node.Attr("value") == nil {
 				continue
 			}
-			if a := node.Attr("value"); a != nil {
-				if t, ok := a.Value.(ir.TensorAttr); ok && t.Data.DType().IsFloat() && len(t.Data.Shape()) > 1 {
-					n += t.Data.Shape().Size()
-				}
+			if t, ok := node.Attr("value").Value.(ir.TensorAttr); ok && len(t.Data.Shape()) > 1 {
+				n += paramsOf(node.Output(0), t.Data)
 			}
 		}
 		return true
 	})
 	return n
+}
+
+func paramsOf(v *ir.Value, d ir.Data) int {
+	size := d.Shape().Size()
+	if !d.DType().IsFloat() || size == 1 {
+		return 0
+	}
+	cut := func(u ir.Use) bool { return u.Node.Is("Slice") || u.Node.Is("Where") }
+	for _, u := range v.Uses() {
+		if !cut(u) {
+			return size
+		}
+	}
+	return 0
 }
 
 // TrainableLine is PEFT's: trainable params: 48,000 || all params: 308,000 || trainable%: 15.5844.

@@ -109,6 +109,9 @@ func TestTrainableLine(t *testing.T) {
 	}
 	m := load(t, testutil.Shared(t, stories17))
 	base := rewrite.Params(m)
+	if want := 260032 + 512*64; base != want { // the tied head is stored twice
+		t.Errorf("%d parameters, want %d", base, want)
+	}
 	rep, err := rewrite.Inject(m, config(adapter.Bone, 16), rewrite.Options{})
 	if err != nil {
 		t.Fatal(err)
