@@ -48,8 +48,8 @@ demo: build ## fine-tune a small language model on other text, in under a minute
 	$(GEN) text sealog 30000 > $(DEMO)/sealog.txt
 	$(GEN) sample $(DEMO_MODEL) "$(DEMO_PROMPT)"
 	$(BONNX) inject $(DEMO_MODEL) -o $(DEMO)/adapted.onnx --method bone --rank 16 --force
-	$(BONNX) train $(DEMO)/adapted.onnx --data $(DEMO)/sealog.txt --tokenizer bytes --seq-len 128 \
-		--batch-size 8 --epochs 6 --lr 3e-3 --schedule cosine -o $(DEMO)/trained.onnx --force
+	$(BONNX) train $(DEMO)/adapted.onnx --data $(DEMO)/sealog.txt --tokenizer bytes --seq-len 96 \
+		--batch-size 8 --epochs 4 --lr 4e-3 --schedule cosine -o $(DEMO)/trained.onnx --force
 	$(BONNX) merge $(DEMO)/trained.onnx -o $(DEMO)/merged.onnx --force
 	$(GEN) sample $(DEMO)/merged.onnx "$(DEMO_PROMPT)"
 

@@ -14,7 +14,7 @@ import (
 
 // How samples are drawn.
 const (
-	sampleWindow = 128 // bytes that the model sees; the rest of a text scrolls off
+	sampleWindow = pretrainSeq // bytes that the model sees; the rest of a text scrolls off
 	sampleLength = 240
 	temperature  = 0.4
 )
