@@ -44,6 +44,7 @@ var raise = []pass{
 	{"rms norm", []string{"Mul"}, rmsNorm},
 	{"gelu", []string{"Mul"}, gelu},
 	{"silu", []string{"Mul"}, silu},
+	{"cross-entropy", []string{"SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss"}, crossEntropy},
 	{"transposed product", []string{"MatMul"}, transposedProduct},
 	{"scaled product", []string{"Mul", "Div"}, scaledProduct},
 }

@@ -250,3 +250,25 @@ func TestOutputsKeepNames(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestCrossEntropy(t *testing.T) {
+	loss := func(s *sketch, x *ir.Value, op string, attrs ...*ir.Attr) *ir.Value {
+		rows := s.Op("Reshape", ir.In(x, s.Ints(-1, 4)))
+		if op == "NegativeLogLikelihoodLoss" {
+			rows = s.Op("LogSoftmax", ir.In(rows), ir.A("axis", ir.Int(1)))
+		}
+		return s.Op(op, ir.In(rows, s.Ints(0, 3, 1, -1, 2, 2)), append(attrs, ir.A("ignore_index", ir.Int(-1)))...)
+	}
+	ways{
+		"scores": func(s *sketch, x *ir.Value) *ir.Value { return loss(s, x, "SoftmaxCrossEntropyLoss") },
+		"logs":   func(s *sketch, x *ir.Value) *ir.Value { return loss(s, x, "NegativeLogLikelihoodLoss") },
+	}.each(t, map[string]int{"ai.bonnx:CrossEntropy": 1, ":Div": 1, ":Reshape": 1})
+	sum := ir.A("reduction", ir.String("sum"))
+	ways{
+		"sum": func(s *sketch, x *ir.Value) *ir.Value { return loss(s, x, "SoftmaxCrossEntropyLoss", sum) },
+	}.each(t, map[string]int{"ai.bonnx:CrossEntropy": 1, ":Identity": 1, ":Reshape": 1})
+	none := ir.A("reduction", ir.String("none"))
+	ways{
+		"none": func(s *sketch, x *ir.Value) *ir.Value { return loss(s, x, "SoftmaxCrossEntropyLoss", none) },
+	}.each(t, map[string]int{":SoftmaxCrossEntropyLoss": 1, ":Reshape": 1})
+}
