@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/bonnx/bonnx/fuse"
 	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/ops"
 	"github.com/bonnx/bonnx/tensor"
 )
 
@@ -119,6 +121,22 @@ func TestBoneWeight(t *testing.T) {
 			s.output(l.base(s, x, s.add(l.weight(s), g)))
 			s.check(t, l.want())
 		})
+	}
+}
+
+// Forward and backward spelled out share the sum of weight and block.
+func TestLoweredBoneSharesWeight(t *testing.T) {
+	l := layers[0]
+	s := newSketch()
+	_, y := l.activation(s, s.input("x", l.x...))
+	s.output(y)
+	m := s.model
+	if err := fuse.Raise(m, ops.Standard(), fuse.Options{Mutable: mutable}); err != nil {
+		t.Fatal(err)
+	}
+	s.evaluate(t, m, true)
+	if got := count(m); got[":Gather"] != 1 || got[":Add"] > 2 {
+		t.Errorf("got %v", got)
 	}
 }
 

@@ -9,9 +9,21 @@ import (
 	"github.com/bonnx/bonnx/tensor"
 )
 
-// smallConstant is up to how many bytes constants are compared: scalars,
-// shapes and axes, not weights, which would have to be read.
-const smallConstant = 1024
+// Up to how many bytes constants are compared: scalars, shapes, axes and tables
+// of indices, not weights, which would have to be read.
+const (
+	smallConstant = 1 << 10
+	smallTable    = 1 << 18
+)
+
+// isSmall reports whether a constant is to be compared.
+func isSmall(d ir.Data) bool {
+	limit := smallConstant
+	if d.DType() == tensor.Int64 {
+		limit = smallTable
+	}
+	return d.DType() != tensor.String && d.DType().Size(d.Shape().Size()) <= limit
+}
 
 // dedupe makes equal constants one, drops casts that change nothing, and makes
 // nodes one that compute the same from the same. What may change or draws
@@ -43,16 +55,14 @@ func (r *rewriter) dedupeConstants() {
 	}
 	seen := map[string]*ir.Value{}
 	for _, v := range append([]*ir.Value{}, r.g.Initializers...) {
-		d := v.Data.DType()
-		if inputs[v] || r.kept(v) || d == tensor.String || d.Size(v.Data.Shape().Size()) > smallConstant ||
-			r.o.Mutable != nil && r.o.Mutable(v) {
+		if inputs[v] || r.kept(v) || !isSmall(v.Data) || r.o.Mutable != nil && r.o.Mutable(v) {
 			continue
 		}
 		t, err := v.Data.Tensor()
 		if err != nil {
 			continue // whoever needs the value reports it
 		}
-		key := fmt.Sprint(d, v.Data.Shape(), " ", string(t.Bytes()))
+		key := fmt.Sprint(t.DType(), t.Shape(), " ", string(t.Bytes()))
 		if first := seen[key]; first != nil {
 			v.ReplaceUses(first)
 			r.g.RemoveInitializer(v)
@@ -110,15 +120,14 @@ func attrKey(v ir.AttrValue) (string, bool) {
 	case ir.Strings:
 		return fmt.Sprintf("%q", []string(v)), true
 	case ir.TensorAttr:
-		d := v.Data.DType()
-		if d == tensor.String || d.Size(v.Data.Shape().Size()) > smallConstant {
+		if !isSmall(v.Data) {
 			return "", false
 		}
 		t, err := v.Data.Tensor()
 		if err != nil {
 			return "", false
 		}
-		return fmt.Sprint(d, v.Data.Shape(), " ", string(t.Bytes())), true
+		return fmt.Sprint(t.DType(), t.Shape(), " ", string(t.Bytes())), true
 	}
 	return "", false
 }

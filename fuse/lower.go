@@ -10,14 +10,15 @@ import (
 )
 
 // Lower replaces every composite operator of a canonical model by standard
-// ones, and drops the import of their domain. Composites inside of sub-graphs
+// ones, and drops the import of their domain. What bodies have in common is
+// computed once; the model's own initializers all stay apart. Composites inside of sub-graphs
 // are an error: what Raise and gradients make is in the main graph.
 func Lower(m *ir.Model, set *ops.Set) error {
 	a, err := set.Analyze(m, ops.AnalyzeOptions{})
 	if err != nil {
 		return err
 	}
-	r := newRewriter(m, a, Options{})
+	r := newRewriter(m, a, Options{Mutable: initializersOf(m.Graph)})
 	for again, round := true, 0; again; round++ { // a body may hold composites
 		if again = false; round > maxNesting {
 			return errors.New("composite operators expand without end")
@@ -32,6 +33,7 @@ func Lower(m *ir.Model, set *ops.Set) error {
 			}
 		}
 	}
+	r.dedupe() // bodies repeat tables, scalars and W' of forward and backward
 	r.prune()
 	var left *ir.Node
 	m.Graphs(func(g *ir.Graph) bool {
@@ -47,6 +49,15 @@ func Lower(m *ir.Model, set *ops.Set) error {
 	}
 	m.Opsets = slices.DeleteFunc(m.Opsets, func(o ir.Opset) bool { return o.Domain == ops.Domain })
 	return nil
+}
+
+// initializersOf tells which values are initializers of g as it is now.
+func initializersOf(g *ir.Graph) func(*ir.Value) bool {
+	have := map[*ir.Value]bool{}
+	for _, v := range g.Initializers {
+		have[v] = true
+	}
+	return func(v *ir.Value) bool { return have[v] }
 }
 
 // maxNesting bounds how deep bodies of composites are nested.
