@@ -173,50 +173,54 @@ func (r *rewriter) bone(n *ir.Node, l linear, w, block *ir.Value, rank int, inne
 //	g = Gather(D, k mod r), or Transpose of it for a Gemm with transB
 func boneWeight(r *rewriter, n *ir.Node) (bool, string) {
 	l, reason, ok := r.linearOf(n)
-	if l.node == nil {
-		return false, ""
-	}
 	sum := from(l.w, "Add")
 	if sum == nil {
 		return false, ""
 	}
-	var w *ir.Value
-	var ga, tr *ir.Node
-	found := pair(sum, func(a, b *ir.Value) bool {
-		w, tr = a, nil
-		if l.transB {
+	w, block, inner := r.rowsAdded(sum, l.transB)
+	if w == nil {
+		return false, ""
+	}
+	rank := r.fact(block).Dim(0)
+	rows, isConst := r.ints(inner[1].Input(1))
+	if !rank.Known || !isConst || !r.isRows(inner[1].Input(1), int(rank.Value)) {
+		return false, ""
+	}
+	in := r.fact(w).Dim(0)
+	if l.transB {
+		in = r.fact(w).Dim(1)
+	}
+	switch {
+	case !ok:
+		return false, reason
+	case !r.closed(n, inner...):
+		return false, usedElsewhere
+	case !in.Known || int(in.Value) != len(rows):
+		return false, "the rows do not cover the weight"
+	}
+	return r.bone(n, l, w, block, int(rank.Value), inner)
+}
+
+// rowsAdded reads sum as a weight to which rows of a block are added; inner
+// are the nodes, sum and then the Gather first. The weight is nil where sum is
+// something else.
+func (r *rewriter) rowsAdded(sum *ir.Node, transB bool) (w, block *ir.Value, inner []*ir.Node) {
+	pair(sum, func(a, b *ir.Value) bool {
+		var tr *ir.Node
+		if transB {
 			if tr = from(b, "Transpose"); !isPerm(tr, 1, 0) {
 				return false
 			}
 			b = tr.Input(0)
 		}
-		ga = from(b, "Gather")
-		return ga != nil && intAttr(ga, "axis", 0) == 0
+		ga := from(b, "Gather")
+		if ga == nil || intAttr(ga, "axis", 0) != 0 {
+			return false
+		}
+		w, block, inner = a, ga.Input(0), []*ir.Node{sum, ga, tr}
+		return true
 	})
-	if !found {
-		return false, ""
-	}
-	rank := r.fact(ga.Input(0)).Dim(0)
-	if !rank.Known || !r.isRows(ga.Input(1), int(rank.Value)) {
-		return false, ""
-	}
-	if !ok {
-		return false, reason
-	}
-	inner := []*ir.Node{sum, ga, tr}
-	if !r.closed(n, inner...) {
-		return false, usedElsewhere
-	}
-	ws := r.fact(w)
-	in := ws.Dim(0)
-	if l.transB {
-		in = ws.Dim(1)
-	}
-	rows, _ := r.ints(ga.Input(1))
-	if !in.Known || int(in.Value) != len(rows) {
-		return false, "the rows do not cover the weight"
-	}
-	return r.bone(n, l, w, ga.Input(0), int(rank.Value), inner)
+	return w, block, inner
 }
 
 // isRows reports whether v is the constant vector 0, 1, ..., rank-1, 0, ...
