@@ -16,7 +16,7 @@ import (
 )
 
 // raw reads a file of little-endian numbers of type T.
-func raw[T int64 | int32 | float32](t *testing.T, path string) []T {
+func raw[T int64 | int32 | float32](t testing.TB, path string) []T {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
@@ -90,7 +90,7 @@ type trace struct {
 
 // windows cuts the tokens of tinyshakespeare into 285 windows of 129 and
 // writes the first 228 and the last 57.
-func windows(t *testing.T, dir string) (train, eval string) {
+func windows(t testing.TB, dir string) (train, eval string) {
 	t.Helper()
 	ids := raw[int32](t, filepath.Join(dir, "models/stories260k/tinyshakespeare_first60k_tok512.i32"))
 	write := func(name string, lo, hi int) string {

@@ -1,0 +1,87 @@
+package bonnx_test
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+
+	"github.com/bonnx/bonnx"
+	"github.com/bonnx/bonnx/internal/testutil"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// stories opens the real model that benchmarks run on.
+func stories(b *testing.B) *bonnx.Model {
+	m, err := bonnx.Open(filepath.Join(testutil.Shared(b, "models"), "stories260k/stories260K_op17.onnx"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = m.Close() })
+	return m
+}
+
+// perThreads runs a benchmark with one thread and with all.
+func perThreads(b *testing.B, run func(b *testing.B, threads int)) {
+	b.Run("1thread", func(b *testing.B) { run(b, 1) })
+	b.Run("allthreads", func(b *testing.B) { run(b, 0) })
+}
+
+// BenchmarkForward is the forward pass of stories260k at 8 x 128.
+func BenchmarkForward(b *testing.B) {
+	perThreads(b, func(b *testing.B, threads int) {
+		m := stories(b)
+		p, err := m.Compile(threads)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer p.Close()
+		s, err := p.NewSession()
+		if err != nil {
+			b.Fatal(err)
+		}
+		feeds := map[string]*tensor.Tensor{m.InputNames()[0]: tensor.New(tensor.Int64, 8, 128)}
+		if _, err := s.Run(context.Background(), feeds); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := s.Run(context.Background(), feeds); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(8*128*b.N)/b.Elapsed().Seconds(), "tokens/s")
+	})
+}
+
+// timer starts the clock when training begins.
+type timer struct{ b *testing.B }
+
+func (t timer) Begin(string, int, int) { t.b.ResetTimer() }
+func (timer) Step(bonnx.StepInfo)      {}
+func (timer) Eval(int, float64)        {}
+func (timer) Note(string)              {}
+
+// BenchmarkTrainStep is a training step of stories260k with Bone of rank 16 on
+// all linear layers at 8 x 128, planning included in the first.
+func BenchmarkTrainStep(b *testing.B) {
+	perThreads(b, func(b *testing.B, threads int) {
+		m := stories(b)
+		cfg := bonnx.DefaultConfig()
+		cfg.Rank = 16
+		if _, err := m.Inject(cfg, bonnx.InjectOptions{}); err != nil {
+			b.Fatal(err)
+		}
+		train, _ := windows(b, testutil.Shared(b, "."))
+		c := traceConfig()
+		c.Steps, c.Threads = b.N, threads
+		data, err := m.OpenData(train, bonnx.DataOptions{Task: c.Task})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		if _, err := m.Train(context.Background(), data, nil, c, timer{b}); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(8*128*b.N)/b.Elapsed().Seconds(), "tokens/s")
+	})
+}
