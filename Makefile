@@ -19,7 +19,7 @@ CROSS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64 js/wasm
 GEN         := $(GO) run ./internal/testmodel/gen
 DEMO        := $(BIN)/demo
 DEMO_MODEL  := testdata/demo/stories.onnx
-DEMO_PROMPT := One day
+DEMO_PROMPT := The morning
 
 # Where goroutines share something; the race detector costs about ten times
 # the time, so it is kept off the numeric suites.
@@ -47,7 +47,7 @@ demo: build ## fine-tune a small language model on other text, in under a minute
 	@mkdir -p $(DEMO)
 	$(GEN) text sealog 30000 > $(DEMO)/sealog.txt
 	$(GEN) sample $(DEMO_MODEL) "$(DEMO_PROMPT)"
-	$(BONNX) inject $(DEMO_MODEL) -o $(DEMO)/adapted.onnx --method bone --rank 16 --force
+	$(BONNX) inject $(DEMO_MODEL) -o $(DEMO)/adapted.onnx --method bone --rank 32 --force
 	$(BONNX) train $(DEMO)/adapted.onnx --data $(DEMO)/sealog.txt --tokenizer bytes --seq-len 96 \
 		--batch-size 8 --epochs 4 --lr 4e-3 --schedule cosine -o $(DEMO)/trained.onnx --force
 	$(BONNX) merge $(DEMO)/trained.onnx -o $(DEMO)/merged.onnx --force

@@ -16,7 +16,7 @@ import (
 const (
 	sampleWindow = pretrainSeq // bytes that the model sees; the rest of a text scrolls off
 	sampleLength = 240
-	temperature  = 0.4
+	temperature  = 0.3
 )
 
 // writeSample continues a prompt, byte by byte, with a model whose tokens are
