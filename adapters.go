@@ -3,10 +3,14 @@ package bonnx
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/bonnx/bonnx/adapter"
+	"github.com/bonnx/bonnx/adapter/peft"
 	"github.com/bonnx/bonnx/rewrite"
 	"github.com/bonnx/bonnx/tensor"
 	"github.com/bonnx/bonnx/train"
@@ -20,6 +24,17 @@ type InjectOptions = rewrite.Options
 
 // Form is how an adapter stands in a graph: ParseForm knows the names.
 type Form = rewrite.Form
+
+// The forms: AutoForm is Activation where the method has it, else Weight.
+const (
+	AutoForm   = rewrite.Auto
+	Activation = rewrite.Activation
+	Weight     = rewrite.Weighted
+)
+
+// Bat is the method whose update depends on the weight; it has no activation
+// form.
+const Bat = adapter.Bat
 
 // BaseMismatchError says that an adapter was made for another base model.
 type BaseMismatchError = rewrite.BaseMismatchError
@@ -86,6 +101,23 @@ func notAdapted(err error) error {
 func CheckFormat(format string) error {
 	_, err := writerOf(format)
 	return err
+}
+
+// CheckExtract reports whether Extract could write to path: Check for each
+// file of the format.
+func CheckExtract(path, format string, force bool, inputs ...string) error {
+	if !strings.EqualFold(format, "peft") {
+		return CheckOutput(path, force, inputs...)
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return CheckOutput(filepath.Clean(path), force, inputs...) // the folder is made there
+	}
+	for _, name := range []string{peft.ConfigFile, peft.ModelFile} {
+		if err := CheckOutput(filepath.Join(path, name), force, inputs...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Extract writes the model's adapter alone: as "npz", one file, or as "peft",

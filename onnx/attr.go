@@ -60,7 +60,7 @@ func (d *decoder) attr(msg span, s *scope, n *ir.Node) (*ir.Attr, error) {
 	x.kind = attrKind(h, p)
 	if a.RefAttr == "" {
 		if a.Value, err = d.attrValue(x, p, s, n); err != nil {
-			return nil, fmt.Errorf("attribute %q: %w", a.Name, err)
+			return nil, within(err, "attribute %q", a.Name)
 		}
 	}
 	for num := protowire.Number(attrTensor); num <= attrSparses; num++ {

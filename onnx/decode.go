@@ -101,13 +101,24 @@ func (s *scope) find(name string) *ir.Value {
 	return nil
 }
 
+// errTooDeep goes up without the names of all the nodes it passed.
+var errTooDeep = fmt.Errorf("sub-graphs are nested more than %d deep", maxDepth)
+
+// within says where err happened, but for errTooDeep.
+func within(err error, format string, args ...any) error {
+	if errors.Is(err, errTooDeep) {
+		return err
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}
+
 func newScope(outer *scope) (*scope, error) {
 	s := &scope{names: map[string]*ir.Value{}, outer: outer}
 	if outer != nil {
 		s.depth = outer.depth + 1
 	}
 	if s.depth > maxDepth {
-		return nil, fmt.Errorf("sub-graphs are nested more than %d deep", maxDepth)
+		return nil, errTooDeep
 	}
 	return s, nil
 }
@@ -276,7 +287,7 @@ func (d *decoder) nodes(g *ir.Graph, s *scope, list []span) error {
 	}
 	for i, n := range all {
 		if err := d.connect(n, s, heads[i].Input, attrs[i]); err != nil {
-			return fmt.Errorf("%v: %w", n, err)
+			return within(err, "%v", n)
 		}
 		h := heads[i]
 		h.Input, h.Output, h.MetadataProps = nil, nil, nil
@@ -300,7 +311,7 @@ func newNode(g *ir.Graph, s *scope, h *onnxpb.NodeProto) (*ir.Node, error) {
 		}
 		v, err := s.define(g, name, "output")
 		if err != nil {
-			return nil, fmt.Errorf("%v: %w", n, err)
+			return nil, within(err, "%v", n)
 		}
 		n.SetOutput(i, v)
 	}

@@ -89,6 +89,9 @@ func (e *env) extract(c *cli.Context) error {
 	if out == "" {
 		return &usageError{errNeedOutput.Error()}
 	}
+	if err := bonnx.CheckExtract(out, c.String("format"), c.Bool("force"), a[0]); err != nil {
+		return err
+	}
 	m, err := bonnx.Open(a[0])
 	if err != nil {
 		return err
@@ -107,7 +110,7 @@ name. An adapter made for another base is refused.
 
 EXAMPLE: bonnx apply base.onnx --adapter adapter/ -o adapted.onnx`,
 		Flags: []cli.Flag{&cli.StringFlag{Name: "adapter", Usage: "the adapter: `PATH` of a folder or .npz (required)"},
-			&cli.StringFlag{Name: "form", Value: "activation", Usage: "activation or weight"}, outputFlag(), forceFlag(), quietFlag()},
+			formFlag(), outputFlag(), forceFlag(), quietFlag()},
 		Action: e.apply,
 	}
 }
@@ -121,9 +124,9 @@ func (e *env) apply(c *cli.Context) error {
 	if path == "" {
 		return usagef("--adapter PATH is required")
 	}
-	form, err := bonnx.ParseForm(c.String("form"))
+	form, err := adapterForm(c)
 	if err != nil {
-		return &usageError{err.Error()}
+		return err
 	}
 	out, err := output(c, a[0], path)
 	if err != nil {

@@ -37,7 +37,15 @@ func Main(args []string, in io.Reader, out, errw io.Writer) Code {
 }
 
 // oneLine joins an error's lines.
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+func oneLine(err error) string {
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.Join(strings.Fields(line), " "); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
+}
 
 // newApp is the table of commands.
 func newApp(e *env) *cli.App {
@@ -83,8 +91,12 @@ func finish(c *cli.Command) {
 	}
 }
 
-func usageFault(_ *cli.Context, err error, _ bool) error {
-	return &usageError{err.Error()}
+func usageFault(c *cli.Context, err error, _ bool) error {
+	name := "bonnx"
+	if c.Command != nil && c.Command.Name != "" && c.Command.Name != name {
+		name += " " + c.Command.Name
+	}
+	return usagef("%v; see %s --help", err, name)
 }
 
 // args checks the number of arguments; names are for the message.

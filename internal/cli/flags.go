@@ -40,6 +40,22 @@ func shapeFlag() cli.Flag {
 
 func seedFlag(usage string) cli.Flag { return &cli.Uint64Flag{Name: "seed", Usage: usage} }
 
+func formFlag() cli.Flag {
+	return &cli.StringFlag{Name: "form", DefaultText: "activation; bat: weight", Usage: "how the adapter stands in the graph: activation or weight"}
+}
+
+// adapterForm is --form; without it each method takes the form that suits it.
+func adapterForm(c *cli.Context) (bonnx.Form, error) {
+	if !c.IsSet("form") {
+		return bonnx.AutoForm, nil
+	}
+	form, err := bonnx.ParseForm(c.String("form"))
+	if err != nil || form == bonnx.AutoForm {
+		return form, usagef("--form %q is not one of activation, weight", c.String("form"))
+	}
+	return form, nil
+}
+
 // threads is --threads, checked.
 func threads(c *cli.Context) (int, error) {
 	n := c.Int("threads")

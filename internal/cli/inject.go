@@ -26,7 +26,7 @@ func adapterFlags() []cli.Flag {
 		&cli.StringFlag{Name: "init", Value: "zero", Usage: "zero, or random (for tests)"},
 		&cli.Uint64Flag{Name: "seed", Usage: "seed of random initial values, shuffling and dropout"},
 		&cli.StringFlag{Name: "config", Usage: "read the adapter's configuration from `FILE`: PEFT's adapter_config.json, or YAML; flags win"},
-		&cli.StringFlag{Name: "form", Value: "activation", Usage: "how bone, miss and lora are written: activation or weight"},
+		formFlag(),
 		&cli.BoolFlag{Name: "inputs", Usage: "make the blocks graph inputs with defaults, to be replaced in any runtime"},
 		&cli.BoolFlag{Name: "skip-unfit", Usage: "leave out named targets that do not take the method or rank"},
 	}
@@ -52,7 +52,7 @@ func (e *env) injectAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := output(c, a[0])
+	out, err := output(c, a[0], c.String("config"))
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (e *env) injectAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.Save(out, bonnx.SaveOptions{Force: c.Bool("force")}); err != nil {
+	if err := m.Save(out, bonnx.SaveOptions{Force: c.Bool("force"), Inputs: []string{c.String("config")}}); err != nil {
 		return err
 	}
 	return e.reportInject(c, r)
@@ -77,9 +77,12 @@ func (e *env) inject(c *cli.Context, m *bonnx.Model) (*bonnx.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	form, err := bonnx.ParseForm(c.String("form"))
+	form, err := adapterForm(c)
 	if err != nil {
-		return nil, &usageError{err.Error()}
+		return nil, err
+	}
+	if cfg.Method == bonnx.Bat && form == bonnx.Activation {
+		return nil, usagef("--form activation: bat has the form weight alone, because what it adds depends on the weight")
 	}
 	return m.Inject(cfg, bonnx.InjectOptions{Form: form, Inputs: c.Bool("inputs"), SkipUnfit: c.Bool("skip-unfit")})
 }

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -114,6 +116,9 @@ func trainConfig(c *cli.Context) (bonnx.TrainConfig, error) {
 	if err := check.Validate(); err != nil {
 		return t, &usageError{err.Error()}
 	}
+	if f := c.Float64("eval-split"); c.IsSet("eval-split") && !(f > 0 && f < 1) {
+		return t, usagef("--eval-split %g is not between 0 and 1", f)
+	}
 	if c.String("eval-data") != "" && c.IsSet("eval-split") {
 		return t, usagef("--eval-data and --eval-split exclude each other")
 	}
@@ -144,8 +149,12 @@ func (e *env) train(c *cli.Context) error {
 	if c.String("data") == "" {
 		return usagef("--data DATA is required")
 	}
-	out, err := output(c, a[0], c.String("data"), c.String("eval-data"))
+	inputs := []string{a[0], c.String("data"), c.String("eval-data"), c.String("config")}
+	out, err := output(c, inputs...)
 	if err != nil {
+		return err
+	}
+	if err := checkMetrics(t, append(inputs, out)); err != nil {
 		return err
 	}
 	m, err := bonnx.Open(a[0])
@@ -165,10 +174,25 @@ func (e *env) train(c *cli.Context) error {
 	if err != nil {
 		return e.trainingEnded(c, t, err)
 	}
-	if err := m.Save(out, bonnx.SaveOptions{Force: c.Bool("force"), Inputs: []string{c.String("data")}}); err != nil {
+	if err := m.Save(out, bonnx.SaveOptions{Force: c.Bool("force"), Inputs: inputs}); err != nil {
 		return err
 	}
 	return e.reportTraining(c, s)
+}
+
+// checkMetrics finds out whether the metrics file may be written; a resumed
+// run goes on in the one that is there.
+func checkMetrics(t bonnx.TrainConfig, others []string) error {
+	if t.Metrics == "" {
+		return nil
+	}
+	if err := bonnx.CheckOutput(t.Metrics, t.Overwrite || t.Resume, others...); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	if filepath.Clean(t.Metrics) == filepath.Clean(others[len(others)-1]) {
+		return usagef("--metrics and -o name the same file")
+	}
+	return nil
 }
 
 // injectFirst injects where a flag of inject was given.

@@ -282,7 +282,7 @@ func atEnd(r io.Reader) error {
 	return nil
 }
 
-var errLimit = errors.New("unpacks to more than the limit; raise npz.Options.MaxBytes if the file is to be trusted")
+var errLimit = errors.New("unpacks to more than the limit, which is 1 GiB, or 64 times the archive where that is more")
 
 // limited is a reader that ends with errLimit.
 type limited struct {
