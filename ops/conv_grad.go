@@ -43,12 +43,8 @@ func inferShaped(in []Fact) ([]Fact, error) {
 		return nil, err
 	}
 	f := shapedFact(in[0].DType, in[2])
-	rank, err := spatialRank(in[0], f)
-	if err != nil {
+	if _, err := spatialRank(in[0], f); err != nil {
 		return nil, err
-	}
-	if rank > 2 {
-		return nil, fmt.Errorf("gradient over %d spatial dimensions; at most 2", rank)
 	}
 	return []Fact{f}, nil
 }
@@ -70,20 +66,20 @@ func (o convGradInput) Bind(p *Binder, in, out []Fact) (Step, error) {
 	if err := o.of.checked(out[0], in[1], in[0]); err != nil {
 		return nil, err
 	}
-	c := o.of.planes(out[0].MustShape(), in[1].MustShape(), in[0].MustShape())
+	x, w, y := out[0].MustShape(), in[1].MustShape(), in[0].MustShape()
 	return floatStep(in[0].DType,
-		func() (Step, error) { return bindConvGrad(p, c, kernel.Conv2DGradX[float32]), nil },
-		func() (Step, error) { return bindConvGrad(p, c, kernel.Conv2DGradX[float64]), nil })
+		func() (Step, error) { return bindConvGrad(p, o.of, x, w, y, kernel.Conv2DGradX[float32], gradXND), nil },
+		func() (Step, error) { return bindConvGrad(p, o.of, x, w, y, kernel.Conv2DGradX[float64], gradXND), nil })
 }
 
 func (o convGradWeight) Bind(p *Binder, in, out []Fact) (Step, error) {
 	if err := o.of.checked(in[1], out[0], in[0]); err != nil {
 		return nil, err
 	}
-	c := o.of.planes(in[1].MustShape(), out[0].MustShape(), in[0].MustShape())
+	x, w, y := in[1].MustShape(), out[0].MustShape(), in[0].MustShape()
 	return floatStep(in[0].DType,
-		func() (Step, error) { return bindConvGrad(p, c, gradW[float32]), nil },
-		func() (Step, error) { return bindConvGrad(p, c, gradW[float64]), nil })
+		func() (Step, error) { return bindConvGrad(p, o.of, x, w, y, gradW[float32], gradWND), nil },
+		func() (Step, error) { return bindConvGrad(p, o.of, x, w, y, gradW[float64], gradWND), nil })
 }
 
 // gradW takes dy before x, as the operator does.
@@ -91,10 +87,30 @@ func gradW[T kernel.Float](p *par.Pool, c *kernel.Conv, dw, dy, x, scratch []T) 
 	kernel.Conv2DGradW(p, c, dw, x, dy, scratch)
 }
 
-func bindConvGrad[T kernel.Float](p *Binder, c *kernel.Conv, k func(p *par.Pool, c *kernel.Conv, dst, dy, x, scratch []T)) Step {
+func gradXND[T kernel.Float](p *par.Pool, w *kernel.WindowND, c *kernel.Conv, dx, dy, weights []T) {
+	kernel.ConvNDGradX(p, w, c.N, c.C, c.M, c.Groups, dx, dy, weights)
+}
+
+func gradWND[T kernel.Float](p *par.Pool, w *kernel.WindowND, c *kernel.Conv, dw, dy, x []T) {
+	kernel.ConvNDGradW(p, w, c.N, c.C, c.M, c.Groups, dw, x, dy)
+}
+
+// bindConvGrad picks the kernel of planes, or that of more dimensions, for a
+// convolution of x and w to y.
+func bindConvGrad[T kernel.Float](p *Binder, o conv, x, w, y tensor.Shape,
+	planes func(p *par.Pool, c *kernel.Conv, dst, a, b, scratch []T),
+	volumes func(p *par.Pool, w *kernel.WindowND, c *kernel.Conv, dst, a, b []T)) Step {
+	if len(x) > 4 {
+		nd, c := o.place(x[2:], w[2:], y[2:]), &kernel.Conv{N: x[0], C: x[1], M: w[0], Groups: o.group}
+		return func(f *Frame, in, out []*tensor.Tensor) error {
+			volumes(f.Pool, nd, c, tensor.Data[T](out[0]), tensor.Data[T](in[0]), tensor.Data[T](in[1]))
+			return nil
+		}
+	}
+	c := o.planes(x, w, y)
 	s := scratchOf[T](p, kernel.ConvScratch[T](c))
 	return func(f *Frame, in, out []*tensor.Tensor) error {
-		k(f.Pool, c, tensor.Data[T](out[0]), tensor.Data[T](in[0]), tensor.Data[T](in[1]), ScratchOf[T](f, s))
+		planes(f.Pool, c, tensor.Data[T](out[0]), tensor.Data[T](in[0]), tensor.Data[T](in[1]), ScratchOf[T](f, s))
 		return nil
 	}
 }

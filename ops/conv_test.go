@@ -1,6 +1,7 @@
 package ops_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/bonnx/bonnx/internal/testutil/opcheck"
@@ -119,7 +120,35 @@ func TestConv3D(t *testing.T) {
 	c := convCase{name: "3-D", x: []int{2, 2, 4, 3, 5}, w: []int{4, 1, 2, 2, 3}, group: 2, strides: []int64{2, 1, 1},
 		pads: []int64{1, 0, 1, 0, 1, 1}, dilations: []int64{1, 2, 1}, out: []int{2, 2, 5}}
 	x, w, bias := opcheck.Random(1, -1, 1, c.x...), opcheck.Random(2, -1, 1, c.w...), opcheck.Random(3, -1, 1, 4)
-	opcheck.Forward(t, opcheck.Case{Name: c.name, Op: "Conv", Attrs: c.attrs(), Inputs: []*tensor.Tensor{x, w, bias}}, 1e-13, slowConv(c, x, w, bias))
+	oc := opcheck.Case{Name: c.name, Op: "Conv", Attrs: c.attrs(), Inputs: []*tensor.Tensor{x, w, bias}}
+	want := slowConv(c, x, w, bias)
+	opcheck.Forward(t, oc, 1e-13, want)
+	opcheck.Gradient(t, oc)
+	dy := opcheck.Random(4, -1, 1, want.Shape()...)
+	opcheck.Expansion(t, opcheck.Case{Name: "3-D dx", Domain: ops.Domain, Op: "ConvGradInput", Attrs: c.attrs(), Const: []int{1},
+		Inputs: []*tensor.Tensor{dy, w, tensor.Ints(c.x...)}}, 1e-12)
+	opcheck.Expansion(t, opcheck.Case{Name: "3-D dw", Domain: ops.Domain, Op: "ConvGradWeight", Attrs: c.attrs(), Const: []int{1},
+		Inputs: []*tensor.Tensor{dy, x, tensor.Ints(c.w...)}}, 1e-12)
+}
+
+// TestConvTransposePadding checks gradients where the padding follows from
+// auto_pad or output_shape; the official tests have the values.
+func TestConvTransposePadding(t *testing.T) {
+	x, w := opcheck.Random(1, -1, 1, 1, 2, 3, 4), opcheck.Random(2, -1, 1, 2, 2, 3, 2)
+	for _, attrs := range [][]*ir.Attr{
+		{ir.A("auto_pad", ir.String("SAME_UPPER")), ir.A("strides", ir.Ints{2, 2})},
+		{ir.A("auto_pad", ir.String("SAME_LOWER"))},
+		{ir.A("auto_pad", ir.String("SAME_UPPER")), ir.A("strides", ir.Ints{4, 3})},
+		{ir.A("auto_pad", ir.String("SAME_LOWER")), ir.A("strides", ir.Ints{2, 3}), ir.A("dilations", ir.Ints{2, 1})},
+	} {
+		opcheck.Gradient(t, opcheck.Case{Name: fmt.Sprint(attrs[0].Value, len(attrs)), Op: "ConvTranspose", Attrs: attrs,
+			Inputs: []*tensor.Tensor{x, w}, Const: []int{1}, Diff: []int{0}})
+	}
+	for _, shape := range []ir.Ints{{6, 7}, {7, 8}, {8, 9}, {5, 8}} {
+		c := opcheck.Case{Name: fmt.Sprint(shape), Op: "ConvTranspose", Inputs: []*tensor.Tensor{x, w},
+			Attrs: []*ir.Attr{ir.A("output_shape", shape), ir.A("strides", ir.Ints{2, 2})}}
+		opcheck.GradientKnown(t, c)
+	}
 }
 
 // TestConvTranspose holds the operator to what it is the transpose of:

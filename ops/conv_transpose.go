@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/bonnx/bonnx/internal/kernel"
@@ -173,17 +174,59 @@ func channelBias[T kernel.Float](in, out []Fact) (Step, error) {
 }
 
 // Grad: dX is the convolution of dY, dW the weight gradient of that
-// convolution. The padding must be known.
+// convolution.
 func (o convTranspose) Grad(b *GradBuilder) error {
 	x, w, dy := b.In(0), b.In(1), b.Grad(0)
-	if o.shape != nil || o.same() {
-		return fmt.Errorf("a gradient needs explicit pads")
+	c, err := o.transposed(b.Fact(x), b.Fact(w))
+	if err != nil {
+		return err
 	}
 	if b.Needs(0) {
-		b.Set(0, b.Op("Conv", ir.In(dy, w), o.attrs()...))
+		b.Set(0, b.Op("Conv", ir.In(dy, w), c.attrs()...))
 	}
 	if b.Needs(1) {
-		b.Set(1, b.Composite("ConvGradWeight", ir.In(x, dy, b.Shape(w)), 1, o.attrs()...)[0])
+		b.Set(1, b.Composite("ConvGradWeight", ir.In(x, dy, b.Shape(w)), 1, c.attrs()...)[0])
 	}
 	return b.gradChannelBias(2, dy, x, w)
+}
+
+var errNoInverse = errors.New("no convolution leads back from such an output_padding or output_shape")
+
+// transposed is the convolution that takes y back to x, its padding explicit.
+func (o convTranspose) transposed(x, w Fact) (conv, error) {
+	for i, extra := range o.extra {
+		if extra >= o.stride(i) {
+			return conv{}, errNoInverse
+		}
+	}
+	if o.shape == nil && !o.same() {
+		return o.conv, nil
+	}
+	rank, err := spatialRank(x, w)
+	if err != nil || rank < 0 {
+		return conv{}, fmt.Errorf("the gradient needs the rank of %v or %v", x, w)
+	}
+	ker, err := o.kernelDims(w, rank)
+	if err != nil {
+		return conv{}, err
+	}
+	pads := make([]int, 2*rank)
+	for i, k := range ker {
+		in := known(1) // what auto_pad takes off does not depend on the extent
+		if o.shape != nil {
+			in = x.Dim(i + 2)
+		}
+		if !in.Known || !k.Known {
+			return conv{}, fmt.Errorf("the gradient needs the extents of %v and %v", x, w)
+		}
+		full := o.full(i, int(in.Value), int(k.Value))
+		out, before := o.place(i, rank, int(in.Value), int(k.Value))
+		pads[i], pads[i+rank] = before, max(0, full-out)-before
+		if out-full >= o.stride(i) {
+			return conv{}, errNoInverse
+		}
+	}
+	c := o.conv
+	c.pads, c.auto = pads, "NOTSET"
+	return c, nil
 }

@@ -172,3 +172,25 @@ func (w *WindowND) count(o int, includePad bool, f func(at int)) int {
 	})
 	return max(n, 1)
 }
+
+// ConvNDGradW is the gradient of ConvND for the weights, from x and dy.
+func ConvNDGradW[T Float](p *par.Pool, w *WindowND, n, c, m, groups int, dweights, x, dy []T) {
+	in, out, ker, cg, mg := volume(w.In), volume(w.Out), volume(w.Kernel), c/groups, m/groups
+	p.For(m*cg, rowsPerChunk(n*out*ker), func(lo, hi int) {
+		for l := lo; l < hi; l++ {
+			j, ch := l/cg, l/cg/mg*cg+l%cg
+			dst := dweights[l*ker:][:ker]
+			clear(dst)
+			for i := range n {
+				plane, ys := x[(i*c+ch)*in:][:in], dy[(i*m+j)*out:][:out]
+				for o, g := range ys {
+					w.taps(o, func(tap, at int) {
+						if at >= 0 {
+							dst[tap] += T(g * plane[at])
+						}
+					})
+				}
+			}
+		}
+	})
+}

@@ -322,6 +322,14 @@ func Gradient(t *testing.T, c Case) {
 	}
 }
 
+// GradientKnown is Gradient for cases whose gradient needs known extents.
+func GradientKnown(t *testing.T, c Case) {
+	t.Helper()
+	if err := c.gradient(1); err != nil {
+		t.Errorf("%s: %v", c.Name, err)
+	}
+}
+
 var errNeedsRank = fmt.Errorf("needs the rank")
 
 func (c *Case) gradient(mode int) error {
