@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -185,6 +186,9 @@ func (l *lifter) lift(n *ir.Node, version int64) error {
 	if version < 6 {
 		n.RemoveAttr("consumed_inputs")
 	}
+	if lifts[n.OpType] != nil && len(n.Inputs()) == 0 {
+		return errors.New("no inputs")
+	}
 	for again := true; again; {
 		again = false
 		for _, row := range lifts[n.OpType] {
@@ -232,6 +236,9 @@ func (l *lifter) at(n *ir.Node) *site {
 // was.
 func (s *site) then(n *ir.Node, i int, make func(y *ir.Value) *ir.Node) {
 	old := n.Output(i)
+	if old == nil {
+		return
+	}
 	y := n.Graph().NewValue(s.Names().Fresh(old.Name+"_lifted"), nil)
 	n.SetOutput(i, y)
 	after := make(y)

@@ -21,6 +21,16 @@ func declared(v *ir.Value, axes int) Fact {
 	return f
 }
 
+// allGiven wants every input from i on.
+func allGiven(n *ir.Node, i int) error {
+	for k := i; k < len(n.Inputs()); k++ {
+		if n.Input(k) == nil {
+			return fmt.Errorf("input %d is left out", k)
+		}
+	}
+	return nil
+}
+
 // bindDynamic is the Bind of operators that only run dynamically.
 func bindDynamic() (Step, error) { return nil, ErrDataDependent }
 
@@ -119,7 +129,7 @@ func newLoop(a *Args) (Op, error) {
 	if n < 0 || a.NumIn() != n+2 || len(g.Outputs) < n+1 || a.NumOut() > len(g.Outputs)-1 {
 		return nil, fmt.Errorf("%d inputs and %d outputs for a body of %d and %d", a.NumIn(), a.NumOut(), len(g.Inputs), len(g.Outputs))
 	}
-	return loop{g, n}, nil
+	return loop{g, n}, allGiven(a.Node, 2)
 }
 
 func (o loop) Infer(in []Fact) ([]Fact, error) {
@@ -245,7 +255,7 @@ func newScan(a *Args) (Op, error) {
 		}
 		*l.to = v
 	}
-	return o, nil
+	return o, allGiven(a.Node, 0)
 }
 
 func (o scan) Infer(in []Fact) ([]Fact, error) {

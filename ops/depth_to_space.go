@@ -29,7 +29,7 @@ func newDepthToSpace(a *Args) (Op, error) {
 func newSpaceToDepth(a *Args) (Op, error) { return newBlocks(a, blocks{space: true}) }
 
 func newBlocks(a *Args, o blocks) (Op, error) {
-	if o.side = a.Int("blocksize", 0); o.side <= 0 {
+	if o.side = a.Int("blocksize", 0); o.side <= 0 || o.side > 1<<15 {
 		return nil, fmt.Errorf("blocksize %d", o.side)
 	}
 	return o, nil

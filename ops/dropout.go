@@ -24,6 +24,11 @@ func newDropout(a *Args) (Op, error) {
 func (dropout) Random() {}
 
 func (dropout) Infer(in []Fact) ([]Fact, error) {
+	if len(in) > 2 {
+		if err := needBool(in[2:]); err != nil {
+			return nil, err
+		}
+	}
 	return []Fact{in[0].WithoutValue(), asBool(in[0])}, nil
 }
 

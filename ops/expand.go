@@ -20,6 +20,11 @@ func (expand) Infer(in []Fact) ([]Fact, error) {
 	if !ok || !x.Ranked {
 		return []Fact{unranked(x.DType)}, nil
 	}
+	for _, d := range want {
+		if d.Known && d.Value < 0 {
+			return nil, fmt.Errorf("shape %s", dimsString(want))
+		}
+	}
 	dims, ok := BroadcastDims(x.Dims, want)
 	if !ok {
 		return nil, fmt.Errorf("%v does not broadcast to %s", x, dimsString(want))

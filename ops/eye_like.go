@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/bonnx/bonnx/tensor"
 )
@@ -18,7 +19,8 @@ func newEyeLike(a *Args) (Op, error) {
 	if d < 0 || d > 255 || d != 0 && !tensor.DType(d).Valid() {
 		return nil, fmt.Errorf("dtype %d is no element type", d)
 	}
-	return eyeLike{tensor.DType(d), a.Int("k", 0)}, nil
+	k := min(max(a.Int("k", 0), -math.MaxInt32), math.MaxInt32)
+	return eyeLike{tensor.DType(d), k}, nil
 }
 
 func (o eyeLike) Infer(in []Fact) ([]Fact, error) {

@@ -119,6 +119,9 @@ type gatherGrad struct{ axis int }
 func newGatherGrad(a *Args) (Op, error) { return gatherGrad{a.Int("axis", 0)}, nil }
 
 func (gatherGrad) Infer(in []Fact) ([]Fact, error) {
+	if !isIndex(in[1].DType) {
+		return nil, fmt.Errorf("index is %v", in[1])
+	}
 	if e, ok := in[2].Extents(); ok {
 		return []Fact{Of(in[0].DType, e...)}, nil
 	}

@@ -13,7 +13,13 @@ import (
 // https://onnx.ai/onnx/operators/onnx__GatherND.html
 type gatherND struct{ batch int }
 
-func newGatherND(a *Args) (Op, error) { return gatherND{a.Int("batch_dims", 0)}, nil }
+func newGatherND(a *Args) (Op, error) {
+	o := gatherND{a.Int("batch_dims", 0)}
+	if o.batch < 0 || o.batch > maxRank {
+		return nil, fmt.Errorf("batch_dims %d", o.batch)
+	}
+	return o, nil
+}
 
 func (o gatherND) Infer(in []Fact) ([]Fact, error) {
 	x, idx := in[0], in[1]
@@ -24,8 +30,8 @@ func (o gatherND) Infer(in []Fact) ([]Fact, error) {
 	if !x.Ranked || !idx.Ranked || !k.Known {
 		return []Fact{unranked(x.DType)}, nil
 	}
-	from := o.batch + int(k.Value)
-	if from > len(x.Dims) {
+	from := o.batch + int(min(max(k.Value, 0), maxRank))
+	if from > len(x.Dims) || k.Value > maxRank {
 		return nil, fmt.Errorf("index %v for %v with %d batch axes", idx, x, o.batch)
 	}
 	return []Fact{Of(x.DType, slices.Concat(idx.Dims[:len(idx.Dims)-1], x.Dims[from:])...)}, nil

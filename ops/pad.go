@@ -112,6 +112,9 @@ func (o pad) Bind(p *Binder, in, out []Fact) (Step, error) {
 		return nil, err
 	}
 	src, dst := in[0].MustShape(), out[0].MustShape()
+	if len(src) > 16 {
+		return nil, errManyAxes
+	}
 	lead := make([]int, len(src))
 	grows, shrinks := false, false
 	for i, d := range before {

@@ -91,6 +91,8 @@ func sliceCuts(in []Fact) (cuts []cut, ok bool, err error) {
 	return cuts, true, nil
 }
 
+var errManyAxes = errors.New("more than 16 axes")
+
 var errStep = errors.New("a step is 0")
 
 // extent is how many elements the cut leaves of an axis of extent d.
@@ -163,6 +165,9 @@ func sliceElems(f, x Fact, c cut) Fact {
 
 // sliceView is the part of an array of the given shape that cuts leave.
 func sliceView(shape tensor.Shape, cuts []cut) (*kernel.View, error) {
+	if len(shape) > 16 {
+		return nil, errManyAxes
+	}
 	start, step := make([]int, len(shape)), make([]int, len(shape))
 	for i := range step {
 		step[i] = 1

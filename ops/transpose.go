@@ -57,6 +57,9 @@ func (o transpose) Infer(in []Fact) ([]Fact, error) {
 
 func (o transpose) Bind(_ *Binder, in, _ []Fact) (Step, error) {
 	shape := in[0].MustShape()
+	if len(shape) > 16 {
+		return nil, errManyAxes
+	}
 	t := kernel.NewTransposition(shape, o.order(len(shape)))
 	m := moverFor(in[0].DType)
 	return func(f *Frame, in, out []*tensor.Tensor) error {
