@@ -109,6 +109,7 @@ type Frame struct {
 
 	scratch []byte
 	states  []any
+	late    bool // the step was bound with values at hand
 }
 
 // NewFrame makes a frame with scratch memory and the states that a plan's

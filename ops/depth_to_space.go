@@ -70,7 +70,9 @@ func (o blocks) Bind(_ *Binder, in, _ []Fact) (Step, error) {
 	t := kernel.NewTransposition(shape, perm)
 	m := moverFor(in[0].DType)
 	return func(f *Frame, in, out []*tensor.Tensor) error {
-		m.transpose(f.Pool, t, out[0], in[0])
+		if in[0].Size() > 0 {
+			m.transpose(f.Pool, t, out[0], in[0])
+		}
 		return nil
 	}, nil
 }

@@ -221,12 +221,17 @@ func simplify(inv byte, a, b ir.Dim) (ir.Dim, bool) {
 	return unknown, false
 }
 
+var errLate = errors.New("a value that the plan needs is of the wrong type or shape")
+
 var errDataShape = errors.New("shape does not agree with what was planned")
 
 // late is the step of an operator whose kernels need values that are not
 // constant when it is planned: it binds anew at each run.
 func late(op Op) Step {
 	return func(f *Frame, in, out []*tensor.Tensor) error {
+		if f.late { // values are there, and of no use to the operator
+			return errLate
+		}
 		facts := make([]Fact, len(in))
 		for i, t := range in {
 			if t != nil {
@@ -249,7 +254,9 @@ func late(op Op) Step {
 		if err != nil {
 			return err
 		}
-		return step(NewFrame(f.Pool, f.Rand, b.ScratchSize(), states), in, out)
+		inner := NewFrame(f.Pool, f.Rand, b.ScratchSize(), states)
+		inner.late = true
+		return step(inner, in, out)
 	}
 }
 

@@ -34,6 +34,8 @@ func TestHostileAttributes(t *testing.T) {
 		{"an index of floats", "Gather", nil, tensors{x, f64([]int{1}, 0)}},
 		{"a condition of ints", "Where", nil, tensors{tensor.Ints(1), x, x}},
 		{"endless step", "Slice", nil, tensors{x, tensor.Ints(3), tensor.Ints(math.MinInt64), tensor.Ints(1), tensor.Ints(math.MinInt64)}},
+		{"axes of strings", "Squeeze", nil, tensors{tensor.New(tensor.Int32, 0, 1), tensor.New(tensor.String, 2)}},
+		{"axes of floats", "ReduceSum", nil, tensors{x, count(1)}},
 		{"k of none", "TopK", nil, tensors{x, tensor.Ints()}},
 		{"depth that is not a number", "OneHot", nil, tensors{tensor.Ints(0), f64(nil, math.NaN()), count(2)}},
 		{"a shape of -5", "ConstantOfShape", nil, tensors{tensor.Ints(-5)}},

@@ -18,6 +18,9 @@ func newReshape(a *Args) (Op, error) { return reshape{a.Bool("allowzero", false)
 
 func (o reshape) Infer(in []Fact) ([]Fact, error) {
 	x := in[0]
+	if !isIndex(in[1].DType) {
+		return nil, fmt.Errorf("shape is %v", in[1])
+	}
 	want, ok := in[1].Extents()
 	if !ok {
 		return []Fact{unranked(x.DType)}, nil

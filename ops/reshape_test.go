@@ -74,6 +74,7 @@ func TestTranspose(t *testing.T) {
 		{name: "swap last", attrs: []*ir.Attr{ints("perm", 0, 2, 1)}, in: tensors{count(2, 2, 2)}, want: tensors{f64([]int{2, 2, 2}, 0, 2, 1, 3, 4, 6, 5, 7)}},
 		{name: "cycle", attrs: []*ir.Attr{ints("perm", 2, 0, 1)}, in: tensors{opcheck.Random(1, -1, 1, 2, 3, 4)}},
 		{name: "empty", in: tensors{count(0, 3)}, want: tensors{count(3, 0)}},
+		{name: "empty planes", in: tensors{count(0, 3, 2)}, want: tensors{count(2, 3, 0)}},
 	} {
 		c.op = "Transpose"
 		c.check(t)

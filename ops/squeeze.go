@@ -26,6 +26,9 @@ func (squeeze) Infer(in []Fact) ([]Fact, error) {
 }
 
 func squeezed(x, axisList Fact) (Fact, error) {
+	if !isIndex(axisList.DType) {
+		return Fact{}, fmt.Errorf("axes are %v", axisList)
+	}
 	if !x.Ranked {
 		return unranked(x.DType), nil
 	}
@@ -78,6 +81,9 @@ func newUnsqueeze(*Args) (Op, error) { return unsqueeze{}, nil }
 
 func (unsqueeze) Infer(in []Fact) ([]Fact, error) {
 	x := in[0]
+	if !isIndex(in[1].DType) {
+		return nil, fmt.Errorf("axes are %v", in[1])
+	}
 	axes, ok := in[1].Ints()
 	if !x.Ranked {
 		return []Fact{unranked(x.DType)}, nil

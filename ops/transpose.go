@@ -63,7 +63,9 @@ func (o transpose) Bind(_ *Binder, in, _ []Fact) (Step, error) {
 	t := kernel.NewTransposition(shape, o.order(len(shape)))
 	m := moverFor(in[0].DType)
 	return func(f *Frame, in, out []*tensor.Tensor) error {
-		m.transpose(f.Pool, t, out[0], in[0])
+		if in[0].Size() > 0 {
+			m.transpose(f.Pool, t, out[0], in[0])
+		}
 		return nil
 	}, nil
 }
