@@ -24,6 +24,9 @@ func (o boneGradX) Infer(in []Fact) ([]Fact, error) {
 	if err != nil {
 		return nil, err
 	}
+	if in[0].Ranked && in[0].Rank() == 0 {
+		return nil, fmt.Errorf("dy %v: %w", in[0], errRank)
+	}
 	if _, err := agree("inner extents", in[0].Dim(-1), out); err != nil {
 		return nil, fmt.Errorf("dy %v, weight %v: %w", in[0], in[1], err)
 	}

@@ -184,6 +184,9 @@ func bindLayerNormGrad[T kernel.Float](p *Binder, axis int, in []Fact) (Step, er
 	if err != nil {
 		return nil, err
 	}
+	if !in[0].MustShape().Equal(in[1].MustShape()) || in[3].MustShape().Size() != rows || in[4].MustShape().Size() != rows {
+		return nil, errDataShape
+	}
 	if in[2].Absent() || in[2].MustShape().Size() == n {
 		return func(f *Frame, in, out []*tensor.Tensor) error {
 			kernel.LayerNormGrad(f.Pool, rows, n, tensor.Data[T](out[0]), nil, nil, tensor.Data[T](in[1]), dataOf[T](in, 2),

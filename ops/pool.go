@@ -2,6 +2,7 @@ package ops
 
 import (
 	"errors"
+	"fmt"
 	"math"
 
 	"github.com/bonnx/bonnx/internal/kernel"
@@ -115,6 +116,9 @@ type maxPoolGrad struct{}
 func newMaxPoolGrad(*Args) (Op, error) { return maxPoolGrad{}, nil }
 
 func (maxPoolGrad) Infer(in []Fact) ([]Fact, error) {
+	if d := in[1].DType; d != tensor.Int64 && d != tensor.Undefined {
+		return nil, fmt.Errorf("index is %v", in[1])
+	}
 	return []Fact{shapedFact(in[0].DType, in[2])}, nil
 }
 

@@ -97,6 +97,10 @@ func (rmsNormGrad) Infer(in []Fact) ([]Fact, error) {
 }
 
 func (rmsNormGrad) Bind(_ *Binder, in, _ []Fact) (Step, error) {
+	s := in[1].MustShape()
+	if len(s) == 0 || !s.Equal(in[0].MustShape()) || in[2].MustShape().Size() != s[len(s)-1] || in[3].MustShape().Size() != s[:len(s)-1].Size() {
+		return nil, errDataShape
+	}
 	return floatStep(in[0].DType,
 		func() (Step, error) { return rmsNormGradStep[float32](in[1].MustShape()), nil },
 		func() (Step, error) { return rmsNormGradStep[float64](in[1].MustShape()), nil })

@@ -134,6 +134,9 @@ func (o softmaxGrad) Infer(in []Fact) ([]Fact, error) {
 }
 
 func (o softmaxGrad) Bind(p *Binder, in, out []Fact) (Step, error) {
+	if !in[0].MustShape().Equal(in[1].MustShape()) {
+		return nil, errDataShape
+	}
 	p.InPlace(0, 1)
 	return o.of.bind(p, o, o.of.row.backward, in, out)
 }

@@ -136,6 +136,9 @@ func planBroadcast(out tensor.Shape, in ...tensor.Shape) (*kernel.Broadcast, err
 	}
 	shapes := make([][]int, len(in))
 	for i, s := range in {
+		if b, err := tensor.Broadcast(s, out); err != nil || !b.Equal(out) {
+			return nil, fmt.Errorf("%v does not broadcast to %v", s, out)
+		}
 		shapes[i] = s
 	}
 	return kernel.NewBroadcast(out, shapes...), nil
