@@ -32,13 +32,16 @@ NOASM := ./internal/... ./ops/... ./runtime/...
 having = $$(grep -rl --include='*_test.go' --exclude-dir=node_modules 'func $(1)' . | xargs -n 1 dirname | sort -u)
 
 .PHONY: help build test demo check fmt vet lint tidy arch generated tree \
-	test-race test-noasm cross test-ort ort bench fuzz fuzz-short generate testmodel clean
+	test-race test-noasm cross test-ort ort bench fuzz fuzz-short large generate testmodel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 14
 
+# What version tells: Go records the revision itself unless buildvcs is off.
+LDFLAGS := -X github.com/bonnx/bonnx/internal/cli.revision=$(shell git rev-parse --short=12 HEAD 2>/dev/null)
+
 build: ## build bin/bonnx, one static file
-	$(GO) build -trimpath -o $(BONNX) ./cmd/bonnx
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BONNX) ./cmd/bonnx
 
 test: ## run all tests
 	$(GO) test $(TESTFLAGS) ./...
@@ -127,6 +130,9 @@ fuzz: ## every fuzz test for FUZZTIME (10m)
 			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 		done; \
 	done
+
+large: ## inject into a gigabyte of weights, inline and external, watching memory
+	BONNX_LARGE=1 $(GO) test -count=1 -v -run 'Large|InjectReadsNoWeights' ./onnx ./cmd/bonnx
 
 fuzz-short: ## every fuzz test for ten seconds
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=10s

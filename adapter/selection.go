@@ -160,10 +160,10 @@ func (sel Selection) Validate() error {
 	}
 	const hint = " Name the modules in a list, or put the layers into the expression."
 	if len(sel.Layers) > 0 {
-		return errors.New("`layers_to_transform` cannot be used when `target_modules` is a str." + hint)
+		return errors.New("`layers_to_transform` cannot be used when `target_modules` is a str." + hint) //nolint:staticcheck // PEFT's own words
 	}
 	if len(sel.LayersPattern) > 0 {
-		return errors.New("`layers_pattern` cannot be used when `target_modules` is a str." + hint)
+		return errors.New("`layers_pattern` cannot be used when `target_modules` is a str." + hint) //nolint:staticcheck // PEFT's own words
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func lastTwo(f Fact, trans bool) (rows, cols ir.Dim) {
 }
 
 func (o fusedMatMul) Bind(p *Binder, in, out []Fact) (Step, error) {
-	return matProduct{transA: o.transA, transB: o.transB, alpha: o.alpha}.bind(p, o, in, out)
+	return matProduct(o).bind(p, o, in, out)
 }
 
 // FusedMatMul adds op(x) op(y), stacks of matrices.

@@ -49,7 +49,7 @@ func (o gemm) Infer(in []Fact) ([]Fact, error) {
 	if o.hasC(in) && in[2].Ranked {
 		dims, ok := BroadcastDims(out.Dims, in[2].Dims)
 		if !ok || len(dims) != 2 || m.Known && dims[0].Known && dims[0].Value != m.Value || n.Known && dims[1].Known && dims[1].Value != n.Value {
-			return nil, fmt.Errorf("C of shape %v does not broadcast to %v", dimsString(in[2].Dims), dimsString(out.Dims))
+			return nil, fmt.Errorf("bias C of shape %v does not broadcast to %v", dimsString(in[2].Dims), dimsString(out.Dims))
 		}
 	}
 	return []Fact{out}, nil

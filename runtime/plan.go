@@ -68,7 +68,6 @@ type planner struct {
 	plan  *Plan
 	slot  map[*ir.Value]int
 	offer [][]ops.InPlace // of each step
-	deps  map[*ir.Value]bool
 }
 
 // Feed is the dtype and shape of one fed input.

@@ -27,7 +27,6 @@ type Session struct {
 // instance is a plan with a session's memory under it.
 type instance struct {
 	plan  *Plan
-	arena []byte // what the tensors point into
 	vals  []*tensor.Tensor
 	in    [][]*tensor.Tensor // of each step
 	out   [][]*tensor.Tensor

@@ -14,6 +14,9 @@ import (
 // version is set by the Makefile for releases.
 var version = "0.1.0-dev"
 
+// revision is set by the Makefile, for builds in which Go records none.
+var revision string
+
 // versionJSON is what version --json prints.
 type versionJSON struct {
 	Version  string   `json:"version"`
@@ -57,6 +60,9 @@ func commit() string {
 		case s.Key == "vcs.modified" && s.Value == "true":
 			dirty = "+changes"
 		}
+	}
+	if rev == "" {
+		rev = revision
 	}
 	if rev == "" {
 		return "unknown"

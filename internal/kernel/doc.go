@@ -11,8 +11,6 @@
 // comment says that a kernel works in place.
 package kernel
 
-import "github.com/bonnx/bonnx/internal/par"
-
 // Float lists the types that kernels with rounding are generic over.
 type Float interface{ float32 | float64 }
 
@@ -46,6 +44,3 @@ func pick[R, F32, F64 any](f32 F32, f64 F64) R {
 	}
 	return any(f64).(R)
 }
-
-// inline reports whether work of the given cost should not leave the caller.
-func inline(p *par.Pool, cost int) bool { return cost <= grain || p.Threads() == 1 }

@@ -383,7 +383,7 @@ func writeEntry(z *zip.Writer, name string, head, body []byte) error {
 		h.Modified = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 		create = z.CreateHeader
 	} else {
-		h.ModifiedDate = 1<<5 | 1 // 1980-01-01
+		h.ModifiedDate = 1<<5 | 1 //nolint:staticcheck // 1980-01-01: the raw form writes this field, not Modified
 		h.CRC32 = crc32.Update(crc32.ChecksumIEEE(head), crc32.IEEETable, body)
 		h.CompressedSize64, h.UncompressedSize64 = size, size
 		h.CreatorVersion, h.ReaderVersion = 20, 20
