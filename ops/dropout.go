@@ -42,7 +42,9 @@ func (o dropout) Bind(p *Binder, in, out []Fact) (Step, error) {
 }
 
 func dropoutIdle(_ *Frame, in, out []*tensor.Tensor) error {
-	copyTensor(out[0], in[0])
+	if out[0] != nil {
+		copyTensor(out[0], in[0])
+	}
 	if mask := arg(out, 1); mask != nil {
 		for i := range tensor.Data[bool](mask) {
 			tensor.Data[bool](mask)[i] = true
@@ -73,12 +75,18 @@ func dropoutStep[T kernel.Float]() typedStep {
 		if m := arg(out, 1); m != nil {
 			mask = tensor.Data[bool](m)
 		}
-		x, y := tensor.Data[T](in[0]), tensor.Data[T](out[0])
-		for i, v := range x {
+		var y []T
+		if out[0] != nil {
+			y = tensor.Data[T](out[0])
+		}
+		for i, v := range tensor.Data[T](in[0]) {
 			keep := ratio == 0 || f.Rand.Float64() >= ratio
-			y[i] = 0
-			if keep {
+			switch {
+			case y == nil:
+			case keep:
 				y[i] = v / T(1-ratio)
+			default:
+				y[i] = 0
 			}
 			if mask != nil {
 				mask[i] = keep

@@ -18,6 +18,11 @@ import (
 type adamW struct{ beta1, beta2, eps, decay float64 }
 
 func newAdamW(a *Args) (Op, error) {
+	for i := range 3 {
+		if a.Node.Output(i) == nil {
+			return nil, fmt.Errorf("output %d is left out", i)
+		}
+	}
 	return adamW{
 		beta1: decimal(a.Float("beta1", 0.9)), beta2: decimal(a.Float("beta2", 0.999)),
 		eps: decimal(a.Float("epsilon", 1e-8)), decay: decimal(a.Float("weight_decay", 0.01)),

@@ -257,12 +257,42 @@ func (o sliceGrad) Bind(_ *Binder, in, _ []Fact) (Step, error) {
 	}, nil
 }
 
-// Expand scatters dy to the places that Slice takes from a count of all
-// elements.
-func (sliceGrad) Expand(b *Builder, n *ir.Node) ([]*ir.Value, error) {
+// Expand pads dy where the places are known and next to each other, else it
+// scatters dy to the places that Slice takes from a count of all elements.
+func (o sliceGrad) Expand(b *Builder, n *ir.Node) ([]*ir.Value, error) {
+	in := make([]Fact, len(n.Inputs()))
+	for i, v := range n.Inputs() {
+		in[i] = b.Fact(v)
+	}
+	if pads, ok := o.pads(in); ok {
+		return ir.In(b.Op("Pad", ir.In(n.Input(0), b.Ints(pads...)))), nil
+	}
 	return b.scatterBack(n.Input(0), n.Input(1), func(count *ir.Value) *ir.Value {
 		return b.Op("Slice", append([]*ir.Value{count}, n.Inputs()[2:]...))
 	}), nil
+}
+
+// pads are what a Pad has to add to dy, where that is known and enough.
+func (o sliceGrad) pads(in []Fact) ([]int, bool) {
+	sl := o.asSlice(in)
+	if !sl[0].Ranked || !isConst(in, 2, 3, 4, 5) {
+		return nil, false
+	}
+	cuts, ok, err := sliceCuts(sl)
+	if !ok || err != nil {
+		return nil, false
+	}
+	rank := len(sl[0].Dims)
+	pads := make([]int, 2*rank)
+	for _, c := range cuts {
+		d := sl[0].Dims[c.axis]
+		if !d.Known || !isOne(c.step) || !c.start.Known || !c.end.Known {
+			return nil, false
+		}
+		start, n := c.bounds(int(d.Value))
+		pads[c.axis], pads[rank+c.axis] = start, int(d.Value)-start-n
+	}
+	return pads, true
 }
 
 func (sliceGrad) Grad(b *GradBuilder) error {

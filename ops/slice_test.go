@@ -35,6 +35,8 @@ func TestSliceGradExpands(t *testing.T) {
 	i := tensor.Ints
 	opcheck.Expansion(t, opcheck.Case{Name: "steps", Domain: ops.Domain, Op: "SliceGrad",
 		Inputs: tensors{opcheck.Random(1, -1, 1, 2, 2), i(5, 4), i(4, 0), i(-9, 2), i(0, 1), i(-3, 1)}}, 0)
+	opcheck.Expansion(t, opcheck.Case{Name: "pads", Domain: ops.Domain, Op: "SliceGrad",
+		Inputs: tensors{opcheck.Random(1, -1, 1, 2, 2), i(5, 4), i(2, -3), i(4, -1), i(0, 1)}}, 0)
 	c := opcheck.Case{Name: "gradient", Domain: ops.Domain, Op: "SliceGrad", Inputs: tensors{opcheck.Random(1, -1, 1, 2), i(5), i(1), i(5), i(0), i(2)}}
 	opcheck.Forward(t, c, 0, tensor.FromSlice([]float64{0, tensor.Data[float64](c.Inputs[0])[0], 0, tensor.Data[float64](c.Inputs[0])[1], 0}, 5))
 	opcheck.Gradient(t, c)
