@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bonnx/bonnx/internal/testutil"
 	"github.com/bonnx/bonnx/internal/testutil/fixture"
 )
 
@@ -29,14 +30,15 @@ func program(t *testing.T) string {
 // run is a training run to be killed and resumed: small enough for a test,
 // long enough to be hit anywhere.
 type run struct {
-	t     *testing.T
-	bonnx string
-	dir   string
+	t      *testing.T
+	bonnx  string
+	dir    string
+	epochs string
 }
 
 func (r run) command(name string, extra ...string) *exec.Cmd {
 	args := []string{"train", filepath.Join(r.dir, "base.onnx"), "--method", "bone", "--rank", "4",
-		"--data", filepath.Join(r.dir, "data.npz"), "--epochs", "24", "--batch-size", "4", "--lr", "1e-2", "--schedule", "cosine",
+		"--data", filepath.Join(r.dir, "data.npz"), "--epochs", r.epochs, "--batch-size", "4", "--lr", "1e-2", "--schedule", "cosine",
 		"--warmup", "5", "--clip", "1", "--seed", "3", "--force", "--quiet", "-o", filepath.Join(r.dir, name+".onnx")}
 	return exec.Command(r.bonnx, append(args, extra...)...)
 }
@@ -60,20 +62,42 @@ func (r run) blocks(name string) []byte {
 	return b
 }
 
-func newRun(t *testing.T) run {
-	r := run{t, program(t), t.TempDir()}
-	for kind, file := range map[string]string{"tiny": "base.onnx", "windows": "data.npz"} {
-		if err := fixture.Write(kind, filepath.Join(r.dir, file)); err != nil {
+// eachModel tests with the project's smallest model, and with a real one where
+// there is one.
+func eachModel(t *testing.T, test func(t *testing.T, r run)) {
+	bonnx := program(t)
+	t.Run("tiny", func(t *testing.T) {
+		r := run{t, bonnx, t.TempDir(), "24"}
+		r.fixture("tiny", "base.onnx")
+		r.fixture("windows", "data.npz")
+		test(t, r)
+	})
+	t.Run("stories260k", func(t *testing.T) {
+		r := run{t, bonnx, t.TempDir(), "5"}
+		b, err := os.ReadFile(testutil.Shared(t, "models/stories260k/stories260K_op17.onnx"))
+		if err != nil {
 			t.Fatal(err)
 		}
+		if err := os.WriteFile(filepath.Join(r.dir, "base.onnx"), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.fixture("windows", "data.npz")
+		test(t, r)
+	})
+}
+
+func (r run) fixture(kind, file string) {
+	r.t.Helper()
+	if err := fixture.Write(kind, filepath.Join(r.dir, file)); err != nil {
+		r.t.Fatal(err)
 	}
-	return r
 }
 
 // TestKilledRunsResumeBitForBit kills runs with SIGKILL at random moments,
 // twenty times in all, and wants what a run never stopped gives.
-func TestKilledRunsResumeBitForBit(t *testing.T) {
-	r := newRun(t)
+func TestKilledRunsResumeBitForBit(t *testing.T) { eachModel(t, killed) }
+
+func killed(t *testing.T, r run) {
 	began := time.Now()
 	r.must(r.command("whole"))
 	took := time.Since(began)
@@ -116,10 +140,11 @@ func TestKilledRunsResumeBitForBit(t *testing.T) {
 
 // TestThreadsChangeNothing trains with one and with two threads.
 func TestThreadsChangeNothing(t *testing.T) {
-	r := newRun(t)
-	r.must(r.command("one", "--threads", "1"))
-	r.must(r.command("two", "--threads", "2"))
-	if !bytes.Equal(r.blocks("one"), r.blocks("two")) {
-		t.Error("one and two threads give different blocks")
-	}
+	eachModel(t, func(t *testing.T, r run) {
+		r.must(r.command("one", "--threads", "1"))
+		r.must(r.command("two", "--threads", "2"))
+		if !bytes.Equal(r.blocks("one"), r.blocks("two")) {
+			t.Error("one and two threads give different blocks")
+		}
+	})
 }
