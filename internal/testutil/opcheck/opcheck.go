@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/bonnx/bonnx/ir"
@@ -330,9 +331,21 @@ func GradientKnown(t *testing.T, c Case) {
 	}
 }
 
+// differentiated notes whose gradients were compared, for Differentiated.
+var differentiated sync.Map
+
+// Differentiated are the operators, as DOMAIN.NAME, whose gradients this test
+// binary compared with finite differences so far.
+func Differentiated() map[string]bool {
+	m := map[string]bool{}
+	differentiated.Range(func(k, _ any) bool { m[k.(string)] = true; return true })
+	return m
+}
+
 var errNeedsRank = fmt.Errorf("needs the rank")
 
 func (c *Case) gradient(mode int) error {
+	differentiated.Store(c.Domain+"."+c.Op, true)
 	b, err := c.build(mode)
 	if err != nil {
 		if mode == 2 {
