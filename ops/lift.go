@@ -48,7 +48,7 @@ var lifts = map[string][]lift{
 	"Tile":     {{6, liftTile}},
 	"Scan":     {{9, refuse("it had a batch axis, which is gone since opset 9")}},
 	"Scatter":  {{11, rename("ScatterElements")}},
-	"Upsample": {{9, attrToScales}, {10, upsampleToResize}},
+	"Upsample": {{9, attrToScales}, {10, rename("Resize")}},
 	"Resize":   {{11, liftResize}},
 	"Selu":     {{6, liftSelu}},
 	"PRelu":    {{7, liftPRelu}},
@@ -388,13 +388,8 @@ func attrToScales(s *site, n *ir.Node) error {
 	return nil
 }
 
-// upsampleToResize: Upsample, and Resize of opset 10, are a Resize that
-// scales from the first element on and rounds places down.
-func upsampleToResize(s *site, n *ir.Node) error {
-	n.OpType = "Resize"
-	return liftResize(s, n)
-}
-
+// liftResize: Resize of opset 10, and Upsample before it, scaled from the first
+// element on and rounded places down.
 func liftResize(_ *site, n *ir.Node) error {
 	scales := n.Input(1)
 	n.SetInput(1, nil)
