@@ -121,9 +121,16 @@ func (o resize) args(rank int, roi, scales, sizes Fact) (resizeArgs, error) {
 		if !given(roi) {
 			return r, errors.New("tf_crop_and_resize without roi")
 		}
-		r.region, err = floatsOf("roi", roi, 2*len(r.axes))
+		if r.region, err = floatsOf("roi", roi, 2*len(r.axes)); err != nil {
+			return r, err
+		}
+		for _, v := range r.region {
+			if math.IsNaN(v) || math.IsInf(v, 0) {
+				return r, fmt.Errorf("roi is %v", r.region)
+			}
+		}
 	}
-	return r, err
+	return r, nil
 }
 
 // floatsOf are the n values of a constant vector, nil where it is not constant.
@@ -234,6 +241,9 @@ func (o resize) Bind(p *Binder, in, out []Fact) (Step, error) {
 	if err != nil {
 		return nil, err
 	}
+	if in[0].MustShape().Size() == 0 || out[0].MustShape().Size() == 0 {
+		return nothingToDo, nil
+	}
 	stages := o.stages(in[0].MustShape(), axes)
 	if o.round != nil && !o.outside(axes) {
 		return bindGathers(p, in[0].DType, stages)
@@ -292,6 +302,9 @@ func (o resizeGrad) Bind(p *Binder, in, out []Fact) (Step, error) {
 	axes, err := o.of.plan(out[0], in[0], r)
 	if err != nil {
 		return nil, err
+	}
+	if in[0].MustShape().Size() == 0 || out[0].MustShape().Size() == 0 {
+		return nothingToDo, nil
 	}
 	stages := transposedStages(o.of.stages(out[0].MustShape(), axes))
 	return floatStep(in[0].DType,

@@ -1,6 +1,9 @@
 package ops
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/bonnx/bonnx/internal/kernel"
 	"github.com/bonnx/bonnx/tensor"
 )
@@ -14,19 +17,29 @@ type resizeStage struct {
 // size is the number of elements of the stage's result.
 func (s resizeStage) size() int { return s.outer * s.Out * s.inner }
 
-// stages are the axes that change, in order, each working on the result of
-// the one before.
+// stages are the axes that change, those that shrink first, each working on
+// the result of the one before: so none is larger than both input and output.
 func (o resize) stages(shape tensor.Shape, axes []resizeAxis) []resizeStage {
 	shape = shape.Clone()
-	var out []resizeStage
+	var order []int
 	for i, a := range axes {
-		if a.in == a.out && a.scale == 1 && !o.crop {
-			continue
+		if a.in != a.out || a.scale != 1 || o.crop {
+			order = append(order, i)
 		}
-		out = append(out, resizeStage{o.taps(a), shape[:i].Size(), shape[i+1:].Size()})
-		shape[i] = a.out
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(axes[i].out*axes[j].in, axes[j].out*axes[i].in) })
+	out := make([]resizeStage, len(order))
+	for k, i := range order {
+		out[k] = resizeStage{o.taps(axes[i]), shape[:i].Size(), shape[i+1:].Size()}
+		shape[i] = axes[i].out
 	}
 	return out
+}
+
+// nothingToDo is the step where x or y has no elements.
+func nothingToDo(_ *Frame, _, out []*tensor.Tensor) error {
+	clear(out[0].Bytes())
+	return nil
 }
 
 // transposedStages lead back, in the opposite order.

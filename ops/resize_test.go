@@ -125,6 +125,8 @@ func TestResizeErrors(t *testing.T) {
 		{"scales are", nil, []*tensor.Tensor{x, nil, floats32(1, float32(math.NaN()))}},
 		{"sizes are", nil, []*tensor.Tensor{x, nil, nil, tensor.Ints(-1, 2)}},
 		{"without roi", []*ir.Attr{str("coordinate_transformation_mode", "tf_crop_and_resize")}, []*tensor.Tensor{x, nil, floats32(1, 2)}},
+		{"roi is", []*ir.Attr{str("coordinate_transformation_mode", "tf_crop_and_resize")},
+			[]*tensor.Tensor{x, floats32(0, 0, 1, float32(math.Inf(1))), floats32(1, 2)}},
 		{"is empty", nil, []*tensor.Tensor{tensor.New(tensor.Float64, 2, 0), nil, nil, tensor.Ints(2, 2)}},
 		{`mode "round"`, []*ir.Attr{str("mode", "round")}, []*tensor.Tensor{x, nil, floats32(1, 2)}},
 		{`nearest_mode "round"`, []*ir.Attr{str("nearest_mode", "round")}, []*tensor.Tensor{x, nil, floats32(1, 2)}},
