@@ -105,6 +105,12 @@ func (a *Args) Floats(name string) []float32 {
 	return v
 }
 
+// Strings is a list of strings, nil where absent.
+func (a *Args) Strings(name string) []string {
+	v, _ := attr[ir.Strings](a, name, "a list of strings")
+	return v
+}
+
 // Tensor is a tensor attribute, nil where absent.
 func (a *Args) Tensor(name string) *tensor.Tensor {
 	v, ok := attr[ir.TensorAttr](a, name, "a tensor")

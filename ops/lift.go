@@ -50,8 +50,11 @@ var lifts = map[string][]lift{
 	"Scatter":  {{11, rename("ScatterElements")}},
 	"Upsample": {{9, attrToScales}, {10, rename("Resize")}},
 	"Resize":   {{11, liftResize}},
+	"RoiAlign": {{16, liftRoiAlign}},
 	"Selu":     {{6, liftSelu}},
 	"PRelu":    {{7, liftPRelu}},
+
+	"MeanVarianceNormalization": {{NewestOpset + 1, liftMVN}},
 
 	"BatchNormalization": {{9, liftBatchNorm}, {14, batchNormMode}},
 
@@ -370,32 +373,6 @@ func liftSelu(_ *site, n *ir.Node) error {
 			n.SetAttr(name, v)
 		}
 	}
-	return nil
-}
-
-// attrToScales: the scales of an Upsample were an attribute.
-func attrToScales(s *site, n *ir.Node) error {
-	a := n.Attr("scales")
-	if a == nil {
-		return errors.New("scales are missing")
-	}
-	v, ok := a.Value.(ir.Floats)
-	if !ok {
-		return errors.New("attribute \"scales\" is not a list of floats")
-	}
-	n.RemoveAttr("scales")
-	n.SetInput(1, s.Const("scales", tensor.FromSlice([]float32(v), len(v))))
-	return nil
-}
-
-// liftResize: Resize of opset 10, and Upsample before it, scaled from the first
-// element on and rounded places down.
-func liftResize(_ *site, n *ir.Node) error {
-	scales := n.Input(1)
-	n.SetInput(1, nil)
-	n.SetInput(2, scales)
-	n.SetAttr("coordinate_transformation_mode", ir.String("asymmetric"))
-	n.SetAttr("nearest_mode", ir.String("floor"))
 	return nil
 }
 

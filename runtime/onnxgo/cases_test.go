@@ -20,37 +20,32 @@ const (
 	// cases is how many onnx-go has.
 	cases = 348
 	// leastPassing is how many of them pass at least, by onnx-go's judgement.
-	leastPassing = 315
+	leastPassing = 340
 )
 
 // judgedHere are the cases that onnx-go's own comparison cannot pass, with the
 // reason. They are compared here instead. One that starts to pass must go.
-var judgedHere = map[string]string{
-	"TestSize":                                     scalarCase,
-	"TestSizeExample":                              scalarCase,
-	"TestPow":                                      lastPlace,
-	"TestReduceL1DefaultAxesKeepdimsRandom":        lastPlace,
-	"TestReduceSumDefaultAxesKeepdimsRandom":       lastPlace,
-	"TestReduceSumSquareDefaultAxesKeepdimsRandom": lastPlace,
+var judgedHere = map[string]struct {
+	reason    string
+	tolerance float64 // absolute and relative
+}{
+	"TestSize":                               {scalarCase, 0},
+	"TestSizeExample":                        {scalarCase, 0},
+	"TestRoialign":                           {"wants four digits after the point, within 1e-6", 1e-4},
+	"TestPow":                                {lastPlace, 1e-6},
+	"TestReduceL1DefaultAxesKeepdimsRandom":  {lastPlace, 1e-6},
+	"TestReduceSumDefaultAxesKeepdimsRandom": {lastPlace, 1e-6},
+	"TestReduceSumSquareDefaultAxesKeepdimsRandom": {lastPlace, 1e-6},
 }
 
 const (
 	scalarCase = "wants shape (1) for a scalar, and compares slices, but a gorgonia tensor of one element has no slice"
-	noOperator = "ops lacks the operator"
 	lastPlace  = "allows 1e-6 absolute, less than one unit in the last place of the float32 result"
 )
 
 // skipped are the operators whose cases are skipped, with the reason.
 var skipped = map[string]string{
 	"Scan": "onnx-go hands no sub-graphs to a backend",
-
-	"MaxUnpool":                 noOperator,
-	"MeanVarianceNormalization": noOperator,
-	"NonMaxSuppression":         noOperator,
-	"Resize":                    noOperator,
-	"RoiAlign":                  noOperator,
-	"TfIdfVectorizer":           noOperator,
-	"Upsample":                  noOperator,
 }
 
 // onnx-go's own cases, judged by onnx-go's own test where that can pass.
@@ -69,7 +64,7 @@ func TestOnnxGoCases(t *testing.T) {
 					count.failed++
 				case t.Skipped():
 					count.skipped++
-				case judgedHere[tc.Title] != "":
+				case judgedHere[tc.Title].reason != "":
 					count.here++
 				default:
 					count.passed++
@@ -79,7 +74,7 @@ func TestOnnxGoCases(t *testing.T) {
 		})
 	}
 	t.Logf("%d cases: %d pass, %d pass when compared here, %d skipped, %d fail", cases, count.passed, count.here, count.skipped, count.failed)
-	if count.passed < leastPassing {
+	if all := count.passed + count.here + count.skipped + count.failed; all == cases && count.passed < leastPassing {
 		t.Errorf("%d cases pass, want at least %d", count.passed, leastPassing)
 	}
 }
@@ -87,8 +82,8 @@ func TestOnnxGoCases(t *testing.T) {
 func runCase(t *testing.T, tc *testbackend.TestCase) {
 	b := backend.New(backend.WithOpset(opsetOf(t, tc.ModelB)), backend.WithThreads(1))
 	defer b.Close()
-	if judgedHere[tc.Title] != "" {
-		judge(t, b, tc)
+	if row := judgedHere[tc.Title]; row.reason != "" {
+		judge(t, b, tc, row.tolerance)
 		return
 	}
 	defer func() {
@@ -99,9 +94,9 @@ func runCase(t *testing.T, tc *testbackend.TestCase) {
 	tc.RunTest(b, false)(t)
 }
 
-// judge compares as far as float32 goes, and takes a scalar for a vector of
-// one element.
-func judge(t *testing.T, b *backend.Backend, tc *testbackend.TestCase) {
+// judge compares within a tolerance of its own, and takes a scalar for a vector
+// of one element.
+func judge(t *testing.T, b *backend.Backend, tc *testbackend.TestCase, tolerance float64) {
 	m := onnxgo.NewModel(b)
 	if err := m.UnmarshalBinary(tc.ModelB); err != nil {
 		t.Fatal(err)
@@ -123,7 +118,7 @@ func judge(t *testing.T, b *backend.Backend, tc *testbackend.TestCase) {
 	}
 	alike := true
 	for i, want := range tc.ExpectedOutput {
-		testutil.Close(t, fmt.Sprint("output ", i), float64s(t, out[i]), float64s(t, want), 1e-6, 1e-6)
+		testutil.Close(t, fmt.Sprint("output ", i), float64s(t, out[i]), float64s(t, want), tolerance, tolerance)
 		alike = alike && slices.Equal(out[i].Shape(), want.Shape()) && testutil.Compare(float64s(t, out[i]), float64s(t, want), 1e-6, 0) == nil
 	}
 	if alike {
