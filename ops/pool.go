@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/bonnx/bonnx/internal/kernel"
 	"github.com/bonnx/bonnx/ir"
@@ -252,37 +253,60 @@ func averageGradStep[T kernel.Float](o averagePool, xf, yf Fact) Step {
 	}
 }
 
-// Expand divides dy by the number of elements under each place, which a pool
-// over ones of a plane tells, and spreads it with a transposed convolution
-// whose window is ones.
+// Expand divides dy by the number of elements under each place and spreads it
+// with a transposed convolution whose window is ones.
 func (o averagePoolGrad) Expand(b *Builder, n *ir.Node) ([]*ir.Value, error) {
 	dy, shape := n.Input(0), n.Input(1)
 	x := shapedFact(b.Fact(dy).DType, b.Fact(shape))
-	if o.of.ceil {
-		return nil, errors.New("the expansion of a pool with ceil_mode is not known")
-	}
 	rank := len(o.of.kernel)
 	ones := b.Op("Expand", ir.In(b.Scalar(dy, 1), b.Ints(append([]int{1, 1}, o.of.kernel...)...)))
 	c, _, err := conv{o.of.window, 1}.settled(x, b.Fact(ones))
 	if err != nil {
 		return nil, err
 	}
-	spatial := b.Op("Slice", ir.In(shape, b.Ints(2), b.Ints(rank+2), b.Ints(0)))
+	c.ceil = false
 	planes := b.Reshape(dy, b.Join(b.Ints(-1, 1), b.Op("Shape", ir.In(dy), ir.A("start", ir.Int(2)))))
-	if o.of.includePad {
+	if o.of.includePad && !o.of.ceil {
 		size := 1.0
 		for _, k := range o.of.kernel {
 			size *= float64(k)
 		}
 		planes = b.Mul(planes, b.Scalar(dy, 1/size))
 	} else {
-		plane := b.Op("Expand", ir.In(b.Scalar(dy, 1), b.Join(b.Ints(1, 1), spatial)))
-		planes = b.Div(planes, b.Op("Conv", ir.In(plane, ones), c.attrs()...))
+		planes = b.Mul(planes, o.weights(b, n, c, ones))
 	}
-	attrs, extra := c.attrs(), make([]int, rank)
+	extra := make([]int, rank)
+	c.pads = slices.Clone(c.pads)
 	for i := range extra {
 		extra[i] = c.stride(i) - 1
+		c.pads[i+rank] = 0 // what is too much is cropped; places dropped with ceil_mode leave little
 	}
+	attrs := c.attrs()
 	dx := b.Op("ConvTranspose", ir.In(planes, ones), append(attrs, ir.A("output_padding", ints64(extra)))...)
 	return ir.In(b.Reshape(b.cropTo(dx, shape, rank), shape)), nil
+}
+
+// weights are what each element under a place counts: one by the number of
+// elements that a convolution of a plane of ones with ones tells. Where padding
+// counts too, that is less by what the pool itself makes of the plane.
+func (o averagePoolGrad) weights(b *Builder, n *ir.Node, c conv, ones *ir.Value) *ir.Value {
+	dy, shape := n.Input(0), n.Input(1)
+	rank := len(o.of.kernel)
+	spatial := b.Op("Slice", ir.In(shape, b.Ints(2), b.Ints(rank+2), b.Ints(0)))
+	plane := b.Op("Expand", ir.In(b.Scalar(dy, 1), b.Join(b.Ints(1, 1), spatial)))
+	if o.of.ceil {
+		c.pads = slices.Clone(c.pads)
+		for i := range rank { // room for the place that rounding up adds
+			c.pads[i+rank] += c.stride(i) - 1
+		}
+	}
+	count := b.Op("Conv", ir.In(plane, ones), c.attrs()...)
+	if !o.of.ceil {
+		return b.Op("Reciprocal", ir.In(count))
+	}
+	count = b.cropTo(count, b.Shape(dy), rank)
+	if !o.of.includePad {
+		return b.Op("Reciprocal", ir.In(count))
+	}
+	return b.Div(b.Op("AveragePool", ir.In(plane), n.Attrs...), count)
 }
