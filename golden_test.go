@@ -322,3 +322,15 @@ func goldenTrace(t *testing.T, c golden, f *npz.File) {
 		}
 	}
 }
+
+// writeArrays writes an .npz.
+func writeArrays(t *testing.T, path string, arrays map[string]*tensor.Tensor) {
+	t.Helper()
+	f, err := npz.FromMap(arrays)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+}
