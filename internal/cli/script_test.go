@@ -1,12 +1,8 @@
 package cli_test
 
 import (
-	"bytes"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -21,14 +17,22 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts runs testdata/script/*.txtar, one behaviour each. Beside
-// testscript's own commands:
+// TestScripts runs testdata/script/*.txtar, one behaviour each, named by the
+// command first. Beside testscript's own commands:
 //
-//	fixture KIND FILE     writes a model, data or hostile file (package fixture)
-//	status N              the last bonnx exited with status N
-//	oneline               stderr of the last command is one line that begins with "bonnx: "
-//	edit FILE OLD NEW     replaces bytes in a file
-//	cut FILE N            keeps the first N bytes of a file
+//	fixture KIND FILE ...      writes models, data or hostile files (package fixture)
+//	status N bonnx ARGS...     runs bonnx, which exits with status N
+//	refused N bonnx ARGS...    the same, with one line on stderr that begins with "bonnx: "
+//	interrupt SIGNAL N TEXT bonnx ARGS...
+//	                           runs bonnx, sends INT or TERM once stderr has TEXT; it exits with N
+//	oneline                    stderr of the last command is one line that begins with "bonnx: "
+//	holds DIR NAME...          the directory holds these files and no other, hidden ones included
+//	edit FILE OLD NEW          replaces bytes in a file
+//	cut FILE N                 keeps the first N bytes of a file
+//	link OLD NEW, fifo FILE    a hard link, a named pipe
+//
+// and the conditions root (files' permissions do not bind the user) and fifo
+// (there are named pipes).
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("..", "..", "testdata", "script"),
@@ -37,51 +41,35 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       os.Getenv("BONNX_UPDATE") != "",
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"fixture": func(ts *testscript.TestScript, _ bool, args []string) {
-				if len(args) != 2 {
-					ts.Fatalf("usage: fixture KIND FILE")
+				if len(args)%2 != 0 {
+					ts.Fatalf("usage: fixture KIND FILE ...")
 				}
-				ts.Check(fixture.Write(args[0], ts.MkAbs(args[1])))
-			},
-			"status":  status,
-			"oneline": oneline,
-			"edit": func(ts *testscript.TestScript, _ bool, args []string) {
-				path := ts.MkAbs(args[0])
-				b, err := os.ReadFile(path)
-				ts.Check(err)
-				if !bytes.Contains(b, []byte(args[1])) {
-					ts.Fatalf("%s does not contain %q", args[0], args[1])
+				for i := 0; i < len(args); i += 2 {
+					ts.Check(fixture.Write(args[i], ts.MkAbs(args[i+1])))
 				}
-				ts.Check(os.WriteFile(path, bytes.Replace(b, []byte(args[1]), []byte(args[2]), 1), 0o600))
 			},
-			"cut": func(ts *testscript.TestScript, _ bool, args []string) {
-				n, err := strconv.Atoi(args[1])
-				ts.Check(err)
-				ts.Check(os.Truncate(ts.MkAbs(args[0]), int64(n)))
+			"status":    status,
+			"refused":   refused,
+			"interrupt": interrupt,
+			"oneline":   func(ts *testscript.TestScript, _ bool, _ []string) { oneLineOnStderr(ts) },
+			"holds":     holds,
+			"edit":      edit,
+			"cut":       cut,
+			"link": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(os.Link(ts.MkAbs(args[0]), ts.MkAbs(args[1])))
+			},
+			"fifo": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(makeFIFO(ts.MkAbs(args[0])))
 			},
 		},
+		Condition: func(cond string) (bool, error) {
+			switch cond {
+			case "root":
+				return os.Geteuid() <= 0, nil
+			case "fifo":
+				return haveFIFO, nil
+			}
+			return false, nil
+		},
 	})
-}
-
-// status runs bonnx with the rest of its arguments and wants an exit status:
-// status N bonnx ARGS...
-func status(ts *testscript.TestScript, _ bool, args []string) {
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	err = ts.Exec(args[1], args[2:]...)
-	got := 0
-	if err != nil {
-		if _, scanErr := fmt.Sscanf(err.Error(), "exit status %d", &got); scanErr != nil {
-			ts.Fatalf("%v", err)
-		}
-	}
-	if got != want {
-		ts.Fatalf("exit status %d, want %d", got, want)
-	}
-}
-
-func oneline(ts *testscript.TestScript, _ bool, _ []string) {
-	text := ts.ReadFile("stderr")
-	if !strings.HasPrefix(text, "bonnx: ") || strings.Count(text, "\n") != 1 {
-		ts.Fatalf("stderr is not one line of an error:\n%s", text)
-	}
 }
