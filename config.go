@@ -26,7 +26,7 @@ const maxConfig = 1 << 20
 
 // LoadConfig reads a configuration from a file: PEFT's adapter_config.json
 // (known by its peft_type), or bonnx's own keys, those of Config's JSON form,
-// as YAML or JSON. It returns remarks beside it.
+// as YAML (where the names of inject's flags do, too) or JSON. It returns remarks beside it.
 func LoadConfig(path string) (Config, []string, error) {
 	b, err := readSmall(path)
 	if err != nil {
@@ -52,26 +52,28 @@ func readSmall(path string) ([]byte, error) {
 	return b, err
 }
 
+// flagKeys are the names of flags as keys of a configuration.
+var flagKeys = map[string]string{
+	"rank": "r", "mini-rank": "mini_r", "target": "target_modules", "target-regex": "target_modules",
+	"exclude": "exclude_modules", "layers": "layers_to_transform", "layers-pattern": "layers_pattern",
+}
+
 func parseConfig(b []byte, isJSON bool) (Config, []string, error) {
+	if !isJSON {
+		var err error
+		if b, err = yamlToJSON(b); err != nil {
+			return Config{}, nil, err
+		}
+	}
 	var kind struct {
 		Type string `json:"peft_type"`
 	}
-	if isJSON && json.Unmarshal(b, &kind) == nil && kind.Type != "" {
+	if json.Unmarshal(b, &kind) == nil && kind.Type != "" {
 		pc, err := peft.ParseConfig(b)
 		if err != nil {
 			return Config{}, nil, err
 		}
 		return pc.Adapter()
-	}
-	if !isJSON {
-		var v map[string]any
-		if err := yaml.Unmarshal(b, &v); err != nil {
-			return Config{}, nil, err
-		}
-		var err error
-		if b, err = json.Marshal(v); err != nil {
-			return Config{}, nil, err
-		}
 	}
 	c := DefaultConfig()
 	d := json.NewDecoder(bytes.NewReader(b))
@@ -80,4 +82,22 @@ func parseConfig(b []byte, isJSON bool) (Config, []string, error) {
 		return Config{}, nil, err
 	}
 	return c, nil, c.Validate()
+}
+
+// yamlToJSON also takes the flags' names for keys.
+func yamlToJSON(b []byte) ([]byte, error) {
+	var v map[string]any
+	if err := yaml.Unmarshal(b, &v); err != nil {
+		return nil, err
+	}
+	for flag, key := range flagKeys {
+		if x, ok := v[flag]; ok {
+			if _, twice := v[key]; twice {
+				return nil, fmt.Errorf("%q and %q say the same", flag, key)
+			}
+			v[key] = x
+			delete(v, flag)
+		}
+	}
+	return json.Marshal(v)
 }
