@@ -40,6 +40,9 @@ func LoadConfig(path string) (Config, []string, error) {
 }
 
 func readSmall(path string) ([]byte, error) {
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: is no regular file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -47,6 +47,11 @@ type DataOptions struct {
 	Tokenizer string
 }
 
+// Validate reports what is wrong with o whatever the model.
+func (o DataOptions) Validate() error {
+	return train.Spec{Task: o.Task, SeqLen: o.SeqLen, Tokenizer: o.Tokenizer}.Validate()
+}
+
 // Data is a set of samples read for a model.
 type Data struct {
 	samples  train.Data
@@ -98,7 +103,7 @@ func (m *Model) Train(ctx context.Context, data, eval *Data, c TrainConfig, w Wa
 		c.Params = m.Blocks()
 	}
 	if len(c.Params) == 0 {
-		return nil, m.wrap(errors.New("the model has no adapter to train; inject one first"))
+		return nil, m.wrap(invalidModel(errors.New("the model has no adapter to train; inject one first")))
 	}
 	id := train.Identity{Data: data.identity}
 	var evalSamples train.Data
@@ -123,10 +128,24 @@ func (m *Model) Train(ctx context.Context, data, eval *Data, c TrainConfig, w Wa
 	return s, m.wrap(err)
 }
 
-// Eval is the mean loss over data, and over how many tokens or samples.
-func (m *Model) Eval(ctx context.Context, d *Data, c LossConfig, batchSize, threads int) (loss, count float64, err error) {
+// Evaluation is what Eval measured.
+type Evaluation struct {
+	Loss  float64 // mean over Count
+	Count float64 // tokens, samples or elements
+	// Accuracy is the share of labels that are the class of the largest logit;
+	// nil where the task has no classes.
+	Accuracy *float64
+}
+
+// Eval is the loss over data, and what else the task measures.
+func (m *Model) Eval(ctx context.Context, d *Data, c LossConfig, batchSize, threads int) (Evaluation, error) {
 	r, err := train.Evaluate(ctx, m.graph, m.set, d.samples, c, batchSize, threads)
-	return r.Loss(), r.Count, m.wrap(err)
+	e := Evaluation{Loss: r.Loss(), Count: r.Count}
+	if r.Correct != nil {
+		share := *r.Correct / max(1, r.Count)
+		e.Accuracy = &share
+	}
+	return e, m.wrap(err)
 }
 
 // ExportStep is the training step of the model's adapters as one ONNX model of
@@ -136,7 +155,7 @@ func (m *Model) ExportStep(c TrainConfig, opset int64, gradsOnly bool) (*Model, 
 		c.Params = m.Blocks()
 	}
 	if len(c.Params) == 0 {
-		return nil, m.wrap(errors.New("the model has no adapter to train; inject one first"))
+		return nil, m.wrap(invalidModel(errors.New("the model has no adapter to train; inject one first")))
 	}
 	g, err := train.ExportStep(m.graph, m.set, c.Params, c.LossConfig, c.OptimConfig, opset, gradsOnly)
 	if err != nil {

@@ -85,13 +85,21 @@ func checkRegular(path string) error {
 	return nil
 }
 
-// check is what a Spec must be on its own.
-func (s Spec) check() error {
+// Validate reports what is wrong with s whatever the inputs.
+func (s Spec) Validate() error {
 	if s.SeqLen < 0 {
 		return fmt.Errorf("seq-len is %d", s.SeqLen)
 	}
 	if s.Tokenizer != "" && s.Tokenizer != bytesTokenizer {
 		return fmt.Errorf("tokenizer %q is not one of %s", s.Tokenizer, bytesTokenizer)
+	}
+	return nil
+}
+
+// check is what a Spec must be on its own.
+func (s Spec) check() error {
+	if err := s.Validate(); err != nil {
+		return err
 	}
 	for _, p := range s.Inputs {
 		if _, ok := p.Type.(*ir.TensorType); p.Type != nil && !ok {

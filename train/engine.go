@@ -15,6 +15,9 @@ type Result struct {
 	LossSum  float64 // summed over what counts
 	Count    float64 // tokens, samples or elements
 	GradNorm float64 // before clipping
+	// Correct is, of an Evaluate over classes, how many labels were the class
+	// of the largest logit; else nil.
+	Correct *float64
 }
 
 // Loss is the mean, 0 where nothing counts.
@@ -274,7 +277,12 @@ func (e *engine) Eval(ctx context.Context, b Batch) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return Result{LossSum: scalar(out[0]), Count: scalar(out[1])}, nil
+	r := Result{LossSum: scalar(out[0]), Count: scalar(out[1])}
+	if len(out) > 2 {
+		correct := scalar(out[2])
+		r.Correct = &correct
+	}
+	return r, nil
 }
 
 // scalar reads a one-element float tensor.
@@ -291,7 +299,11 @@ func newEvaluator(m *ir.Model, set *ops.Set, c LossConfig, threads int) (*engine
 	if err != nil {
 		return nil, err
 	}
-	g.setOutputs(g.loss.sum, g.loss.count)
+	outputs := []*ir.Value{g.loss.sum, g.loss.count}
+	if g.loss.logits != nil {
+		outputs = append(outputs, g.loss.correct(g.b))
+	}
+	g.setOutputs(outputs...)
 	u, err := g.unit(set, threads, runtime.Options{}, nil)
 	return &engine{eval: u}, err
 }

@@ -304,6 +304,12 @@ func evaluate(ctx context.Context, e Engine, d Data, batchSize int) (Result, err
 		}
 		sum.LossSum += r.LossSum
 		sum.Count += r.Count
+		if r.Correct != nil {
+			if sum.Correct == nil {
+				sum.Correct = new(float64)
+			}
+			*sum.Correct += *r.Correct
+		}
 	}
 	return sum, nil
 }

@@ -17,6 +17,16 @@ type loss struct {
 	sum   *ir.Value // summed over what counts, scalar
 	count *ir.Value // how much counts, scalar of sum's type
 	from  string    // where it attached, for people
+
+	logits, labels *ir.Value // of a loss over classes, else nil
+}
+
+// correct is how many labels are the class of the largest logit, a scalar of
+// the sum's type; labels that do not count are no class.
+func (l loss) correct(b *ops.Builder) *ir.Value {
+	best := b.Op("ArgMax", ir.In(l.logits), ir.A("axis", ir.Int(-1)), ir.A("keepdims", ir.Int(0)))
+	hits := b.Cast(b.Op("Equal", ir.In(best, l.labels)), b.Fact(l.sum).DType)
+	return b.Op("ReduceSum", ir.In(hits), ir.A("keepdims", ir.Int(0)))
 }
 
 // mean is sum/count.
@@ -64,7 +74,7 @@ func classLoss(b *ops.Builder, c LossConfig) (loss, error) {
 	}
 	out := b.Composite("CrossEntropy", ir.In(logits, labels), 2,
 		ir.A("ignore_index", ir.Int(ignoreIndex)), ir.A("label_smoothing", ir.Float(c.LabelSmoothing)))
-	return loss{out[0], b.Cast(out[1], f.DType), "cross-entropy of " + from}, b.Err()
+	return loss{out[0], b.Cast(out[1], f.DType), "cross-entropy of " + from, logits, labels}, b.Err()
 }
 
 func squaredLoss(b *ops.Builder, c LossConfig) (loss, error) {
@@ -80,7 +90,7 @@ func squaredLoss(b *ops.Builder, c LossConfig) (loss, error) {
 	d := b.Sub(y, b.ReshapeLike(labels, y))
 	sum := b.Op("ReduceSum", ir.In(b.Mul(d, d)), ir.A("keepdims", ir.Int(0)))
 	count := b.Cast(b.Op("Size", ir.In(y)), f.DType)
-	return loss{sum, count, "squared error of " + from}, b.Err()
+	return loss{sum: sum, count: count, from: "squared error of " + from}, b.Err()
 }
 
 func customLoss(b *ops.Builder, c LossConfig) (loss, error) {
@@ -89,7 +99,7 @@ func customLoss(b *ops.Builder, c LossConfig) (loss, error) {
 		return loss{}, err
 	}
 	s := b.ReshapeTo(v)
-	return loss{s, b.Scalar(s, 1), fmt.Sprintf("output %q", v.Name)}, b.Err()
+	return loss{sum: s, count: b.Scalar(s, 1), from: fmt.Sprintf("output %q", v.Name)}, b.Err()
 }
 
 func scalarOutput(b *ops.Builder, name string) (*ir.Value, error) {

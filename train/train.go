@@ -90,7 +90,7 @@ func (c Config) Validate() error {
 		known = known || c.Task == t
 	}
 	rules := []rule{
-		{!known, fmt.Sprintf("task %q is not one of %v", c.Task, Tasks())},
+		{!known, fmt.Sprintf("task %q is not one of causal-lm, classification, regression, custom", c.Task)},
 		{c.Optimizer != "adamw" && c.Optimizer != "sgd", fmt.Sprintf("optimizer %q is not one of adamw, sgd", c.Optimizer)},
 		{schedules[c.Schedule] == nil, fmt.Sprintf("schedule %q is not one of constant, linear, cosine", c.Schedule)},
 		{c.BatchSize < 1, fmt.Sprintf("batch size is %d", c.BatchSize)},

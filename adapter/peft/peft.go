@@ -46,7 +46,7 @@ func ReadDir(dir string) (*Adapter, error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, ModelFile)
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if errors.Is(err, os.ErrNotExist) {
 		if _, binErr := os.Stat(filepath.Join(dir, "adapter_model.bin")); binErr == nil {
 			return nil, fmt.Errorf("%s: holds adapter_model.bin, a Python pickle, which is never loaded; save the adapter as safetensors", dir)
@@ -67,8 +67,20 @@ func ReadDir(dir string) (*Adapter, error) {
 	return a, nil
 }
 
+// openRegular refuses what is no file before it is opened: a pipe would block.
+func openRegular(path string) (*os.File, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: is no regular file", path)
+	}
+	return os.Open(path)
+}
+
 func readConfig(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,12 @@ func Main(args []string, in io.Reader, out, errw io.Writer) Code {
 	defer stop()
 	e := &env{in, out, errw}
 	app := newApp(e)
+	if len(args) > 1 && args[1] == completeWord {
+		for _, s := range complete(app, args[2:]) {
+			_, _ = fmt.Fprintln(out, s)
+		}
+		return Done
+	}
 	err := app.RunContext(ctx, reorder(app, args))
 	if err != nil {
 		_, _ = fmt.Fprintf(errw, "bonnx: %s\n", oneLine(err))
@@ -36,7 +42,7 @@ func Main(args []string, in io.Reader, out, errw io.Writer) Code {
 	return exitCode(err)
 }
 
-// oneLine joins an error's lines.
+// oneLine joins an error's lines, and says in words that the user ended it.
 func oneLine(err error) string {
 	var lines []string
 	for line := range strings.Lines(err.Error()) {
@@ -44,7 +50,11 @@ func oneLine(err error) string {
 			lines = append(lines, line)
 		}
 	}
-	return strings.Join(lines, "; ")
+	text := strings.Join(lines, "; ")
+	if errors.Is(err, context.Canceled) {
+		text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
+	}
+	return text
 }
 
 // newApp is the table of commands.
@@ -55,7 +65,6 @@ func newApp(e *env) *cli.App {
 		Writer:                    e.out,
 		ErrWriter:                 e.err,
 		DisableSliceFlagSeparator: true,
-		EnableBashCompletion:      true,
 		HideVersion:               true,
 		HideHelpCommand:           true,
 		ExitErrHandler:            func(*cli.Context, error) {},

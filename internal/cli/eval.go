@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/urfave/cli/v2"
@@ -22,8 +23,8 @@ func (e *env) eval(c *cli.Context) error {
 	if err := t.Validate(); err != nil {
 		return &usageError{err.Error()}
 	}
-	if c.String("data") == "" {
-		return usagef("--data DATA is required")
+	if err := needData(c); err != nil {
+		return err
 	}
 	m, err := bonnx.Open(a[0])
 	if err != nil {
@@ -34,20 +35,31 @@ func (e *env) eval(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	loss, count, err := m.Eval(c.Context, data, t.LossConfig, t.BatchSize, n)
+	r, err := m.Eval(c.Context, data, t.LossConfig, t.BatchSize, n)
 	if err != nil {
 		return err
 	}
-	j := evalJSON{Loss: loss, Count: count, Samples: data.Len()}
+	j := evalJSON{Loss: r.Loss, Accuracy: r.Accuracy, Count: r.Count, Samples: data.Len()}
 	if t.Task == "causal-lm" {
-		p := math.Exp(loss)
-		j.Perplexity = finiteOrNil(p)
+		j.Perplexity = finiteOrNil(math.Exp(r.Loss))
 	}
 	if c.Bool("json") {
 		return e.printJSON(j)
 	}
+	return e.printf("%s\n", j.text(counted[t.Task]))
+}
+
+// counted says what the mean of a task's loss is over.
+var counted = map[bonnx.Task]string{"causal-lm": "tokens", "classification": "labels", "regression": "elements", "custom": "batches"}
+
+// text is the evaluation for people.
+func (j evalJSON) text(what string) string {
+	s := fmt.Sprintf("loss %.6f", j.Loss)
 	if j.Perplexity != nil {
-		return e.printf("loss %.6f  perplexity %.4f  over %s tokens\n", loss, *j.Perplexity, commas(int(count)))
+		s += fmt.Sprintf("  perplexity %.4f", *j.Perplexity)
 	}
-	return e.printf("loss %.6f  over %s\n", loss, commas(int(count)))
+	if j.Accuracy != nil {
+		s += fmt.Sprintf("  accuracy %.1f%%", 100**j.Accuracy)
+	}
+	return s + fmt.Sprintf("  over %s %s", commas(int(j.Count)), what)
 }

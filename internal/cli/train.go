@@ -146,8 +146,8 @@ func (e *env) train(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.String("data") == "" {
-		return usagef("--data DATA is required")
+	if err := needData(c); err != nil {
+		return err
 	}
 	inputs := []string{a[0], c.String("data"), c.String("eval-data"), c.String("config")}
 	out, err := output(c, inputs...)
@@ -172,7 +172,7 @@ func (e *env) train(c *cli.Context) error {
 	quiet := c.Bool("quiet")
 	s, err := m.Train(c.Context, data, eval, t, &progress{w: e.err, quiet: quiet})
 	if err != nil {
-		return e.trainingEnded(c, t, err)
+		return e.trainingEnded(t, err)
 	}
 	if err := m.Save(out, bonnx.SaveOptions{Force: c.Bool("force"), Inputs: inputs}); err != nil {
 		return err
@@ -217,8 +217,24 @@ func (e *env) injectFirst(c *cli.Context, m *bonnx.Model) error {
 	return nil
 }
 
+// dataOptions reads the flags that say how data is read.
+func dataOptions(c *cli.Context) bonnx.DataOptions {
+	return bonnx.DataOptions{Task: bonnx.Task(c.String("task")), SeqLen: c.Int("seq-len"), Tokenizer: c.String("tokenizer")}
+}
+
+// needData checks --data and the flags that go with it.
+func needData(c *cli.Context) error {
+	if c.String("data") == "" {
+		return usagef("--data DATA is required")
+	}
+	if err := dataOptions(c).Validate(); err != nil {
+		return &usageError{err.Error()}
+	}
+	return nil
+}
+
 func (e *env) openData(c *cli.Context, m *bonnx.Model) (data, eval *bonnx.Data, err error) {
-	o := bonnx.DataOptions{Task: bonnx.Task(c.String("task")), SeqLen: c.Int("seq-len"), Tokenizer: c.String("tokenizer")}
+	o := dataOptions(c)
 	open := func(path string) (*bonnx.Data, error) {
 		d, err := m.OpenData(path, o)
 		if err != nil {
@@ -244,12 +260,15 @@ func (e *env) openData(c *cli.Context, m *bonnx.Model) (data, eval *bonnx.Data, 
 }
 
 // trainingEnded adds to an early end where its checkpoint is.
-func (e *env) trainingEnded(c *cli.Context, t bonnx.TrainConfig, err error) error {
+func (e *env) trainingEnded(t bonnx.TrainConfig, err error) error {
 	var bad *bonnx.NonFiniteError
-	if t.Checkpoint != "" && (errors.Is(err, context.Canceled) || errors.As(err, &bad)) {
-		e.say("the last good state is in %s; continue with --resume", t.Checkpoint)
+	if !errors.Is(err, context.Canceled) && !errors.As(err, &bad) {
+		return err
 	}
-	return err
+	if t.Checkpoint == "" {
+		return fmt.Errorf("%w; nothing was kept (--checkpoint DIR keeps what a run has learned)", err)
+	}
+	return fmt.Errorf("%w; the last good state is in %s; continue with --resume", err, t.Checkpoint)
 }
 
 func (e *env) reportTraining(c *cli.Context, s *bonnx.Summary) error {
@@ -280,6 +299,7 @@ func (e *env) evalCommand() *cli.Command {
 type evalJSON struct {
 	Loss       float64  `json:"loss"`
 	Perplexity *float64 `json:"perplexity,omitempty"`
+	Accuracy   *float64 `json:"accuracy,omitempty"`
 	Count      float64  `json:"count"`
 	Samples    int      `json:"samples"`
 }

@@ -163,6 +163,9 @@ func names(es []entry) []string {
 
 // ReadFile reads the archive at path.
 func ReadFile(path string, o Options) (*File, error) {
+	if err := regular(path); err != nil {
+		return nil, err
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -177,6 +180,15 @@ func ReadFile(path string, o Options) (*File, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return f, nil
+}
+
+// regular refuses what is no file before it is opened: a pipe would block.
+func regular(path string) error {
+	st, err := os.Stat(path)
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s: is no regular file", path)
+	}
+	return err
 }
 
 // Read reads an archive of size bytes.
