@@ -55,8 +55,8 @@ func (p *progress) Step(s bonnx.StepInfo) {
 	}
 	line := p.line(s)
 	if p.bar != nil {
-		p.bar.Describe(line)
 		_ = p.bar.Set(s.Step)
+		p.bar.Describe(line)
 		if s.Step == s.Steps {
 			_ = p.bar.Finish()
 			_, _ = fmt.Fprintln(p.w, line)
