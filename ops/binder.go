@@ -81,9 +81,19 @@ type packKey struct {
 type Cache struct {
 	mu sync.Mutex
 	m  map[packKey]any
+
+	up    *Cache
+	local func(ir.Data) bool
 }
 
+// Below is a Cache that keeps what local names itself, and leaves the rest to
+// c: a plan's own constants go with the plan, a program's stay with it.
+func (c *Cache) Below(local func(ir.Data) bool) *Cache { return &Cache{up: c, local: local} }
+
 func (c *Cache) get(k packKey, make func() (any, error)) (any, error) {
+	if c.up != nil && !c.local(k.data) {
+		return c.up.get(k, make)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if v, ok := c.m[k]; ok {

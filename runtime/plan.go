@@ -67,6 +67,8 @@ type planner struct {
 	live  []*ir.Node
 	plan  *Plan
 	slot  map[*ir.Value]int
+	own   map[ir.Data]bool // constants of this plan, not of the program
+	pack  *ops.Cache
 	offer [][]ops.InPlace // of each step
 }
 
@@ -89,9 +91,16 @@ func (p *Program) Plan(feeds []Feed) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(p.plans) >= maxPlans {
+		clear(p.plans) // sessions keep those that they are using
+	}
 	p.plans[key] = plan
 	return plan, nil
 }
+
+// maxPlans bounds how many plans a program keeps: data of many lengths would
+// fill memory with them.
+const maxPlans = 64
 
 func planKey(feeds []Feed) string {
 	var b strings.Builder
@@ -108,7 +117,8 @@ func planKey(feeds []Feed) string {
 
 func (p *Program) build(feeds []Feed) (*Plan, error) {
 	pl := &planner{p: p, facts: map[*ir.Value]ops.Fact{}, fed: map[*ir.Value]bool{}, slot: map[*ir.Value]int{},
-		plan: &Plan{prog: p, mutable: map[int]*ir.Value{}, guard: -1}}
+		own: map[ir.Data]bool{}, plan: &Plan{prog: p, mutable: map[int]*ir.Value{}, guard: -1}}
+	pl.pack = p.pack.Below(func(d ir.Data) bool { return pl.own[d] })
 	if err := pl.takeFeeds(feeds); err != nil {
 		return nil, err
 	}
@@ -205,12 +215,27 @@ func (pl *planner) infer() error {
 			return fmt.Errorf("%v: %w", n, err)
 		}
 		for i, v := range n.Outputs() {
-			if v != nil && i < len(out) {
-				pl.facts[v] = out[i]
+			if v == nil || i >= len(out) {
+				continue
+			}
+			pl.facts[v] = out[i]
+			if c := out[i].Const; c != nil && !pl.inherited(in, c) {
+				pl.own[c] = true
 			}
 		}
 	}
 	return nil
+}
+
+// inherited reports whether a constant is one of the inputs' (a view's, say)
+// and these are not the plan's own.
+func (pl *planner) inherited(in []ops.Fact, c ir.Data) bool {
+	for _, f := range in {
+		if f.Const == c {
+			return !pl.own[c]
+		}
+	}
+	return false
 }
 
 // isFolded reports whether every output of n is a constant of the program.
@@ -345,7 +370,7 @@ func (pl *planner) bind(n *ir.Node) error {
 		pl.add(st, nil)
 		return nil
 	}
-	b := ops.NewBinder(&pl.p.pack, &pl.plan.states)
+	b := ops.NewBinder(pl.pack, &pl.plan.states)
 	var err error
 	if st.run, err = op.Bind(b, in, out); err != nil {
 		return err
