@@ -63,7 +63,7 @@ func adapterOf(f *npz.File) (*adapter.Set, error) {
 }
 
 // writeNPZ writes an adapter as arrays named by block, with its manifest.
-func writeNPZ(path string, s *adapter.Set, force bool, inputs []string) error {
+func writeNPZ(path string, s *adapter.Set, o atomicfile.Options) error {
 	var f npz.File
 	for _, n := range s.Named() {
 		if err := f.Add(n.Key, n.Tensor); err != nil {
@@ -77,21 +77,27 @@ func writeNPZ(path string, s *adapter.Set, force bool, inputs []string) error {
 	if err := f.AddExtra(manifestEntry, b); err != nil {
 		return err
 	}
-	if err := atomicfile.Check(path, force, inputs...); err != nil {
+	tx := atomicfile.NewSet(o)
+	defer tx.Abort()
+	w, err := tx.Create(path)
+	if err != nil {
 		return err
 	}
-	return atomicfile.Write(path, force, f.Write)
+	if err := f.Write(w); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
 
 // formats maps the names of adapter formats to their writers.
-var formats = map[string]func(path string, s *adapter.Set, force bool, inputs []string) error{
+var formats = map[string]func(path string, s *adapter.Set, o atomicfile.Options) error{
 	"npz": writeNPZ,
-	"peft": func(path string, s *adapter.Set, force bool, inputs []string) error {
-		return peft.WriteDir(path, s, peft.Options{Force: force})
+	"peft": func(path string, s *adapter.Set, o atomicfile.Options) error {
+		return peft.WriteDir(path, s, peft.Options{Force: o.Force, FS: o.FS})
 	},
 }
 
-func writerOf(format string) (func(string, *adapter.Set, bool, []string) error, error) {
+func writerOf(format string) (func(string, *adapter.Set, atomicfile.Options) error, error) {
 	w := formats[strings.ToLower(format)]
 	if w == nil {
 		return nil, fmt.Errorf("format %q is not one of npz, peft", format)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/bonnx/bonnx/adapter"
 	"github.com/bonnx/bonnx/adapter/peft"
+	"github.com/bonnx/bonnx/internal/atomicfile"
 	"github.com/bonnx/bonnx/rewrite"
 	"github.com/bonnx/bonnx/tensor"
 	"github.com/bonnx/bonnx/train"
@@ -131,7 +132,7 @@ func (m *Model) Extract(path, format string, force bool) error {
 	if err != nil {
 		return m.wrap(notAdapted(err))
 	}
-	return write(path, set, force, m.Files())
+	return write(path, set, atomicfile.Options{Force: force, Inputs: m.Files(), FS: m.disk})
 }
 
 // Apply puts the adapter in a file or folder onto the model. Onto a model that

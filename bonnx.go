@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/bonnx/bonnx/internal/atomicfile"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/onnx"
 	"github.com/bonnx/bonnx/ops"
@@ -22,6 +23,7 @@ type Model struct {
 	graph *ir.Model
 	path  string
 	set   *ops.Set
+	disk  atomicfile.FS // nil for the real one; tests make its steps fail
 }
 
 // Open reads the model at path; its weights are mapped, not read. Errors that
@@ -66,7 +68,7 @@ type SaveOptions struct {
 // Save writes the model, with its external data, whole or not at all. The
 // files that it was read from are never replaced.
 func (m *Model) Save(path string, o SaveOptions) error {
-	return onnx.Save(path, m.graph, onnx.SaveOptions{Force: o.Force, Inputs: o.Inputs})
+	return onnx.Save(path, m.graph, onnx.SaveOptions{Force: o.Force, Inputs: o.Inputs, FS: m.disk})
 }
 
 // UnsupportedOpError names a node whose operator bonnx cannot run.

@@ -183,6 +183,8 @@ type Options struct {
 	ConfigOptions
 	// Force allows existing files to be replaced.
 	Force bool
+	// FS stands for the file system in tests.
+	FS atomicfile.FS
 }
 
 // WriteDir writes both files into dir, which is made if need be, together or
@@ -192,7 +194,7 @@ func WriteDir(dir string, s *adapter.Set, o Options) error {
 	if err != nil {
 		return err
 	}
-	tx := atomicfile.NewSet(atomicfile.Options{Force: o.Force})
+	tx := atomicfile.NewSet(atomicfile.Options{Force: o.Force, FS: o.FS})
 	defer tx.Abort()
 	if err := tx.Mkdir(dir); err != nil {
 		return err
