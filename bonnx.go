@@ -7,6 +7,7 @@
 package bonnx
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -63,12 +64,15 @@ type SaveOptions struct {
 	Force bool
 	// Inputs are files, beside the model's own, that must not be replaced.
 	Inputs []string
+	// Context, where there is one, ends the writing when it is cancelled;
+	// nothing is left then.
+	Context context.Context
 }
 
 // Save writes the model, with its external data, whole or not at all. The
 // files that it was read from are never replaced.
 func (m *Model) Save(path string, o SaveOptions) error {
-	return onnx.Save(path, m.graph, onnx.SaveOptions{Force: o.Force, Inputs: o.Inputs, FS: m.disk})
+	return onnx.Save(path, m.graph, onnx.SaveOptions{Force: o.Force, Inputs: o.Inputs, FS: interruptible(o.Context, m.disk)})
 }
 
 // UnsupportedOpError names a node whose operator bonnx cannot run.

@@ -272,3 +272,28 @@ func TestExternalDataIsCopied(t *testing.T) {
 		t.Errorf("external data changed: %d bytes, were %d", len(got), len(want))
 	}
 }
+
+// TestInterruptedSave: a cancelled context ends the writing and leaves nothing.
+func TestInterruptedSave(t *testing.T) {
+	dir := t.TempDir()
+	m := adapted(t, t.TempDir(), "external", false)
+	ctx, cancel := context.WithCancel(context.Background())
+	if err := m.Save(filepath.Join(dir, "a.onnx"), bonnx.SaveOptions{Context: ctx}); err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, dir)
+	plain := filepath.Join(t.TempDir(), "a.onnx")
+	if err := m.Save(plain, bonnx.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := tree(t, filepath.Dir(plain)); !maps.Equal(before, want) {
+		t.Error("a model saved under a context differs from one that is not")
+	}
+	cancel()
+	if err := m.Save(filepath.Join(dir, "b.onnx"), bonnx.SaveOptions{Context: ctx}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	if after := tree(t, dir); !maps.Equal(after, before) {
+		t.Errorf("files changed: %v", slices.Sorted(maps.Keys(after)))
+	}
+}

@@ -50,9 +50,23 @@ func randomInput(v *ir.Value, shape []int, symbols map[string]int, seed uint64) 
 	case tensor.Bool:
 		fill(tensor.Data[bool](t), func() bool { return r.IntN(2) == 1 })
 	default:
-		return nil, fmt.Errorf("%v cannot be made up; give it with --input", tt)
+		return converted(tt.Elem, shape, indexBound(v), r)
 	}
 	return t, nil
+}
+
+// converted makes up what has no Go type of its own, such as float16.
+func converted(d tensor.DType, shape []int, bound int64, r *rand.Rand) (*tensor.Tensor, error) {
+	x := tensor.New(tensor.Float32, shape...)
+	switch {
+	case d.IsFloat():
+		fill(tensor.Data[float32](x), func() float32 { return float32(r.NormFloat64()) })
+	case d.IsInteger():
+		fill(tensor.Data[float32](x), func() float32 { return float32(r.Int64N(min(bound, 100))) })
+	default:
+		return nil, fmt.Errorf("%v cannot be made up; give it with --input", d)
+	}
+	return x.Cast(d)
 }
 
 func fill[T any](s []T, f func() T) {

@@ -51,7 +51,7 @@ func (e *env) rewriting(rewrite func(*bonnx.Model) (notes []string, err error)) 
 			return err
 		}
 		e.notes(c, notes)
-		return m.Save(out, bonnx.SaveOptions{Force: c.Bool("force")})
+		return m.Save(out, bonnx.SaveOptions{Context: c.Context, Force: c.Bool("force")})
 	}
 }
 
@@ -142,5 +142,5 @@ func (e *env) apply(c *cli.Context) error {
 		return err
 	}
 	e.notes(c, notes)
-	return m.Save(out, bonnx.SaveOptions{Force: c.Bool("force"), Inputs: []string{path}})
+	return m.Save(out, bonnx.SaveOptions{Context: c.Context, Force: c.Bool("force"), Inputs: []string{path}})
 }

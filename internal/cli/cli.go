@@ -27,6 +27,7 @@ type env struct {
 func Main(args []string, in io.Reader, out, errw io.Writer) Code {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	e := &env{in, out, errw}
 	app := newApp(e)
 	if len(args) > 1 && args[1] == completeWord {
@@ -35,11 +36,23 @@ func Main(args []string, in io.Reader, out, errw io.Writer) Code {
 		}
 		return Done
 	}
-	err := app.RunContext(ctx, reorder(app, args))
+	err := app.RunContext(ctx, reorder(app, customary(args)))
 	if err != nil {
 		_, _ = fmt.Fprintf(errw, "bonnx: %s\n", oneLine(err))
 	}
 	return exitCode(err)
+}
+
+// customary takes what people try first: help, help COMMAND, --version.
+func customary(args []string) []string {
+	switch {
+	case len(args) < 2:
+	case args[1] == "help":
+		return append(append([]string{args[0]}, args[2:]...), "--help")
+	case args[1] == "--version":
+		return append([]string{args[0], "version"}, args[2:]...)
+	}
+	return args
 }
 
 // oneLine joins an error's lines, and says in words that the user ended it.
@@ -50,7 +63,7 @@ func oneLine(err error) string {
 			lines = append(lines, line)
 		}
 	}
-	text := strings.Join(lines, "; ")
+	text := strings.ReplaceAll(strings.Join(lines, "; "), ".; ", ". ")
 	if errors.Is(err, context.Canceled) {
 		text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
 	}

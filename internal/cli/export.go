@@ -60,7 +60,7 @@ func (e *env) export(c *cli.Context) error {
 		return err
 	}
 	e.notes(c, notes)
-	return x.Save(out, bonnx.SaveOptions{Force: c.Bool("force"), Inputs: m.Files()})
+	return x.Save(out, bonnx.SaveOptions{Context: c.Context, Force: c.Bool("force"), Inputs: m.Files()})
 }
 
 // exportForms are the forms that export writes.

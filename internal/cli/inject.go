@@ -65,7 +65,7 @@ func (e *env) injectAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.Save(out, bonnx.SaveOptions{Force: c.Bool("force"), Inputs: []string{c.String("config")}}); err != nil {
+	if err := m.Save(out, bonnx.SaveOptions{Context: c.Context, Force: c.Bool("force"), Inputs: []string{c.String("config")}}); err != nil {
 		return err
 	}
 	return e.reportInject(c, r)

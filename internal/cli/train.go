@@ -174,7 +174,7 @@ func (e *env) train(c *cli.Context) error {
 	if err != nil {
 		return e.trainingEnded(t, err)
 	}
-	if err := m.Save(out, bonnx.SaveOptions{Force: c.Bool("force"), Inputs: inputs}); err != nil {
+	if err := m.Save(out, bonnx.SaveOptions{Context: c.Context, Force: c.Bool("force"), Inputs: inputs}); err != nil {
 		return err
 	}
 	return e.reportTraining(c, s)
