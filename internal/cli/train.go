@@ -17,7 +17,7 @@ import (
 func dataFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "data", Usage: "samples: `DATA`.npz (arrays named by graph input, labels), .jsonl or .txt (required)"},
-		&cli.IntFlag{Name: "seq-len", Usage: "cut samples to `N` positions, and text into windows of N (0: 128 for text)"},
+		&cli.IntFlag{Name: "seq-len", Usage: "samples have at most `N` positions; text is cut into windows of N (0: no limit, 128 for text)"},
 		&cli.StringFlag{Name: "tokenizer", Usage: "make ids of text with `NAME`: bytes"},
 		&cli.StringFlag{Name: "task", Value: "causal-lm", Usage: "causal-lm, classification, regression or custom"},
 		&cli.StringFlag{Name: "logits", Usage: "attach the loss to output `NAME`"},
