@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/ops"
 )
 
 // buffer is a stretch of the arena, or of a mutable initializer, that one or
@@ -17,6 +18,7 @@ type buffer struct {
 	offset      int
 	kind        slotKind
 	home        int // slot of the mutable initializer
+	taken       int // step that took it over last, counted from 1
 }
 
 // allocate decides where every value lies: views share, steps that offer it
@@ -33,9 +35,7 @@ func (pl *planner) allocate() {
 	}
 	stateOf := map[int]int{}
 	for o, m := range pl.p.state {
-		if s, ok := pl.slot[o]; ok {
-			stateOf[s] = pl.slotOf(m)
-		}
+		stateOf[pl.slotOf(o)] = pl.slotOf(m)
 	}
 	if extra := len(plan.slots) - len(bufs); extra > 0 {
 		bufs = append(bufs, make([]*buffer, extra)...)
@@ -49,7 +49,7 @@ func (pl *planner) allocate() {
 				continue
 			}
 			if b := pl.takeOver(i, k, root, bufs, stateOf); b != nil {
-				b.last = last[s]
+				b.last, b.taken = max(last[s], i), i+1
 				bufs[s] = b
 				continue
 			}
@@ -104,7 +104,37 @@ func (pl *planner) lastUses(root []int) []int {
 	if pl.plan.guard >= 0 {
 		last[root[pl.plan.guard]] = forever
 	}
+	pl.lendOut(root, last)
 	return last
+}
+
+// lendOut prolongs the lives of what operators with sub-graphs read: their
+// outputs may be these values themselves, passed through.
+func (pl *planner) lendOut(root, last []int) {
+	for i := len(pl.plan.steps) - 1; i >= 0; i-- {
+		st := pl.plan.steps[i]
+		if _, dynamic := st.op.(ops.Dynamic); !dynamic {
+			continue
+		}
+		until := i
+		for _, s := range st.out {
+			if s >= 0 {
+				until = max(until, last[root[s]])
+			}
+		}
+		for _, s := range st.in {
+			if s >= 0 {
+				last[root[s]] = max(last[root[s]], until)
+			}
+		}
+		for _, sub := range st.node.Subgraphs() {
+			captures(sub, func(v *ir.Value) {
+				if s, ok := pl.slot[v]; ok {
+					last[root[s]] = max(last[root[s]], until)
+				}
+			})
+		}
+	}
 }
 
 // takeOver finds a buffer that output k of step i may take from an input that
@@ -118,7 +148,7 @@ func (pl *planner) takeOver(i, k int, root []int, bufs []*buffer, stateOf map[in
 		}
 		r := root[st.in[o.In]]
 		b := bufs[r]
-		if b == nil || b.last != i || countRoot(st.in, root, r) != 1 {
+		if b == nil || b.last != i || b.taken == i+1 || countRoot(st.in, root, r) != 1 {
 			continue
 		}
 		in := pl.plan.slots[st.in[o.In]]

@@ -81,13 +81,11 @@ func (e *env) value(v *ir.Value) (*tensor.Tensor, error) {
 	if t := e.vals[v]; t != nil {
 		return t, nil
 	}
+	if i, ok := e.inst.plan.index[v]; ok { // before mutable: what is fed wins
+		return e.inst.vals[i], nil
+	}
 	if t := e.s.mutable[v]; t != nil {
 		return t, nil
-	}
-	for i, sl := range e.inst.plan.slots {
-		if sl.value == v {
-			return e.inst.vals[i], nil
-		}
 	}
 	if f := e.s.prog.an.Fact(v); f.Const != nil {
 		return f.Const.Tensor()

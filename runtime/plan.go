@@ -26,6 +26,7 @@ type Plan struct {
 	arena   int      // bytes
 	scratch int      // bytes
 	states  []func() any
+	index   map[*ir.Value]int // slots, for sub-graphs that capture values
 }
 
 // step is one node of the schedule.
@@ -69,7 +70,8 @@ type planner struct {
 	slot  map[*ir.Value]int
 	own   map[ir.Data]bool // constants of this plan, not of the program
 	pack  *ops.Cache
-	offer [][]ops.InPlace // of each step
+	offer [][]ops.InPlace    // of each step
+	kept  map[*ir.Value]bool // outlive the steps: outputs, new state and what they are views of
 }
 
 // Feed is the dtype and shape of one fed input.
@@ -105,7 +107,8 @@ const maxPlans = 64
 func planKey(feeds []Feed) string {
 	var b strings.Builder
 	for _, f := range feeds {
-		b.WriteString(f.Name)
+		b.WriteString(strconv.Quote(f.Name))
+		b.WriteString(f.DType.String())
 		for _, d := range f.Shape {
 			b.WriteByte(' ')
 			b.WriteString(strconv.Itoa(d))
@@ -126,6 +129,8 @@ func (p *Program) build(feeds []Feed) (*Plan, error) {
 		return nil, err
 	}
 	pl.findLive()
+	pl.findKept()
+	pl.plan.index = pl.slot
 	for _, f := range feeds {
 		pl.plan.inputs = append(pl.plan.inputs, pl.slotOf(p.index[f.Name]))
 	}
@@ -135,6 +140,9 @@ func (p *Program) build(feeds []Feed) (*Plan, error) {
 		}
 	}
 	for _, v := range p.outputs {
+		if err := pl.given(v); err != nil {
+			return nil, err
+		}
 		pl.plan.outputs = append(pl.plan.outputs, pl.slotOf(v))
 	}
 	pl.placeGuard()
@@ -342,8 +350,8 @@ func (pl *planner) bind(n *ir.Node) error {
 			st.in = append(st.in, -1)
 			continue
 		}
-		if v.Producer() == nil && !v.IsInitializer() && !pl.fed[v] {
-			return fmt.Errorf("input %q was not given", v.Name)
+		if err := pl.given(v); err != nil {
+			return err
 		}
 		s := pl.slotOf(v)
 		st.in = append(st.in, s)
@@ -353,6 +361,9 @@ func (pl *planner) bind(n *ir.Node) error {
 		out[i] = pl.fact(v)
 		st.out = append(st.out, pl.slotOf(v))
 		concrete = concrete && (v == nil || pl.plan.slots[st.out[i]].shape != nil)
+	}
+	if err := pl.capture(n); err != nil {
+		return err
 	}
 	_, dynamic := op.(ops.Dynamic)
 	if !concrete || dynamic {
@@ -364,7 +375,7 @@ func (pl *planner) bind(n *ir.Node) error {
 		pl.add(st, nil)
 		return nil
 	}
-	if v, ok := op.(ops.View); ok && in[v.ViewOf()].DType != tensor.String {
+	if v, ok := op.(ops.View); ok && in[v.ViewOf()].DType != tensor.String && !pl.overwritten(n, v.ViewOf()) {
 		st.view, st.viewOf = true, v.ViewOf()
 		pl.plan.slots[st.out[0]].kind = isView
 		pl.add(st, nil)
@@ -378,6 +389,62 @@ func (pl *planner) bind(n *ir.Node) error {
 	pl.plan.scratch = max(pl.plan.scratch, b.ScratchSize())
 	pl.add(st, b.InPlaceOffers())
 	return nil
+}
+
+// given checks that a graph input has a value.
+func (pl *planner) given(v *ir.Value) error {
+	if v.Producer() == nil && !v.IsInitializer() && !pl.fed[v] {
+		return fmt.Errorf("input %q was not given", v.Name)
+	}
+	return nil
+}
+
+// capture gives slots to what the sub-graphs of n read from the main graph,
+// constants of the plan among them.
+func (pl *planner) capture(n *ir.Node) error {
+	var err error
+	for _, sub := range n.Subgraphs() {
+		captures(sub, func(v *ir.Value) {
+			if v.Graph() != pl.p.model.Graph || err != nil {
+				return
+			}
+			if err = pl.given(v); err == nil {
+				pl.slotOf(v)
+			}
+		})
+	}
+	return err
+}
+
+// findKept finds the values that are read after the last step.
+func (pl *planner) findKept() {
+	pl.kept = map[*ir.Value]bool{}
+	for _, v := range pl.p.outputs {
+		pl.kept[v] = true
+	}
+	for v := range pl.p.state {
+		pl.kept[v] = true
+	}
+	for i := len(pl.live) - 1; i >= 0; i-- {
+		n := pl.live[i]
+		if v, ok := pl.p.an.Op(n).(ops.View); ok && pl.kept[n.Output(0)] {
+			pl.kept[n.Input(v.ViewOf())] = true
+		}
+	}
+}
+
+// overwritten reports whether a view node would show state that the end of
+// the run overwrites, to someone who looks after that: it then has to copy.
+func (pl *planner) overwritten(n *ir.Node, of int) bool {
+	if !pl.kept[n.Output(0)] {
+		return false
+	}
+	for _, home := range pl.p.state {
+		if home == n.Input(of) {
+			return true
+		}
+	}
+	return false
 }
 
 func (pl *planner) add(st step, offers []ops.InPlace) {

@@ -200,6 +200,9 @@ func (s *Session) instance(feeds map[string]*tensor.Tensor) (*instance, error) {
 	}
 	list := make([]Feed, 0, len(feeds))
 	for name, t := range feeds {
+		if t == nil {
+			return nil, fmt.Errorf("input %q is nil", name)
+		}
 		list = append(list, Feed{name, t.DType(), t.Shape().Clone()})
 	}
 	slices.SortFunc(list, func(a, b Feed) int {
