@@ -19,7 +19,7 @@ CROSS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64 js/wasm
 GEN         := $(GO) run ./internal/testmodel/gen
 DEMO        := $(BIN)/demo
 DEMO_MODEL  := testdata/demo/stories.onnx
-DEMO_PROMPT := The morning
+DEMO_PROMPT := In the morning
 
 # Where goroutines share something; the race detector costs about ten times
 # the time, so it is kept off the numeric suites.
