@@ -333,6 +333,21 @@ func (s *site) outside(own map[*ir.Value]bool) error {
 	if s.from == nil {
 		return errors.New("no added node reads the weight")
 	}
+	return s.connected()
+}
+
+// connected checks that the last node's value depends on from. The graph has
+// no cycles, so neither has the walk from one adapter to what it stands on.
+func (s *site) connected() error {
+	reached := map[*ir.Value]bool{s.from: true}
+	for _, n := range s.nodes {
+		if slices.ContainsFunc(n.Inputs(), func(v *ir.Value) bool { return v != nil && reached[v] }) {
+			reached[n.Output(0)] = true
+		}
+	}
+	if !reached[s.last()] {
+		return fmt.Errorf("%v does not depend on the weight %q", s.nodes[len(s.nodes)-1], s.from.Name)
+	}
 	return nil
 }
 

@@ -60,6 +60,30 @@ func TestRecordThatLies(t *testing.T) {
 	}
 }
 
+// TestRecordsInACircle: two adapters of which each says that it stands on the
+// other are refused, though the graph itself has no cycle.
+func TestRecordsInACircle(t *testing.T) {
+	m := adapted(t, adapter.Bone, rewrite.Options{Form: rewrite.Weighted})
+	const q, k = "/layers.0/q_proj/bone/Gather", "/layers.1/k_proj/bone/Gather"
+	gathers := map[string]*ir.Node{}
+	for n := range m.Graph.Nodes() {
+		gathers[n.Name] = n
+	}
+	text, _ := m.Metadata.Get(rewrite.MetadataKey)
+	for name, other := range map[string]string{q: k, k: q} {
+		n := ir.NewNode("", "Identity", gathers[other].Output(0))
+		n.Name = name + "/reader"
+		n.SetOutput(0, m.Graph.NewValue(n.Name, nil))
+		m.Graph.InsertAfter(n, gathers[k])
+		add := strings.TrimSuffix(name, "Gather") + "Add"
+		text = strings.Replace(text, `"`+name+`","`+add+`"`, `"`+n.Name+`","`+name+`"`, 1)
+	}
+	m.Metadata.Set(rewrite.MetadataKey, text)
+	if err := rewrite.Strip(m); err == nil || !strings.Contains(err.Error(), "does not depend on the weight") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // TestScrambledRecords moves strings and numbers of a record about: whatever
 // comes of it, nothing panics, and what succeeds leaves a valid model.
 func TestScrambledRecords(t *testing.T) {
