@@ -32,6 +32,9 @@ func randomInput(v *ir.Value, shape []int, symbols map[string]int, seed uint64) 
 	if err != nil {
 		return nil, err
 	}
+	if !bounded(shape) {
+		return nil, fmt.Errorf("%v is more than the %d elements that are made up; give it with --input", shape, maxMadeUp)
+	}
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(v.Name))
 	r := rand.New(rand.NewPCG(seed, h.Sum64()))
@@ -67,6 +70,20 @@ func converted(d tensor.DType, shape []int, bound int64, r *rand.Rand) (*tensor.
 		return nil, fmt.Errorf("%v cannot be made up; give it with --input", d)
 	}
 	return x.Cast(d)
+}
+
+// maxMadeUp is the most elements of an input that is made up.
+const maxMadeUp = 1 << 30
+
+func bounded(shape []int) bool {
+	n := 1
+	for _, d := range shape {
+		if d > 0 && n > maxMadeUp/d {
+			return false
+		}
+		n *= d
+	}
+	return true
 }
 
 func fill[T any](s []T, f func() T) {

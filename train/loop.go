@@ -286,12 +286,12 @@ func (l *loop) evaluate(ctx context.Context) (float64, error) {
 
 func evaluate(ctx context.Context, e Engine, d Data, batchSize int) (Result, error) {
 	var sum Result
-	for lo := 0; lo < d.Len(); lo += batchSize {
+	for lo := 0; lo < d.Len(); lo += min(batchSize, d.Len()) {
 		if err := ctx.Err(); err != nil {
 			return sum, err
 		}
-		idx := make([]int, 0, batchSize)
-		for i := lo; i < min(lo+batchSize, d.Len()); i++ {
+		idx := make([]int, 0, min(batchSize, d.Len()-lo))
+		for i := lo; i < d.Len() && i-lo < batchSize; i++ {
 			idx = append(idx, i)
 		}
 		b, err := d.Batch(idx)

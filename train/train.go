@@ -85,6 +85,7 @@ func (c Config) Validate() error {
 		bad  bool
 		text string
 	}
+	const most = 1 << 30 // so that products stay below 64 bits
 	known := false
 	for _, t := range Tasks() {
 		known = known || c.Task == t
@@ -93,10 +94,10 @@ func (c Config) Validate() error {
 		{!known, fmt.Sprintf("task %q is not one of causal-lm, classification, regression, custom", c.Task)},
 		{c.Optimizer != "adamw" && c.Optimizer != "sgd", fmt.Sprintf("optimizer %q is not one of adamw, sgd", c.Optimizer)},
 		{schedules[c.Schedule] == nil, fmt.Sprintf("schedule %q is not one of constant, linear, cosine", c.Schedule)},
-		{c.BatchSize < 1, fmt.Sprintf("batch size is %d", c.BatchSize)},
-		{c.Accumulate < 1, fmt.Sprintf("accumulate is %d", c.Accumulate)},
-		{c.Steps <= 0 && c.Epochs < 1, fmt.Sprintf("epochs is %d", c.Epochs)},
-		{c.Steps < 0, fmt.Sprintf("steps is %d", c.Steps)},
+		{c.BatchSize < 1 || c.BatchSize > most, fmt.Sprintf("batch size is %d", c.BatchSize)},
+		{c.Accumulate < 1 || c.Accumulate > most, fmt.Sprintf("accumulate is %d", c.Accumulate)},
+		{c.Steps <= 0 && c.Epochs < 1 || c.Epochs > most, fmt.Sprintf("epochs is %d", c.Epochs)},
+		{c.Steps < 0 || c.Steps > 1<<40, fmt.Sprintf("steps is %d", c.Steps)},
 		{!(c.LR > 0) || c.LR > 1e6, fmt.Sprintf("learning rate is %g", c.LR)},
 		{c.Warmup < 0, fmt.Sprintf("warmup is %d", c.Warmup)},
 		{!(c.WeightDecay >= 0), fmt.Sprintf("weight decay is %g", c.WeightDecay)},

@@ -56,11 +56,14 @@ func adapterForm(c *cli.Context) (bonnx.Form, error) {
 	return form, nil
 }
 
+// maxThreads is more than any machine has use for; each costs memory.
+const maxThreads = 1024
+
 // threads is --threads, checked.
 func threads(c *cli.Context) (int, error) {
 	n := c.Int("threads")
-	if n < 0 {
-		return 0, usagef("--threads is %d", n)
+	if n < 0 || n > maxThreads {
+		return 0, usagef("--threads is %d; it is 0 to %d", n, maxThreads)
 	}
 	return n, nil
 }
