@@ -25,7 +25,17 @@ func (e *engine) Step(ctx context.Context, batches []Batch, lr float64, step int
 func (e *engine) stepWhole(ctx context.Context, b Batch, hyper map[string]*tensor.Tensor, step int) (Result, error) {
 	feeds := maps.Clone(b.Feeds)
 	maps.Copy(feeds, hyper)
+	random, err := e.RandomState()
+	if err != nil {
+		return Result{}, err
+	}
 	out, err := e.whole.session.Run(ctx, feeds)
+	if err != nil { // a step that did not happen draws no random numbers
+		if rerr := e.SetRandomState(random); rerr != nil {
+			return Result{}, errors.Join(err, rerr)
+		}
+		defer func() { _ = e.SetRandomState(random) }() // it was just taken
+	}
 	if guard := (*runtime.GuardError)(nil); errors.As(err, &guard) {
 		return Result{}, e.whole.firstNonFinite(ctx, feeds, step)
 	}
@@ -35,16 +45,31 @@ func (e *engine) stepWhole(ctx context.Context, b Batch, hyper map[string]*tenso
 	return Result{LossSum: scalar(out[0]), Count: scalar(out[1]), GradNorm: scalar(out[2])}, nil
 }
 
-func (e *engine) stepAccumulated(ctx context.Context, batches []Batch, hyper map[string]*tensor.Tensor, step int) (Result, error) {
-	for _, name := range e.sums {
-		t, err := e.grads.session.Get(name)
-		if err != nil {
-			return Result{}, err
+func (e *engine) stepAccumulated(ctx context.Context, batches []Batch, hyper map[string]*tensor.Tensor, step int) (r Result, err error) {
+	random, err := e.RandomState()
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() {
+		if err == nil {
+			return
 		}
-		clear(t.Bytes())
+		// A step that did not happen draws no random numbers.
+		if rerr := e.SetRandomState(random); rerr != nil {
+			err = errors.Join(err, rerr)
+		}
+	}()
+	return e.accumulate(ctx, batches, hyper, step, random)
+}
+
+// accumulate adds the gradients of the batches up and updates with them.
+// random is the random stream's state before it.
+func (e *engine) accumulate(ctx context.Context, batches []Batch, hyper map[string]*tensor.Tensor, step int, random []byte) (Result, error) {
+	if err := e.clearSums(); err != nil {
+		return Result{}, err
 	}
 	var r Result
-	for _, b := range batches {
+	for i, b := range batches {
 		out, err := e.grads.session.Run(ctx, b.Feeds)
 		if err != nil {
 			return Result{}, err
@@ -52,25 +77,46 @@ func (e *engine) stepAccumulated(ctx context.Context, batches []Batch, hyper map
 		sum := scalar(out[0])
 		r.LossSum, r.Count = r.LossSum+sum, r.Count+scalar(out[1])
 		if math.IsNaN(sum) || math.IsInf(sum, 0) {
-			return Result{}, e.grads.firstNonFinite(ctx, b.Feeds, step)
+			return Result{}, e.firstOf(ctx, batches[:i+1], step, random)
 		}
 	}
 	feeds := maps.Clone(hyper)
 	feeds[countOutput] = tensor.Scalar(float32(r.Count))
 	out, err := e.apply.session.Run(ctx, feeds)
 	if guard := (*runtime.GuardError)(nil); errors.As(err, &guard) {
-		for _, b := range batches {
-			if nf := e.grads.firstNonFinite(ctx, b.Feeds, step); nf.Node != "" {
-				return Result{}, nf
-			}
-		}
-		return Result{}, &NonFiniteError{Step: step}
+		return Result{}, e.firstOf(ctx, batches, step, random)
 	}
 	if err != nil {
 		return Result{}, err
 	}
 	r.GradNorm = scalar(out[0])
 	return r, nil
+}
+
+// clearSums makes the accumulators zero.
+func (e *engine) clearSums() error {
+	for _, name := range e.sums {
+		t, err := e.grads.session.Get(name)
+		if err != nil {
+			return err
+		}
+		clear(t.Bytes())
+	}
+	return nil
+}
+
+// firstOf runs the batches of a step that failed once more, until a value is
+// not finite.
+func (e *engine) firstOf(ctx context.Context, batches []Batch, step int, random []byte) error {
+	if err := errors.Join(e.SetRandomState(random), e.clearSums()); err != nil {
+		return err
+	}
+	for _, b := range batches {
+		if nf := e.grads.firstNonFinite(ctx, b.Feeds, step); nf.Node != "" {
+			return nf
+		}
+	}
+	return &NonFiniteError{Step: step}
 }
 
 // firstNonFinite runs a step that failed once more, looking at every value.

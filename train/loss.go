@@ -78,11 +78,14 @@ func classLoss(b *ops.Builder, c LossConfig) (loss, error) {
 }
 
 func squaredLoss(b *ops.Builder, c LossConfig) (loss, error) {
-	y, from, err := findLogits(b, c.Logits)
+	y, err := findOutput(b, c.Logits)
 	if err != nil {
 		return loss{}, err
 	}
-	f := b.Fact(y)
+	from, f := fmt.Sprintf("output %q", y.Name), b.Fact(y)
+	if !f.DType.IsFloat() {
+		return loss{}, fmt.Errorf("%s is %v, not a float", from, f)
+	}
 	labels, err := labelsInput(b, &ir.TensorType{Elem: f.DType})
 	if err != nil {
 		return loss{}, err
@@ -122,10 +125,27 @@ func scalarOutput(b *ops.Builder, name string) (*ir.Value, error) {
 	return found[0], nil
 }
 
-// findLogits picks the output that the loss is made from: the one named, else
-// "logits", else the only float output; where it ends in an activation that
-// the loss contains, the value before it.
+// findLogits picks what a loss over classes is made from: the output, or where
+// that ends in an activation that the loss contains, the value before it.
 func findLogits(b *ops.Builder, name string) (*ir.Value, string, error) {
+	v, err := findOutput(b, name)
+	if err != nil {
+		return nil, "", err
+	}
+	from := fmt.Sprintf("output %q", v.Name)
+	if n := v.Producer(); n.Is("Softmax") || n.Is("LogSoftmax") || n.Is("Sigmoid") || n.Is("ArgMax") {
+		v = n.Input(0)
+		from += fmt.Sprintf(", tapped before %v", n)
+	}
+	if f := b.Fact(v); !f.DType.IsFloat() {
+		return nil, "", fmt.Errorf("%s is %v, not a float", from, f)
+	}
+	return v, from, nil
+}
+
+// findOutput picks the output that the loss is made from: the one named, else
+// "logits", else the only float output.
+func findOutput(b *ops.Builder, name string) (*ir.Value, error) {
 	var v *ir.Value
 	var floats []*ir.Value
 	for _, o := range b.Graph.Outputs {
@@ -138,18 +158,13 @@ func findLogits(b *ops.Builder, name string) (*ir.Value, string, error) {
 	}
 	switch {
 	case v == nil && name != "":
-		return nil, "", fmt.Errorf("there is no output %q; outputs are %s", name, outputNames(b.Graph))
+		return nil, fmt.Errorf("there is no output %q; outputs are %s", name, outputNames(b.Graph))
 	case v == nil && len(floats) == 1:
 		v = floats[0]
 	case v == nil:
-		return nil, "", fmt.Errorf("%d outputs are floats and none is called logits; name one (--logits); outputs are %s", len(floats), outputNames(b.Graph))
+		return nil, fmt.Errorf("%d outputs are floats and none is called logits; name one (--logits); outputs are %s", len(floats), outputNames(b.Graph))
 	}
-	from := fmt.Sprintf("output %q", v.Name)
-	if n := v.Producer(); n.Is("Softmax") || n.Is("LogSoftmax") || n.Is("Sigmoid") || n.Is("ArgMax") {
-		v = n.Input(0)
-		from += fmt.Sprintf(", tapped before %v", n)
-	}
-	return v, from, nil
+	return v, nil
 }
 
 func outputNames(g *ir.Graph) string {
