@@ -78,7 +78,7 @@ func foldNode(n *ir.Node, op ops.Op, in []ops.Fact) ([]ops.Fact, error) {
 	if _, dynamic := op.(ops.Dynamic); dynamic || len(n.Subgraphs()) > 0 {
 		return nil, nil
 	}
-	args := make([]*tensor.Tensor, len(in))
+	args, size := make([]*tensor.Tensor, len(in)), 0
 	for i, f := range in {
 		if n.Input(i) == nil {
 			continue
@@ -86,11 +86,15 @@ func foldNode(n *ir.Node, op ops.Op, in []ops.Fact) ([]ops.Fact, error) {
 		if f.Const == nil {
 			return nil, nil
 		}
+		size += f.Const.Shape().Size()
 		t, err := f.Const.Tensor()
 		if err != nil {
 			return nil, fmt.Errorf("constant %q: %w", n.Input(i).Name, err)
 		}
 		args[i] = t
+	}
+	if big, err := blowsUp(op, in, size); big || err != nil {
+		return nil, err
 	}
 	outs, err := ops.Eval(op, args, len(n.Outputs()))
 	if err != nil {
@@ -101,4 +105,31 @@ func foldNode(n *ir.Node, op ops.Op, in []ops.Fact) ([]ops.Fact, error) {
 		facts[i] = ops.Constant(t)
 	}
 	return facts, nil
+}
+
+// maxFolded is how many elements folding may make of fewer.
+const maxFolded = 1 << 26
+
+// blowsUp reports whether an operator makes more than maxFolded elements of
+// fewer: a few bytes of a file (ConstantOfShape, Expand, Tile) must not take
+// memory before the model runs, nor for as long as it is loaded.
+func blowsUp(op ops.Op, in []ops.Fact, size int) (bool, error) {
+	outs, err := op.Infer(in)
+	if err != nil {
+		return false, err
+	}
+	for _, f := range outs {
+		s, ok := f.Shape()
+		if !ok {
+			continue
+		}
+		n, err := s.CheckedSize()
+		if err != nil {
+			return false, err
+		}
+		if n > max(maxFolded, size) {
+			return true, nil
+		}
+	}
+	return false, nil
 }

@@ -215,6 +215,9 @@ func (s *Session) instance(feeds map[string]*tensor.Tensor) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := (tensor.Shape{plan.arena}).CheckedSize(); err != nil {
+		return nil, fmt.Errorf("the values between the nodes need %d bytes: %w", plan.arena, err)
+	}
 	if plan.arena > len(s.arena) {
 		s.arena = tensor.New(tensor.Uint8, plan.arena).Bytes()
 		clear(s.ready) // they point into the old arena

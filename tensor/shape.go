@@ -63,11 +63,15 @@ func (s Shape) Axis(a int) (int, error) {
 	return a, nil
 }
 
-// errTooLarge is what a shape gets whose element count or bytes overflow.
+// maxSize bounds the elements of a tensor: what no machine has memory for is
+// refused before Go's allocator, which would end the program, is asked for it.
+const maxSize = min(math.MaxInt/16, 1<<42)
+
+// errTooLarge is what a shape gets that has more than maxSize elements.
 var errTooLarge = errors.New("shape is too large")
 
 // CheckedSize is Size for shapes that come from a file: negative extents and
-// products that overflow are errors.
+// products beyond what any machine can hold are errors.
 func (s Shape) CheckedSize() (int, error) {
 	n, zero := 1, false
 	for _, d := range s {
@@ -78,7 +82,7 @@ func (s Shape) CheckedSize() (int, error) {
 			zero = true
 			continue
 		}
-		if n > math.MaxInt/16/d {
+		if n > maxSize/d {
 			return 0, fmt.Errorf("%w: %v", errTooLarge, s)
 		}
 		n *= d
