@@ -53,6 +53,10 @@ func (c Config) Dims(in, out int) Dims {
 	return d
 }
 
+// maxRank is past any use; a configuration from a stranger must not decide how
+// much memory blocks take.
+const maxRank = 1 << 16
+
 // Names become parts of tensor names and of files' keys.
 var nameForm = regexp.MustCompile(`\A[A-Za-z0-9_][A-Za-z0-9_-]*\z`)
 
@@ -65,6 +69,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("%w; a rank of 1 or more is needed", err)
 	}
 	switch {
+	case c.Rank > maxRank:
+		return fmt.Errorf("a rank of at most %d is possible; got %d", maxRank, c.Rank)
 	case c.Method == MiSSMini && c.MiniRank <= 0:
 		return fmt.Errorf("`mini_r` should be a positive integer value but the value passed is %d; give one that divides the output size of every target", c.MiniRank)
 	case c.Method != MiSSMini && c.MiniRank != 0:

@@ -88,6 +88,13 @@ func clock(d time.Duration) string {
 	return fmt.Sprintf("%d:%02d", s/60, s%60)
 }
 
+// End takes the bar away, so that an error starts on a line of its own.
+func (p *progress) End() {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+}
+
 // Eval shows an evaluation.
 func (p *progress) Eval(step int, loss float64) {
 	p.say(fmt.Sprintf("step %d  evaluation loss %.4f", step, loss))

@@ -169,9 +169,10 @@ func (e *env) train(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	quiet := c.Bool("quiet")
-	s, err := m.Train(c.Context, data, eval, t, &progress{w: e.err, quiet: quiet})
+	bar := &progress{w: e.err, quiet: c.Bool("quiet")}
+	s, err := m.Train(c.Context, data, eval, t, bar)
 	if err != nil {
+		bar.End()
 		return e.trainingEnded(t, err)
 	}
 	if err := m.Save(out, bonnx.SaveOptions{Context: c.Context, Force: c.Bool("force"), Inputs: inputs}); err != nil {
