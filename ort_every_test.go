@@ -149,7 +149,7 @@ func throughForm(t *testing.T, file string, cfg Config, form Form, tol float64) 
 	for name := range base {
 		testutil.Close(t, what+", zero start: "+name, zero[name], base[name], limit, limit)
 	}
-	setRandom(t, m)
+	setRandom(t, m, 0.02)
 	adaptedPath := saveTo(t, m, "adapted.onnx")
 	adapted := ort.Run(t, adaptedPath, feeds)
 	if same(adapted, base) {
@@ -208,7 +208,7 @@ func agree(t *testing.T, what string, m *Model, feeds, want map[string]*tensor.T
 }
 
 // setRandom gives blocks small random values, like those of a trained one.
-func setRandom(t *testing.T, m *Model) map[string]*tensor.Tensor {
+func setRandom(t *testing.T, m *Model, scale float32) map[string]*tensor.Tensor {
 	t.Helper()
 	values := map[string]*tensor.Tensor{}
 	for i, name := range m.Blocks() {
@@ -218,7 +218,7 @@ func setRandom(t *testing.T, m *Model) map[string]*tensor.Tensor {
 		}
 		values[name] = testutil.Random(uint64(100+i), b.Shape()...)
 		for k := range tensor.Data[float32](values[name]) {
-			tensor.Data[float32](values[name])[k] *= 0.02
+			tensor.Data[float32](values[name])[k] *= scale
 		}
 	}
 	if err := rewrite.SetBlocks(m.graph, values); err != nil {
@@ -281,7 +281,7 @@ func TestORTInputs(t *testing.T) {
 				for name, w := range ort.Run(t, path, feeds) {
 					testutil.Close(t, "default blocks: "+name, w, base[name], 1e-5, 1e-5)
 				}
-				blocks := setRandom(t, m)
+				blocks := setRandom(t, m, 0.02)
 				maps.Copy(feeds, blocks)
 				fed := ort.Run(t, saveTo(t, withoutDefaults(reopen(t, path)), "required.onnx"), feeds)
 				if same(fed, base) {
