@@ -42,6 +42,48 @@ func TestORTLayers(t *testing.T) {
 	}
 }
 
+// TestORTLayerLife runs the life of an adapter on every kind of layer: at a
+// zero start the base's outputs, in weight form bit for bit; with blocks the
+// outputs of the merged model.
+func TestORTLayerLife(t *testing.T) {
+	ort.Available(t)
+	for _, l := range layers {
+		fed, _ := l.feed(layerIn)
+		feeds := map[string]*tensor.Tensor{"x": fed}
+		plain, _, _ := l.build(17, 8, layerIn, layerOut)
+		path, _ := save(t, plain, "base.onnx")
+		base := ort.Run(t, path, feeds)["y"]
+		for _, method := range adapter.Methods() {
+			for _, form := range []rewrite.Form{rewrite.Auto, rewrite.Weighted} {
+				name := fmt.Sprintf("%s, %v, %v", l.name, method, form)
+				m, _, _ := l.build(17, 8, layerIn, layerOut)
+				cfg, limit := config(method, 4), 0.0
+				cfg.Init = adapter.InitZero
+				if form == rewrite.Auto {
+					limit = 1e-6 // ONNX Runtime may have fused onto the base layer
+				}
+				if _, err := rewrite.Inject(m, cfg, rewrite.Options{Form: form}); err != nil {
+					t.Fatal(err)
+				}
+				path, _ := save(t, m, "zero.onnx")
+				testutil.Close(t, name+", zero start", ort.Run(t, path, feeds)["y"], base, limit, limit)
+				m, _, _ = l.build(17, 8, layerIn, layerOut)
+				if _, err := rewrite.Inject(m, config(method, 4), rewrite.Options{Form: form}); err != nil {
+					t.Fatal(err)
+				}
+				path, _ = save(t, m, "adapted.onnx")
+				adapted := ort.Run(t, path, feeds)["y"]
+				if _, err := rewrite.Merge(m); err != nil {
+					t.Fatal(err)
+				}
+				path, _ = save(t, m, "merged.onnx")
+				testutil.Close(t, name+", merged", ort.Run(t, path, feeds)["y"], adapted, 1e-5, 1e-5)
+				testutil.Close(t, name+", merged in bonnx", run(t, m, feeds)[0], adapted, 1e-5, 1e-5)
+			}
+		}
+	}
+}
+
 // TestORTStories wants the base's logits from the adapted models at a zero
 // start, bit for bit, and those of the merged model from the trained one.
 func TestORTStories(t *testing.T) {
