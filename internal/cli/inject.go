@@ -27,7 +27,7 @@ func adapterFlags() []cli.Flag {
 		&cli.Uint64Flag{Name: "seed", Usage: "seed of random initial values, shuffling and dropout"},
 		&cli.StringFlag{Name: "config", Usage: "read the adapter's configuration from `FILE`: PEFT's adapter_config.json, or YAML; flags win"},
 		formFlag(),
-		&cli.BoolFlag{Name: "inputs", Usage: "make the blocks graph inputs with defaults, to be replaced in any runtime"},
+		&cli.BoolFlag{Name: "inputs", Usage: "make the blocks graph inputs with defaults, to be fed others at run time"},
 		&cli.BoolFlag{Name: "skip-unfit", Usage: "leave out named targets that do not take the method or rank"},
 	}
 }
