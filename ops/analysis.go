@@ -79,9 +79,6 @@ func (m *memo) Tensor() (*tensor.Tensor, error) { return m.once() }
 
 func memoize(d ir.Data) ir.Data { return &memo{d, sync.OnceValues(d.Tensor)} }
 
-// OpsetOf is the imported version of a domain.
-func (a *Analysis) OpsetOf(domain string) int64 { return a.opset(domain) }
-
 // Op is the parsed operator of a node.
 func (a *Analysis) Op(n *ir.Node) Op { return a.ops[n] }
 

@@ -136,7 +136,7 @@ func (j *jsonlReader) fields() []string {
 	}
 	switch {
 	case j.perToken():
-		names = append(names, labelsName)
+		names = append(names, LabelsInput)
 	case j.spec.Task != Custom:
 		names = append(names, "label")
 	}
@@ -269,14 +269,14 @@ func (j *jsonlReader) tokens(rec record) ([]int32, error) {
 // tokenLabels are the labels of the positions: those given, else the ids
 // shifted by one, which leaves one position less.
 func (j *jsonlReader) tokenLabels(rec record, ids []int32) (in, labels []int32, err error) {
-	f, ok := rec[labelsName]
+	f, ok := rec[LabelsInput]
 	if !ok {
 		if len(ids) < 2 {
 			return nil, nil, fmt.Errorf("sample has %d tokens; at least 2 are needed to predict one", len(ids))
 		}
 		return ids[:len(ids)-1], ids[1:], nil
 	}
-	if labels, err = parseInts(labelsName, f, ignoredLabel); err != nil {
+	if labels, err = parseInts(LabelsInput, f, ignoreIndex); err != nil {
 		return nil, nil, err
 	}
 	if len(labels) != len(ids) {
@@ -295,7 +295,7 @@ func (j *jsonlReader) sampleLabel(rec record) error {
 		return fmt.Errorf("line has no \"label\", which task %s needs", j.spec.Task)
 	}
 	if j.spec.Task == Classification {
-		v, err := parseInt(f.raw, ignoredLabel)
+		v, err := parseInt(f.raw, ignoreIndex)
 		if err != nil {
 			return at(f.column, "field \"label\": %w", err)
 		}

@@ -113,14 +113,14 @@ func (a *arrays) checkNames(m map[string]*tensor.Tensor, spec Spec) error {
 		return fmt.Errorf("no array for input %q; the arrays are %s; the model takes %s", p.Name, has, spec.inputList())
 	}
 	for _, name := range names {
-		if _, ok := spec.port(name); !ok && name != labelsName {
+		if _, ok := spec.port(name); !ok && name != LabelsInput {
 			return fmt.Errorf("array %q is no input of the model, which takes %s", name, spec.inputList())
 		}
 	}
-	if m[labelsName] == nil && spec.wantsLabels() && spec.Task != CausalLM {
-		return fmt.Errorf("no array %q, which task %s needs; the arrays are %s", labelsName, spec.Task, has)
+	if m[LabelsInput] == nil && spec.wantsLabels() && spec.Task != CausalLM {
+		return fmt.Errorf("no array %q, which task %s needs; the arrays are %s", LabelsInput, spec.Task, has)
 	}
-	if _, ok := spec.port(labelsName); !ok && m[labelsName] != nil && !spec.wantsLabels() {
+	if _, ok := spec.port(LabelsInput); !ok && m[LabelsInput] != nil && !spec.wantsLabels() {
 		a.notes = append(a.notes, fmt.Sprintf("labels are left out: the model has no such input and task %s computes its own loss", spec.Task))
 	}
 	return nil
@@ -168,26 +168,26 @@ func (a *arrays) labels(spec Spec) error {
 	if !spec.wantsLabels() {
 		return nil
 	}
-	t := a.feeds[labelsName]
+	t := a.feeds[LabelsInput]
 	if t == nil {
 		return a.shift()
 	}
 	if spec.Task == Regression {
 		c, err := convert(t, tensor.Float32)
 		if err != nil {
-			return fmt.Errorf("array %q: %w", labelsName, err)
+			return fmt.Errorf("array %q: %w", LabelsInput, err)
 		}
-		a.feeds[labelsName] = c
+		a.feeds[LabelsInput] = c
 		return nil
 	}
 	if !t.DType().IsInteger() && t.DType() != tensor.Bool {
-		return fmt.Errorf("array %q holds %v; task %s has class numbers", labelsName, t.DType(), spec.Task)
+		return fmt.Errorf("array %q holds %v; task %s has class numbers", LabelsInput, t.DType(), spec.Task)
 	}
 	c, err := convert(t, tensor.Int64)
 	if err != nil {
-		return fmt.Errorf("array %q: %w", labelsName, err)
+		return fmt.Errorf("array %q: %w", LabelsInput, err)
 	}
-	a.feeds[labelsName] = c
+	a.feeds[LabelsInput] = c
 	if spec.Task != CausalLM || a.tokens == "" {
 		return nil
 	}
@@ -202,7 +202,7 @@ func (a *arrays) labels(spec Spec) error {
 func (a *arrays) shift() error {
 	ids := a.feeds[a.tokens]
 	if ids == nil {
-		return fmt.Errorf("no array %q, and no input that windows of token ids could be cut from", labelsName)
+		return fmt.Errorf("no array %q, and no input that windows of token ids could be cut from", LabelsInput)
 	}
 	if ids.Rank() != 2 || ids.Shape()[1] < 2 {
 		return fmt.Errorf("array %q is %v; without labels it has to hold windows of at least 2 ids", a.tokens, ids.Shape())
@@ -223,7 +223,7 @@ func (a *arrays) shift() error {
 			a.feeds[name] = columns(t, 0, wide-1)
 		}
 	}
-	a.feeds[labelsName] = labels
+	a.feeds[LabelsInput] = labels
 	return nil
 }
 
@@ -241,7 +241,7 @@ func ignoreMasked(labels []int64, mask *tensor.Tensor, wide int) error {
 	for i := range labels {
 		r, c := i/(wide-1), i%(wide-1)
 		if v[r*cols+c] == 0 || (cols == wide && v[r*cols+c+1] == 0) {
-			labels[i] = ignoredLabel
+			labels[i] = ignoreIndex
 		}
 	}
 	return nil
@@ -256,7 +256,7 @@ func (a *arrays) inputs(spec Spec) error {
 	symbols := map[string]extent{}
 	for _, p := range spec.Inputs {
 		t := a.feeds[p.Name]
-		if t == nil || (p.Name == labelsName && spec.wantsLabels()) {
+		if t == nil || (p.Name == LabelsInput && spec.wantsLabels()) {
 			continue
 		}
 		c, err := convert(t, p.elem())

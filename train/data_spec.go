@@ -30,16 +30,14 @@ type Spec struct {
 }
 
 const (
-	labelsName     = "labels"
 	maskName       = "attention_mask"
 	tokensName     = "input_ids"
-	ignoredLabel   = -100 // of a position that does not count
 	defaultSeqLen  = 128
 	bytesTokenizer = "bytes"
 )
 
 // derived are inputs that hold integers but no tokens.
-var derived = []string{maskName, "position_ids", "token_type_ids", labelsName}
+var derived = []string{maskName, "position_ids", "token_type_ids", LabelsInput}
 
 // formats maps the extensions of data files to their readers.
 var formats = map[string]func(path string, spec Spec) (Data, error){

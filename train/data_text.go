@@ -78,13 +78,13 @@ func (s Spec) ports() (textPorts, error) {
 	}
 	t.mask, _ = s.port(maskName)
 	if s.Task == Custom {
-		t.target, _ = s.port(labelsName)
+		t.target, _ = s.port(LabelsInput)
 	}
 	for _, p := range s.Inputs {
-		if !slices.Contains([]string{t.tokens.Name, t.mask.Name, labelsName}, p.Name) {
+		if !slices.Contains([]string{t.tokens.Name, t.mask.Name, LabelsInput}, p.Name) {
 			return t, fmt.Errorf("input %q cannot be filled from token ids; give its array in an .npz file; the model takes %s", p.Name, s.inputList())
 		}
-		if rank, ranked := p.rank(); ranked && rank != 2 && (p.Name != labelsName || s.Task == Custom) {
+		if rank, ranked := p.rank(); ranked && rank != 2 && (p.Name != LabelsInput || s.Task == Custom) {
 			return t, fmt.Errorf("input %q is %v; token ids are [samples positions]", p.Name, p.Type)
 		}
 	}
@@ -253,7 +253,7 @@ func (s *sequences) Batch(samples []int) (Batch, error) {
 	rows := len(samples)
 	ids, mask, labels := make([]int64, rows*cols), make([]int64, rows*cols), make([]int64, rows*cols)
 	for i := range labels {
-		labels[i] = ignoredLabel
+		labels[i] = ignoreIndex
 	}
 	for i, k := range samples {
 		sp, at := s.spans[k], i*cols
@@ -275,7 +275,7 @@ func (s *sequences) Batch(samples []int) (Batch, error) {
 		}
 	}
 	if s.labels != nil {
-		if b.Feeds[labelsName], err = maskTensor(labels, s.target, rows, cols); err != nil {
+		if b.Feeds[LabelsInput], err = maskTensor(labels, s.target, rows, cols); err != nil {
 			return Batch{}, err
 		}
 		return b, nil
@@ -292,9 +292,9 @@ func (s *sequences) sampleLabels(b Batch, samples []int) {
 	}
 	switch n := max(s.width, 1); {
 	case s.classes != nil:
-		b.Feeds[labelsName] = gather(tensor.FromSlice(s.classes, len(s.spans)), samples)
+		b.Feeds[LabelsInput] = gather(tensor.FromSlice(s.classes, len(s.spans)), samples)
 	case s.targets != nil:
 		flat := gather(tensor.FromSlice(s.targets, len(s.spans), n), samples)
-		b.Feeds[labelsName] = flat.Reshape(shape...)
+		b.Feeds[LabelsInput] = flat.Reshape(shape...)
 	}
 }
