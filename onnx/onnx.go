@@ -10,6 +10,7 @@ package onnx
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 
@@ -64,6 +65,13 @@ func LoadWith(path string, o LoadOptions) (*ir.Model, error) {
 // is in use. It cannot have external data.
 func LoadBytes(b []byte) (*ir.Model, error) {
 	return load(&files{main: mmap.FromBytes("model", b)}, "model", LoadOptions{})
+}
+
+// LoadReader reads a model from the first size bytes of r, which must not change
+// while the model is in use. Weights are read when they are needed. It cannot
+// have external data.
+func LoadReader(r io.ReaderAt, size int64) (*ir.Model, error) {
+	return load(&files{main: mmap.FromReaderAt("model", r, size)}, "model", LoadOptions{})
 }
 
 // LoadFS reads a model, and its external data, from a file system such as an

@@ -37,6 +37,10 @@ type Options struct {
 	Guard string
 	// NoFusion leaves fusions out, so that tests can compare.
 	NoFusion bool
+	// Share is a program whose threads and packed constants this one uses too:
+	// of models that have weights in common, each is packed once. Threads does
+	// not count then, and Share must be closed last.
+	Share *Program
 }
 
 // GuardError says that a run ended early because its guard came out false.
@@ -52,7 +56,7 @@ type Program struct {
 	an      *ops.Analysis
 	opts    Options
 	pool    *par.Pool
-	pack    ops.Cache
+	pack    *ops.Cache
 	outputs []*ir.Value
 	state   map[*ir.Value]*ir.Value // output -> mutable initializer
 	guard   *ir.Value
@@ -84,7 +88,11 @@ func Compile(m *ir.Model, o Options) (*Program, error) {
 	if err := p.fold(); err != nil {
 		return nil, err
 	}
-	p.pool = par.New(o.Threads)
+	if o.Share != nil {
+		p.pool, p.pack = o.Share.pool, o.Share.pack
+		return p, nil
+	}
+	p.pool, p.pack = par.New(o.Threads), &ops.Cache{}
 	return p, nil
 }
 
@@ -142,8 +150,13 @@ func (p *Program) resolve() error {
 	return nil
 }
 
-// Close ends the program's threads. Sessions then run on their caller alone.
-func (p *Program) Close() { p.pool.Close() }
+// Close ends the program's threads, unless they are another's. Sessions then
+// run on their caller alone.
+func (p *Program) Close() {
+	if p.opts.Share == nil {
+		p.pool.Close()
+	}
+}
 
 // Threads is the number of threads that kernels use.
 func (p *Program) Threads() int { return p.pool.Threads() }

@@ -125,6 +125,29 @@ func (s *Session) Put(name string, t *tensor.Tensor) error {
 	return nil
 }
 
+// Bind makes t, of the same type and shape, the value of a mutable initializer,
+// without a copy: t must not change while the session uses it, and a session
+// with state in it would write to it.
+func (s *Session) Bind(name string, t *tensor.Tensor) error {
+	old, err := s.Get(name)
+	if err != nil {
+		return err
+	}
+	if old.DType() != t.DType() || !old.Shape().Equal(t.Shape()) {
+		return fmt.Errorf("%q is %v, got %v", name, old, t)
+	}
+	v := s.prog.index[name]
+	s.mutable[v] = t
+	for _, inst := range s.ready {
+		for slot, m := range inst.plan.mutable {
+			if m == v {
+				inst.vals[slot].Reset(t.Shape(), t.Bytes())
+			}
+		}
+	}
+	return nil
+}
+
 // Run computes the outputs, in the order of Program.Outputs. The tensors are
 // the session's own: valid until its next run, and maybe sharing storage with
 // the feeds. Cancelling ctx ends the run between two nodes, but not after the
