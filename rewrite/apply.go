@@ -10,9 +10,10 @@ import (
 	"github.com/bonnx/bonnx/tensor"
 )
 
-// Apply puts an adapter that exists onto a model: onto a base model, in the
-// form that o says, or onto a model that has this adapter already, whose
-// blocks it replaces by name (o does not count then).
+// Apply puts an adapter that exists onto a model, in the form that o says: onto
+// a base model, or on top of adapters of other names. Where the model has an
+// adapter of this name already, its blocks are replaced by name and its form
+// stays.
 //
 // The adapter's fingerprint must be the base's, else the error is a
 // *BaseMismatchError; an adapter without one is applied with a note. The
@@ -30,20 +31,20 @@ func Apply(m *ir.Model, set *adapter.Set, o Options) (*Report, error) {
 	}
 	for _, a := range all {
 		if a.Config.DisplayName() == set.Config.DisplayName() {
-			return replaceBlocks(m, a, set)
+			return replaceBlocks(m, a, set, o)
 		}
 	}
-	if err := plain(m); err != nil {
-		return nil, err
-	}
-	return applyToBase(m, set, o)
+	return applyOnTop(m, set, o)
 }
 
 // checkBase holds an adapter's fingerprint to that of the base. It returns
-// the fingerprint where one was compared, and a note where there was none.
-func checkBase(set *adapter.Set, weights []named) (print, note string, err error) {
+// the fingerprint where it is the base's, and a note where there is none.
+func checkBase(set *adapter.Set, weights []named, o Options) (print, note string, err error) {
 	if set.Fingerprint == "" {
 		return "", "the adapter says nothing of the base it was made for; that it fits this model is not checked", nil
+	}
+	if o.Trusted {
+		return set.Fingerprint, "", nil
 	}
 	got, err := fingerprint(weights)
 	if err != nil {
@@ -55,19 +56,41 @@ func checkBase(set *adapter.Set, weights []named) (print, note string, err error
 	return got, "", nil
 }
 
-func applyToBase(m *ir.Model, set *adapter.Set, o Options) (*Report, error) {
+// applyOnTop puts an adapter that m does not have on top of those it has.
+func applyOnTop(m *ir.Model, set *adapter.Set, o Options) (*Report, error) {
 	if err := set.Config.Validate(); err != nil {
 		return nil, err
 	}
-	found, err := Find(m)
+	var rep *Report
+	err := edit(m, func(c *ir.Model) error {
+		list, found, err := takeOff(c)
+		if err != nil {
+			return err
+		}
+		a, err := newCarried(set.Config, o)
+		if err != nil {
+			return err
+		}
+		notes, err := a.mount(found, set, o)
+		if err != nil {
+			return err
+		}
+		list = append(list, a)
+		rep = list.report(c, &Selected{Notes: notes})
+		return list.putOn(c)
+	})
 	if err != nil {
 		return nil, err
 	}
+	return rep, nil
+}
+
+// mount gives a the targets of set, once its base is known to be this one.
+func (a *carried) mount(found *Layers, set *adapter.Set, o Options) (notes []string, err error) {
 	calls, err := locate(found, set)
 	if err != nil {
 		return nil, err
 	}
-	blocks := make([][]ir.Data, len(calls))
 	weights := make([]named, len(calls))
 	for i, e := range set.Entries {
 		weights[i] = named{e.Path, calls[i][0].Weight}
@@ -75,33 +98,21 @@ func applyToBase(m *ir.Model, set *adapter.Set, o Options) (*Report, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", e.Path, err)
 		}
-		blocks[i] = dense(ts)
+		a.targets = append(a.targets, &mounted{calls[i], dense(ts)})
 	}
-	print, note, err := checkBase(set, weights)
+	print, note, err := checkBase(set, weights, o)
 	if err != nil {
 		return nil, err
 	}
-	sel := &Selected{}
 	if note != "" {
-		sel.Notes = append(sel.Notes, note)
+		notes = append(notes, note)
 	}
-	if a, b := set.Entries[0].Path, calls[0][0].Path; a != b {
-		sel.Notes = append(sel.Notes, fmt.Sprintf("the adapter's %s is the model's %s", a, b))
-		print = "" // it is that of the adapter's paths
+	a.fingerprint = print
+	if p, q := set.Entries[0].Path, a.targets[0].path(); p != q {
+		notes = append(notes, fmt.Sprintf("the adapter's %s is the model's %s", p, q))
+		a.fingerprint = "" // it is that of the adapter's paths
 	}
-	var rep *Report
-	err = edit(m, func(c *ir.Model) error {
-		in, err := newInjection(c, set.Config, o)
-		if err != nil {
-			return err
-		}
-		if err := in.modules(calls, blocks, twins(m, c)); err != nil {
-			return err
-		}
-		rep = in.report(m, found, sel)
-		return in.finish(print)
-	})
-	return rep, err
+	return notes, nil
 }
 
 func float32s(ts []*tensor.Tensor) ([]*tensor.Tensor, error) {
@@ -190,7 +201,7 @@ func fits(set *adapter.Set, e adapter.Entry, in, out int) error {
 }
 
 // replaceBlocks gives a's blocks the values of set.
-func replaceBlocks(m *ir.Model, a *Adapter, set *adapter.Set) (*Report, error) {
+func replaceBlocks(m *ir.Model, a *Adapter, set *adapter.Set, o Options) (*Report, error) {
 	if err := sameMaths(a.Config, set); err != nil {
 		return nil, err
 	}
@@ -213,7 +224,7 @@ func replaceBlocks(m *ir.Model, a *Adapter, set *adapter.Set) (*Report, error) {
 			values[t.Blocks[k].Name] = b
 		}
 	}
-	_, note, err := checkBase(set, weights)
+	_, note, err := checkBase(set, weights, o)
 	if err != nil {
 		return nil, err
 	}

@@ -1,68 +1,27 @@
 package rewrite
 
 import (
-	"fmt"
-
 	"github.com/bonnx/bonnx/ir"
 )
 
-// Convert gives the adapter of a model another form, or makes its blocks
-// inputs or not, and keeps the blocks. SkipUnfit does not count.
-func Convert(m *ir.Model, o Options) error {
-	if _, err := one(m, ""); err != nil {
-		return err
-	}
+// Convert gives adapters, those named or all, the form that o says, or makes
+// their blocks inputs or not, and keeps the blocks. SkipUnfit does not count.
+// The form activation for a bat is an error; below a bat the weight form stays.
+func Convert(m *ir.Model, o Options, names ...string) error {
 	return edit(m, func(c *ir.Model) error {
-		a, err := one(c, "")
+		if _, err := chosen(c, names); err != nil {
+			return err
+		}
+		list, _, err := takeOff(c)
 		if err != nil {
 			return err
 		}
-		if err := strip(c, nil); err != nil {
-			return err
-		}
-		calls, self, err := a.calls(c)
-		if err != nil {
-			return err
-		}
-		blocks := make([][]ir.Data, len(a.Targets))
-		for i, t := range a.Targets {
-			for _, b := range t.Blocks {
-				blocks[i] = append(blocks[i], b.Data)
+		converted, _ := list.split(names)
+		for _, a := range converted {
+			if err := a.as(o); err != nil {
+				return err
 			}
 		}
-		in, err := newInjection(c, a.Config, o)
-		if err != nil {
-			return err
-		}
-		if err := in.modules(calls, blocks, self); err != nil {
-			return err
-		}
-		return in.finish(a.Fingerprint)
+		return list.putOn(c)
 	})
-}
-
-// calls finds the layers of a's targets in c, which a has been taken off, and
-// the nodes of c mapped to themselves.
-func (a *Adapter) calls(c *ir.Model) ([][]*Linear, map[*ir.Node]*ir.Node, error) {
-	found, err := Find(c)
-	if err != nil {
-		return nil, nil, err
-	}
-	at := map[*ir.Node]*Linear{}
-	self := map[*ir.Node]*ir.Node{}
-	for _, l := range found.Linear {
-		at[l.Node], self[l.Node] = l, l.Node
-	}
-	out := make([][]*Linear, len(a.Targets))
-	for i, t := range a.Targets {
-		for _, s := range t.sites {
-			l := at[s.base]
-			if l == nil {
-				return nil, nil, fmt.Errorf("%s: its layer %v is gone", t.Path, s.base)
-			}
-			l.Path = t.Path
-			out[i] = append(out[i], l)
-		}
-	}
-	return out, self, nil
 }

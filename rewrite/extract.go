@@ -8,6 +8,37 @@ import (
 	"github.com/bonnx/bonnx/tensor"
 )
 
+// Sets are all adapters of a model as values apart from it, in order, with the
+// fingerprints that they carry. None is computed: no weight is read.
+func Sets(m *ir.Model) ([]*adapter.Set, error) {
+	all, err := Adapters(m)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*adapter.Set, len(all))
+	for i, a := range all {
+		if out[i], err = a.set(); err != nil {
+			return nil, fmt.Errorf("adapter %q: %w", a.Config.DisplayName(), err)
+		}
+	}
+	return out, nil
+}
+
+// SetFingerprint computes the fingerprint of m's base under the targets of s
+// and gives it to s.
+func SetFingerprint(m *ir.Model, s *adapter.Set) error {
+	paths := make([]string, len(s.Entries))
+	for i, e := range s.Entries {
+		paths[i] = e.Path
+	}
+	print, err := Fingerprint(m, paths)
+	if err != nil {
+		return err
+	}
+	s.Fingerprint = print
+	return nil
+}
+
 // Extract is one adapter of a model as a value apart from it: configuration,
 // blocks and the base's fingerprint, which is computed here. An empty name
 // means the only adapter.
@@ -16,7 +47,17 @@ func Extract(m *ir.Model, name string) (*adapter.Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &adapter.Set{Config: a.Config}
+	s, err := a.set()
+	if err != nil {
+		return nil, err
+	}
+	s.Fingerprint, err = a.fingerprint()
+	return s, err
+}
+
+// set is the adapter apart from its graph.
+func (a *Adapter) set() (*adapter.Set, error) {
+	s := &adapter.Set{Config: a.Config, Fingerprint: a.Fingerprint}
 	for _, t := range a.Targets {
 		e := adapter.Entry{Path: t.Path}
 		for _, b := range t.Blocks {
@@ -28,8 +69,7 @@ func Extract(m *ir.Model, name string) (*adapter.Set, error) {
 		}
 		s.Entries = append(s.Entries, e)
 	}
-	s.Fingerprint, err = a.fingerprint()
-	return s, err
+	return s, nil
 }
 
 // one is the adapter of that name, or the only one.

@@ -26,6 +26,7 @@ type Linear struct {
 	transA bool    // of Gemm: the input is (in, rows)
 	alpha  float32 // of Gemm, else 1
 	unique string
+	label  string // as the base has it
 }
 
 // Params is the number of values of weight and bias.
@@ -38,7 +39,7 @@ func (l *Linear) Params() int {
 
 // Label is how messages call the layer: its node, or its path where that has
 // no name.
-func (l *Linear) Label() string { return label(l.Node) }
+func (l *Linear) Label() string { return l.label }
 
 func label(n *ir.Node) string {
 	if n.Name != "" {
@@ -153,7 +154,11 @@ func Find(m *ir.Model) (*Layers, error) {
 	}
 	if _, ok := m.Metadata.Get(MetadataKey); ok {
 		m = m.Clone()
-		if err := strip(m, nil); err != nil {
+		r, err := resolve(m)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.remove(m); err != nil {
 			return nil, err
 		}
 	}
@@ -209,7 +214,7 @@ func (f *finder) node(n *ir.Node) {
 		f.skip(n, errors.New("it lacks an input or its output"))
 		return
 	}
-	l := &Linear{Node: n, Kind: n.OpType, alpha: 1, Bias: biasOf(n)}
+	l := &Linear{Node: n, Kind: n.OpType, alpha: 1, Bias: biasOf(n), label: label(n)}
 	v, transposed, err := read(l, n)
 	if err == nil {
 		l.Weight, err = traceWeight(v, transposed)

@@ -180,8 +180,8 @@ func (w *writer) modulo(name string, n, r int) *ir.Value {
 // activation writes the activation form and returns the layer's new result.
 func (w *writer) activation(m adapter.Method) *ir.Value {
 	l := w.l
-	x, y := l.Node.Input(0), l.Node.Output(0)
-	w.p.After(l.Node)
+	x, y := l.Node.Input(0), w.result(l)
+	w.p.After(y.Producer())
 	if l.transA {
 		x = w.transpose(x, 1, 0)
 	}
@@ -216,7 +216,7 @@ func (w *writer) rows(d *ir.Value) *ir.Value {
 // weight writes the weight form and returns the layer's new weight.
 func (w *writer) weight(m adapter.Method) *ir.Value {
 	l := w.l
-	v := l.Weight.value
+	v := l.Node.Input(1) // with what the adapters below add
 	w.p.Before(l.Node)
 	var out *ir.Value
 	if m == adapter.Bat {

@@ -21,99 +21,69 @@ type Options struct {
 	// SkipUnfit leaves out layers that are named but cannot take the method or
 	// rank, instead of failing.
 	SkipUnfit bool
+	// Trusted says that the fingerprint of a set to apply is known to be that of
+	// the model's base: it is recorded as it is, and no weight is read.
+	Trusted bool
 }
 
 // minOpset is the first operator set whose Add broadcasts as new nodes need it.
 const minOpset = 7
 
 // Inject puts a new adapter on the layers of m that cfg selects, with the
-// blocks' initial values. It reads no weight.
+// blocks' initial values. Where m carries adapters under other names the new
+// one goes on top of them. It reads no weight.
 func Inject(m *ir.Model, cfg adapter.Config, o Options) (*Report, error) {
-	found, sel, err := choose(m, cfg, o)
-	if err != nil {
-		return nil, err
-	}
 	var rep *Report
-	err = edit(m, func(c *ir.Model) error {
-		in, err := newInjection(c, cfg, o)
+	err := edit(m, func(c *ir.Model) error {
+		list, found, err := takeOff(c)
 		if err != nil {
 			return err
 		}
-		calls := modules(sel.Targets)
-		blocks := make([][]ir.Data, len(calls))
-		for i, g := range calls {
-			blocks[i] = dense(cfg.Method.Init(cfg.Dims(g[0].In, g[0].Out), cfg.Init, cfg.Seed, g[0].Path))
+		if list.named(cfg.DisplayName()) != nil {
+			return fmt.Errorf("the model has adapter %q already; give the new one another name, or merge or strip that one first", cfg.DisplayName())
 		}
-		if err := in.modules(calls, blocks, twins(m, c)); err != nil {
+		sel, err := choose(found, cfg, o)
+		if err != nil {
 			return err
 		}
-		rep = in.report(m, found, sel)
-		return in.finish("")
+		a, err := newCarried(cfg, o)
+		if err != nil {
+			return err
+		}
+		for _, calls := range modules(sel.Targets) {
+			l := calls[0]
+			a.targets = append(a.targets, &mounted{calls, dense(cfg.Method.Init(cfg.Dims(l.In, l.Out), cfg.Init, cfg.Seed, l.Path))})
+		}
+		list = append(list, a)
+		rep = list.report(c, sel)
+		return list.putOn(c)
 	})
-	return rep, err
+	if err != nil {
+		return nil, err
+	}
+	return rep, nil
 }
 
-// choose finds and selects the layers of a model without adapters.
-func choose(m *ir.Model, cfg adapter.Config, o Options) (*Layers, *Selected, error) {
-	if err := plain(m); err != nil {
-		return nil, nil, err
-	}
+// choose selects the layers of an adapter.
+func choose(found *Layers, cfg adapter.Config, o Options) (*Selected, error) {
 	if cfg.Bias != "" && cfg.Bias != "none" {
-		return nil, nil, fmt.Errorf("bias %q: biases stay as they are in a graph; use none", cfg.Bias)
+		return nil, fmt.Errorf("bias %q: biases stay as they are in a graph; use none", cfg.Bias)
 	}
 	if len(cfg.Save) > 0 {
-		return nil, nil, fmt.Errorf("modules_to_save %s: modules cannot be trained whole in a graph", strings.Join(cfg.Save, ", "))
+		return nil, fmt.Errorf("modules_to_save %s: modules cannot be trained whole in a graph", strings.Join(cfg.Save, ", "))
 	}
-	found, err := Find(m)
-	if err != nil {
-		return nil, nil, err
-	}
-	sel, err := Select(found, cfg, o.SkipUnfit)
-	return found, sel, err
+	return Select(found, cfg, o.SkipUnfit)
 }
 
-// plain refuses models that carry adapters already.
-func plain(m *ir.Model) error {
-	all, err := Adapters(m)
-	if err != nil {
-		return err
-	}
-	if len(all) > 0 {
-		return fmt.Errorf("the model has adapter %q already; merge or strip it first", all[0].Config.DisplayName())
-	}
-	return nil
-}
-
-// injection is one adapter being written into c.
+// injection is a stack of adapters being written into the base model c.
 type injection struct {
 	c      *ir.Model
 	names  *ir.Names
 	opset  int64
-	cfg    adapter.Config
-	form   Form
-	inputs bool
 	record record
 	shared map[string]*ir.Value
-	params int
-}
-
-// newInjection prepares c, which is changed in place.
-func newInjection(c *ir.Model, cfg adapter.Config, o Options) (*injection, error) {
-	form, err := o.Form.of(cfg.Method)
-	if err != nil {
-		return nil, err
-	}
-	in := &injection{c: c, names: ir.NewNames(c), opset: c.Opset(""), cfg: cfg, form: form, inputs: o.Inputs,
-		record: record{Version: recordVersion}, shared: map[string]*ir.Value{}}
-	if in.opset < minOpset {
-		return nil, fmt.Errorf("the model is of operator set %d; adapters need %d or newer", in.opset, minOpset)
-	}
-	if o.Inputs && c.IRVersion < 4 {
-		in.record.IRVersion = c.IRVersion
-		c.IRVersion = 4
-	}
-	in.record.Adapters = []adapterRecord{{Config: cfg, Form: form, Inputs: o.Inputs, Targets: []targetRecord{}}}
-	return in, nil
+	// results are what layers with an adapter in activation form give now.
+	results map[*ir.Node]*ir.Value
 }
 
 // modules groups layers that are calls of one module, in order.
@@ -132,113 +102,57 @@ func modules(layers []*Linear) [][]*Linear {
 	return out
 }
 
-func dense(ts []*tensor.Tensor) []ir.Data {
-	out := make([]ir.Data, len(ts))
-	for i, t := range ts {
-		out[i] = ir.Dense(t)
+// module puts a on all calls of one module, in the given form.
+func (in *injection) module(a *carried, t *mounted, form Form) (*targetRecord, error) {
+	first := t.calls[0]
+	rec := &targetRecord{Path: first.Path, In: first.In, Out: first.Out}
+	if form != a.form {
+		rec.Form = form
 	}
-	return out
-}
-
-// twins maps the nodes of m to those of its copy c.
-func twins(m, c *ir.Model) map[*ir.Node]*ir.Node {
-	var of []*ir.Node
-	c.Graphs(func(g *ir.Graph) bool {
-		for n := range g.Nodes() {
-			of = append(of, n)
-		}
-		return true
-	})
-	out, i := make(map[*ir.Node]*ir.Node, len(of)), 0
-	m.Graphs(func(g *ir.Graph) bool {
-		for n := range g.Nodes() {
-			out[n] = of[i]
-			i++
-		}
-		return true
-	})
-	return out
-}
-
-// modules puts the adapter on modules, each with its blocks.
-func (in *injection) modules(calls [][]*Linear, blocks [][]ir.Data, twin map[*ir.Node]*ir.Node) error {
-	for i, g := range calls {
-		if err := in.module(g, blocks[i], twin); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// module puts the adapter on all calls of one module.
-func (in *injection) module(calls []*Linear, blocks []ir.Data, twin map[*ir.Node]*ir.Node) error {
-	first := calls[0]
-	t := targetRecord{Path: first.Path, In: first.In, Out: first.Out}
 	var values []*ir.Value
-	for i, suffix := range in.cfg.Method.Suffixes() {
-		name := first.Path + "." + suffix
-		if n := in.cfg.DisplayName(); n != adapter.DefaultName {
-			name += "." + n
-		}
-		v := addInitializer(in.c, in.names, name, blocks[i], in.inputs)
+	for i, suffix := range a.cfg.Method.Suffixes() {
+		v := addInitializer(in.c, in.names, a.suffixed(first.Path+"."+suffix), t.blocks[i], a.inputs)
 		values = append(values, v)
-		t.Blocks = append(t.Blocks, v.Name)
-		in.params += v.Data.Shape().Size()
+		rec.Blocks = append(rec.Blocks, v.Name)
 	}
-	for _, l := range calls {
-		s, err := in.site(l, values, twin[l.Node])
+	for _, l := range t.calls {
+		s, err := in.site(a, l, values, form)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		t.Sites = append(t.Sites, *s)
+		rec.Sites = append(rec.Sites, *s)
 	}
-	a := &in.record.Adapters[0]
-	a.Targets = append(a.Targets, t)
-	return nil
+	return rec, nil
 }
 
-// site writes the nodes at one layer, whose node in the copy is n.
-func (in *injection) site(l *Linear, blocks []*ir.Value, n *ir.Node) (*siteRecord, error) {
-	here := *l
-	here.Node = n
-	v, transposed, err := kinds[n.OpType](&here, n)
-	if err != nil {
-		return nil, fmt.Errorf("%v: %w", n, err)
+// site writes the nodes at one layer.
+func (in *injection) site(a *carried, l *Linear, blocks []*ir.Value, form Form) (*siteRecord, error) {
+	s := &siteRecord{Node: l.Label(), Kind: l.Kind}
+	w := &writer{injection: in, p: ir.NewPatch(l.Node.Graph(), in.names), prefix: a.prefix(l), l: l,
+		dims: a.cfg.Dims(l.In, l.Out), blocks: blocks, scale: 1}
+	if a.cfg.Method == adapter.LoRA && a.cfg.Alpha != 0 {
+		w.scale = a.cfg.Alpha / float64(a.cfg.Rank)
 	}
-	if here.Weight, err = traceWeight(v, transposed); err != nil {
-		return nil, fmt.Errorf("%v: %w", n, err)
-	}
-	w := &writer{injection: in, p: ir.NewPatch(n.Graph(), in.names), prefix: in.prefix(&here), l: &here,
-		dims: in.cfg.Dims(l.In, l.Out), blocks: blocks, scale: 1}
-	if in.cfg.Method == adapter.LoRA && in.cfg.Alpha != 0 {
-		w.scale = in.cfg.Alpha / float64(in.cfg.Rank)
-	}
-	if in.form == Activation {
-		w.activation(in.cfg.Method)
+	if form == Activation {
+		in.results[l.Node] = w.activation(a.cfg.Method)
 	} else {
-		w.weight(in.cfg.Method)
+		w.weight(a.cfg.Method)
 	}
 	if err := w.p.Apply(); err != nil {
-		return nil, fmt.Errorf("%v: %w", n, err)
+		return nil, fmt.Errorf("%v: %w", l.Node, err)
 	}
-	s := &siteRecord{Node: l.Label(), Kind: l.Kind}
 	for _, x := range w.nodes {
 		s.Nodes = append(s.Nodes, x.Name)
 	}
 	return s, nil
 }
 
-// prefix starts the names of new nodes: "/layers.0/q_proj/bone/".
-func (in *injection) prefix(l *Linear) string {
-	base := "/" + l.Path
-	if i := strings.LastIndexByte(l.Node.Name, '/'); i > 0 {
-		base = l.Node.Name[:i]
+// result is what the layer gives with the adapters written so far.
+func (in *injection) result(l *Linear) *ir.Value {
+	if v := in.results[l.Node]; v != nil {
+		return v
 	}
-	name := in.cfg.Method.String()
-	if n := in.cfg.DisplayName(); n != adapter.DefaultName {
-		name += "." + n
-	}
-	return base + "/" + name + "/"
+	return l.Node.Output(0)
 }
 
 // constant is an initializer that all targets share, made on first use.
@@ -261,12 +175,7 @@ func (in *injection) ints(v ...int) *ir.Value {
 	return in.constant(name, func() *tensor.Tensor { return tensor.Ints(v...) })
 }
 
-// finish writes the record into the model's metadata.
-func (in *injection) finish(fingerprint string) error {
-	in.record.Adapters[0].Fingerprint = fingerprint
-	return in.record.store(in.c)
-}
-
+// store writes the record into the model's metadata.
 func (r *record) store(m *ir.Model) error {
 	b, err := json.Marshal(r)
 	if err != nil {

@@ -3,6 +3,7 @@ package rewrite
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/bonnx/bonnx/adapter"
 	"github.com/bonnx/bonnx/ir"
@@ -19,70 +20,112 @@ type MergeReport struct {
 }
 
 // Merge folds adapters, those named or all, into the weights and takes them
-// off. A weight that something else uses too is copied first. An adapter that
-// makes a weight infinite or NaN is an error.
+// off; the others stay on top of what comes of it. A weight that something else
+// uses too is copied first. An adapter that makes a weight infinite or NaN is an
+// error, and so is one that cannot be folded in before those below it without
+// changing the result: of two on one layer of which the lower stays, neither may
+// be a bat.
 func Merge(m *ir.Model, names ...string) (*MergeReport, error) {
-	if _, err := chosen(m, names); err != nil {
-		return nil, err
-	}
 	rep := &MergeReport{Merged: []string{}}
 	err := edit(m, func(c *ir.Model) error {
-		adapters, err := chosen(c, names)
+		if _, err := chosen(c, names); err != nil {
+			return err
+		}
+		list, _, err := takeOff(c)
 		if err != nil {
 			return err
 		}
-		merged := make([]*merged, 0, len(adapters))
-		for _, a := range adapters {
-			rep.Adapters = append(rep.Adapters, a.Config.DisplayName())
-			for i := range a.Targets {
-				if merged, err = join(merged, a, &a.Targets[i]); err != nil {
-					return fmt.Errorf("%s: %w", a.Targets[i].Path, err)
-				}
-			}
-		}
-		if err := strip(c, names); err != nil {
+		if err := list.mergeable(names); err != nil {
 			return err
 		}
-		fresh := ir.NewNames(c)
-		for _, x := range merged {
-			if err := x.write(c, fresh, rep); err != nil {
-				return fmt.Errorf("%s: %w", x.target.Path, err)
+		merged, rest := list.split(names)
+		if err := merged.fold(c, rep); err != nil {
+			return err
+		}
+		rest.rebased(rep.Merged)
+		return rest.putOn(c)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rep, nil
+}
+
+// mergeable reports whether folding in the adapters of these names gives what
+// the whole stack does.
+func (s stack) mergeable(names []string) error {
+	in, _ := s.split(names)
+	stay := map[*ir.Node][]*carried{}
+	for _, a := range s {
+		merge := slices.Contains(in, a)
+		for _, t := range a.targets {
+			n := t.calls[0].Node
+			if !merge {
+				stay[n] = append(stay[n], a)
+				continue
+			}
+			for _, below := range stay[n] {
+				if below.cfg.Method.Additive() && a.cfg.Method.Additive() {
+					continue
+				}
+				return fmt.Errorf("%s: adapter %q (%v) stands on %q (%v) and cannot be merged without it: a bat's update depends on the weight under it; merge both, or strip %[4]q first",
+					t.path(), a.cfg.DisplayName(), a.cfg.Method, below.cfg.DisplayName(), below.cfg.Method)
 			}
 		}
-		return nil
-	})
-	return rep, err
+	}
+	return nil
+}
+
+// fold writes the adapters' sum into the weights of the base c.
+func (s stack) fold(c *ir.Model, rep *MergeReport) error {
+	var all []*merged
+	at := map[*ir.Node]*merged{}
+	for _, a := range s {
+		rep.Adapters = append(rep.Adapters, a.cfg.DisplayName())
+		for _, t := range a.targets {
+			l, err := a.layer(t)
+			if err != nil {
+				return fmt.Errorf("%s: %w", t.path(), err)
+			}
+			x := at[t.calls[0].Node]
+			if x == nil {
+				x = &merged{path: t.path(), calls: t.calls}
+				at[t.calls[0].Node] = x
+				all = append(all, x)
+			}
+			x.stack = append(x.stack, l)
+		}
+	}
+	fresh := ir.NewNames(c)
+	for _, x := range all {
+		if err := x.write(c, fresh, rep); err != nil {
+			return fmt.Errorf("%s: %w", x.path, err)
+		}
+	}
+	return nil
+}
+
+// rebased forgets the fingerprints of adapters whose base has changed.
+func (s stack) rebased(paths []string) {
+	for _, a := range s {
+		if slices.ContainsFunc(a.targets, func(t *mounted) bool { return slices.Contains(paths, t.path()) }) {
+			a.fingerprint = ""
+		}
+	}
 }
 
 // merged is a module and all that is folded into its weight.
 type merged struct {
-	target *Target
-	stack  adapter.Stack
-}
-
-// join adds one adapter's part of a module to the list.
-func join(list []*merged, a *Adapter, t *Target) ([]*merged, error) {
-	if t.Weight.quantized() {
-		return nil, errQuantized
-	}
-	l, err := a.layer(t)
-	if err != nil {
-		return nil, err
-	}
-	for _, x := range list {
-		if x.target.Path == t.Path && x.target.Weight.same(t.Weight) {
-			x.stack = append(x.stack, l)
-			return list, nil
-		}
-	}
-	return append(list, &merged{t, adapter.Stack{l}}), nil
+	path  string
+	calls []*Linear
+	stack adapter.Stack
 }
 
 // layer is the maths of one target.
-func (a *Adapter) layer(t *Target) (adapter.Layer, error) {
-	l := adapter.Layer{Method: a.Config.Method, Alpha: a.Config.Alpha, Name: a.Config.DisplayName()}
-	for _, b := range t.Blocks {
-		x, err := b.Data.Tensor()
+func (a *carried) layer(t *mounted) (adapter.Layer, error) {
+	l := adapter.Layer{Method: a.cfg.Method, Alpha: a.cfg.Alpha, Name: a.cfg.DisplayName()}
+	for _, b := range t.blocks {
+		x, err := b.Tensor()
 		if err != nil {
 			return l, err
 		}
@@ -94,7 +137,11 @@ func (a *Adapter) layer(t *Target) (adapter.Layer, error) {
 // write folds the stack into the weight, in place where nothing but the
 // module's own nodes reads it.
 func (x *merged) write(c *ir.Model, fresh *ir.Names, rep *MergeReport) error {
-	w, err := x.target.Weight.Read()
+	weight := x.calls[0].Weight
+	if weight.quantized() {
+		return errQuantized
+	}
+	w, err := weight.Read()
 	if err != nil {
 		return err
 	}
@@ -103,33 +150,29 @@ func (x *merged) write(c *ir.Model, fresh *ir.Names, rep *MergeReport) error {
 		return err
 	}
 	readers := map[*ir.Node]bool{}
-	for _, s := range x.target.sites {
-		readers[s.base] = true
-		for _, l := range s.weight.links {
-			readers[l.node] = true
+	for _, l := range x.calls {
+		readers[l.Node] = true
+		for _, k := range l.Weight.links {
+			readers[k.node] = true
 		}
 	}
-	rep.Merged = append(rep.Merged, x.target.Path)
-	own := true
-	for _, s := range x.target.sites {
-		own = own && s.weight.own(readers)
+	rep.Merged = append(rep.Merged, x.path)
+	if !slices.ContainsFunc(x.calls, func(l *Linear) bool { return !l.Weight.own(readers) }) {
+		return weight.replace(after)
 	}
-	if own {
-		return x.target.Weight.replace(after)
-	}
-	rep.Notes = append(rep.Notes, fmt.Sprintf("%s shares its weight with other nodes and got a copy", x.target.Path))
+	rep.Notes = append(rep.Notes, fmt.Sprintf("%s shares its weight with other nodes and got a copy", x.path))
 	copies := map[bool]*ir.Value{}
-	for _, s := range x.target.sites {
-		v := copies[s.weight.transposed]
+	for _, l := range x.calls {
+		v := copies[l.Weight.transposed]
 		if v == nil {
-			t, err := s.weight.asSeen(after)
+			t, err := l.Weight.asSeen(after)
 			if err != nil {
 				return err
 			}
-			v = addInitializer(c, fresh, x.target.Path+".weight", ir.Dense(t), false)
-			copies[s.weight.transposed] = v
+			v = addInitializer(c, fresh, x.path+".weight", ir.Dense(t), false)
+			copies[l.Weight.transposed] = v
 		}
-		s.base.SetInput(1, v)
+		l.Node.SetInput(1, v)
 	}
 	return nil
 }

@@ -39,11 +39,14 @@ type adapterRecord struct {
 }
 
 type targetRecord struct {
-	Path   string       `json:"path"`
-	In     int          `json:"in"`
-	Out    int          `json:"out"`
-	Blocks []string     `json:"blocks"`
-	Sites  []siteRecord `json:"sites"`
+	Path   string   `json:"path"`
+	In     int      `json:"in"`
+	Out    int      `json:"out"`
+	Blocks []string `json:"blocks"`
+	// Form is the target's own where a bat above asks for another than the
+	// adapter's.
+	Form  Form         `json:"form,omitzero"`
+	Sites []siteRecord `json:"sites"`
 }
 
 // siteRecord is one node of a target; a module that is called several times
@@ -74,6 +77,8 @@ type Target struct {
 	// Blocks are the initializers with the trained values, as
 	// adapter.Method.Blocks lists them.
 	Blocks []*ir.Value
+	// Form is the adapter's, but weight under a bat, which has to see the sum.
+	Form Form
 	// Weight is the base layer's.
 	Weight *Weight
 
@@ -177,7 +182,7 @@ func (r *resolved) look() error {
 	}
 	for _, a := range r.adapters {
 		for i := range a.Targets {
-			if err := r.bases(a, &a.Targets[i]); err != nil {
+			if err := r.bases(&a.Targets[i]); err != nil {
 				return fmt.Errorf("%s: %w", a.Targets[i].Path, err)
 			}
 		}
@@ -225,6 +230,9 @@ func (r *resolved) adapter(rec *adapterRecord) (*Adapter, error) {
 	if err := rec.Config.Validate(); err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(r.adapters, func(a *Adapter) bool { return a.Config.DisplayName() == rec.Config.DisplayName() }) {
+		return nil, errors.New("is recorded twice")
+	}
 	if f, err := rec.Form.of(rec.Config.Method); err != nil || f != rec.Form {
 		return nil, errors.Join(err, fmt.Errorf("form is %v", rec.Form))
 	}
@@ -240,7 +248,13 @@ func (r *resolved) adapter(rec *adapterRecord) (*Adapter, error) {
 }
 
 func (r *resolved) target(a *Adapter, rec *targetRecord) (*Target, error) {
-	t := &Target{Path: rec.Path, In: rec.In, Out: rec.Out}
+	t := &Target{Path: rec.Path, In: rec.In, Out: rec.Out, Form: a.Form}
+	if rec.Form != Auto {
+		t.Form = rec.Form
+	}
+	if _, err := t.Form.of(a.Config.Method); err != nil {
+		return nil, err
+	}
 	var shapes [][]int
 	for _, name := range rec.Blocks {
 		v := r.values[name]
@@ -269,7 +283,7 @@ func (r *resolved) target(a *Adapter, rec *targetRecord) (*Target, error) {
 	for i := range rec.Sites {
 		s := &t.sites[i]
 		s.record = rec.Sites[i]
-		if err := r.site(a, t, s); err != nil {
+		if err := r.site(t, s); err != nil {
 			return nil, err
 		}
 		r.byLast[s.last()] = s
@@ -279,7 +293,7 @@ func (r *resolved) target(a *Adapter, rec *targetRecord) (*Target, error) {
 
 // site finds the nodes of a site and the value that they were added to: what
 // they read that is neither their own, nor a block, nor a shared constant.
-func (r *resolved) site(a *Adapter, t *Target, s *site) error {
+func (r *resolved) site(t *Target, s *site) error {
 	own := map[*ir.Value]bool{}
 	for _, v := range r.constants {
 		own[v] = true
@@ -306,7 +320,7 @@ func (r *resolved) site(a *Adapter, t *Target, s *site) error {
 	if len(s.nodes) == 0 {
 		return errors.New("no added nodes are recorded")
 	}
-	if a.Form == Activation {
+	if t.Form == Activation {
 		last := s.nodes[len(s.nodes)-1]
 		if s.from = last.Input(0); !last.Is("Add") || s.from == nil || own[s.from] {
 			return fmt.Errorf("%v is not where the adapter joins its layer", last)
@@ -353,10 +367,10 @@ func (s *site) connected() error {
 
 // bases finds the layers under the sites, once all sites are known: one
 // adapter may stand on another.
-func (r *resolved) bases(a *Adapter, t *Target) error {
+func (r *resolved) bases(t *Target) error {
 	for i := range t.sites {
 		s := &t.sites[i]
-		if a.Form == Activation {
+		if t.Form == Activation {
 			s.base = r.below(s.from).Producer()
 		} else {
 			s.base = r.reader(s.last())

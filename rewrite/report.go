@@ -15,8 +15,8 @@ type Report struct {
 	Targets   []TargetReport `json:"targets"`
 	Skipped   []Skip         `json:"skipped"`
 	Trainable int            `json:"trainable_parameters"`
-	// All counts the trainable values and those of the base model's float
-	// constants.
+	// All counts the values of all the model's adapters and those of the base
+	// model's float constants.
 	All   int      `json:"-"`
 	Notes []string `json:"-"`
 }
@@ -32,16 +32,19 @@ type TargetReport struct {
 	Source     Source `json:"-"`
 }
 
-// report describes the finished injection into a copy of base.
-func (in *injection) report(base *ir.Model, found *Layers, sel *Selected) *Report {
-	r := &Report{Targets: []TargetReport{}, Skipped: append([]Skip{}, sel.Skipped...), Trainable: in.params,
-		All: in.params + Params(base), Notes: sel.Notes}
-	for _, t := range in.record.Adapters[0].Targets {
-		l := found.At(t.Path)
-		r.Targets = append(r.Targets, TargetReport{Path: t.Path, Node: l.Label(), Kind: l.Kind, In: t.In, Out: t.Out,
-			Parameters: in.cfg.Method.Params(in.cfg.Dims(t.In, t.Out)), Source: l.Source})
-		if len(t.Sites) > 1 {
-			r.Notes = append(r.Notes, fmt.Sprintf("%s is called %d times with one weight and gets one adapter", t.Path, len(t.Sites)))
+// report describes the topmost adapter, which is about to be put on c.
+func (s stack) report(c *ir.Model, sel *Selected) *Report {
+	top := s[len(s)-1]
+	r := &Report{Targets: []TargetReport{}, Skipped: append([]Skip{}, sel.Skipped...), Trainable: top.params(), All: Params(c), Notes: sel.Notes}
+	for _, a := range s {
+		r.All += a.params()
+	}
+	for _, t := range top.targets {
+		l := t.calls[0]
+		r.Targets = append(r.Targets, TargetReport{Path: l.Path, Node: l.Label(), Kind: l.Kind, In: l.In, Out: l.Out,
+			Parameters: top.cfg.Method.Params(top.cfg.Dims(l.In, l.Out)), Source: l.Source})
+		if len(t.calls) > 1 {
+			r.Notes = append(r.Notes, fmt.Sprintf("%s is called %d times with one weight and gets one adapter", l.Path, len(t.calls)))
 		}
 	}
 	return r

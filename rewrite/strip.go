@@ -13,12 +13,20 @@ import (
 var ErrNoAdapter = errors.New("the model has no adapter")
 
 // Strip takes adapters off again, those named or all: what is left is the base
-// model, field for field.
+// model, field for field, or the base with the other adapters. A bat that stood
+// on one of those sees the base weight then.
 func Strip(m *ir.Model, names ...string) error {
-	if _, err := chosen(m, names); err != nil {
-		return err
-	}
-	return edit(m, func(c *ir.Model) error { return strip(c, names) })
+	return edit(m, func(c *ir.Model) error {
+		if _, err := chosen(c, names); err != nil {
+			return err
+		}
+		list, _, err := takeOff(c)
+		if err != nil {
+			return err
+		}
+		_, rest := list.split(names)
+		return rest.putOn(c)
+	})
 }
 
 // chosen are the adapters of those names, all where none is given.
@@ -49,36 +57,16 @@ func chosen(m *ir.Model, names []string) ([]*Adapter, error) {
 	return out, nil
 }
 
-// strip takes adapters off c itself.
-func strip(c *ir.Model, names []string) error {
-	r, err := resolve(c)
-	if err != nil {
-		return err
+// remove takes all adapters off c, the topmost first.
+func (r *resolved) remove(c *ir.Model) error {
+	if len(r.adapters) == 0 {
+		return nil
 	}
 	fresh := ir.NewNames(c)
-	var left []adapterRecord
-	for i := len(r.adapters) - 1; i >= 0; i-- {
-		a := r.adapters[i]
-		if len(names) > 0 && !slices.Contains(names, a.Config.DisplayName()) {
-			left = append(left, r.record.Adapters[i])
-			continue
-		}
+	for _, a := range slices.Backward(r.adapters) {
 		if err := a.remove(c, fresh); err != nil {
 			return fmt.Errorf("adapter %q: %w", a.Config.DisplayName(), err)
 		}
-	}
-	if len(left) > 0 {
-		slices.Reverse(left)
-		r.record.Adapters = left
-		r.record.Constants = slices.DeleteFunc(r.record.Constants, func(name string) bool {
-			v := r.values[name]
-			if !v.Unused() {
-				return false
-			}
-			c.Graph.RemoveInitializer(v)
-			return true
-		})
-		return r.record.store(c)
 	}
 	if err := removeInitializers(c.Graph, r.constants); err != nil {
 		return err
@@ -97,7 +85,7 @@ func (a *Adapter) remove(c *ir.Model, fresh *ir.Names) error {
 		for j := len(t.sites) - 1; j >= 0; j-- {
 			s := &t.sites[j]
 			p := ir.NewPatch(s.nodes[0].Graph(), fresh)
-			if a.Form == Activation {
+			if t.Form == Activation {
 				p.TakeOver(s.last(), s.from)
 			} else {
 				p.Redirect(s.last(), s.from)
