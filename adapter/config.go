@@ -29,6 +29,9 @@ type Config struct {
 	// Bias says which biases train too: none, all, or a name that ends in
 	// _only for those of the targets. "" stands for none.
 	Bias string `json:"bias,omitempty"`
+	// Dropout is the probability with which an element of a layer's input is
+	// left out of what the blocks see, in training alone; bat ignores it.
+	Dropout float64 `json:"dropout,omitempty"`
 }
 
 // DefaultConfig is Bone of rank 64 on every linear layer, as PEFT's default.
@@ -79,6 +82,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("alpha belongs to lora; method %v has none", c.Method)
 	case c.Alpha < 0 || math.IsInf(c.Alpha, 0) || math.IsNaN(c.Alpha):
 		return fmt.Errorf("alpha should be positive; got %v", c.Alpha)
+	case !(c.Dropout >= 0 && c.Dropout < 1):
+		return fmt.Errorf("dropout should be at least 0 and below 1; got %v", c.Dropout)
 	case c.Name != "" && !nameForm.MatchString(c.Name):
 		return fmt.Errorf("adapter name %q: use letters, digits, _ and - alone", c.Name)
 	case int(c.Init) >= len(initNames):

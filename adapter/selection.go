@@ -62,7 +62,8 @@ func (m *Modules) UnmarshalJSON(b []byte) error {
 // Selection says which modules of a model an adapter is put on, with PEFT's
 // meaning.
 type Selection struct {
-	// Targets are the modules; the zero value stands for all-linear.
+	// Targets are the modules. The zero value is PEFT's null: whoever selects
+	// has to put DefaultTargets, all-linear or an error in its place.
 	Targets Modules `json:"target_modules"`
 	// Exclude wins over Targets.
 	Exclude Modules `json:"exclude_modules,omitzero"`
@@ -77,6 +78,8 @@ type Selection struct {
 	// LastNumber takes the last number of a path for its layer, as PEFT did up
 	// to 0.18, instead of the first.
 	LastNumber bool `json:"last_number,omitempty"`
+	// IncludeHead makes all-linear take the head too.
+	IncludeHead bool `json:"include_head,omitempty"`
 }
 
 // Verdict is what a Selector says of a module.
@@ -197,13 +200,22 @@ var unwrapped = regexp.MustCompile(`\A[^.]+\.\d+\.`)
 // MatchGraph is Match for a path recovered from a graph. Such paths often lack
 // the wrapper that PEFT's layer filter counts on: "layers.0.q_proj" is given
 // to that filter, and to it alone, as "model.layers.0.q_proj".
-func (s *Selector) MatchGraph(path string) Verdict {
-	layered := path
+func (s *Selector) MatchGraph(path string) Verdict { return s.match(path, s.layered(path)) }
+
+// Layer is the layer that the layer filter of MatchGraph sees for a path, -1
+// for a path in none.
+func (s *Selector) Layer(path string) int { return s.layerIndex(s.layered(path)) }
+
+func (s *Selector) layered(path string) string {
 	if unwrapped.MatchString(path) || s.layerIndex(path) < 0 {
-		layered = "model." + path
+		return "model." + path
 	}
-	return s.match(path, layered)
+	return path
 }
+
+// Saves reports whether entry i of Save names the module at path or one around
+// it.
+func (s *Selector) Saves(i int, path string) bool { return s.save[i].MatchString(path) }
 
 func (s *Selector) match(path, layered string) Verdict {
 	switch {
@@ -242,33 +254,4 @@ func (s *Selector) layerIndex(path string) int {
 		}
 	}
 	return -1
-}
-
-// ErrNoMatch is what NoMatch wraps.
-var ErrNoMatch = errors.New("nothing matched")
-
-// NoMatch is the error of a selection that no module of a model passes, with
-// the names of the modules that there are.
-func NoMatch(sel Selection, paths []string) error {
-	var names []string
-	for _, p := range paths {
-		if n := p[strings.LastIndexByte(p, '.')+1:]; !slices.Contains(names, n) {
-			names = append(names, n)
-		}
-	}
-	const most = 20
-	more := ""
-	if len(names) > most {
-		more = fmt.Sprintf(" and %d more", len(names)-most)
-		names = names[:most]
-	}
-	what := "There are no linear layers."
-	if len(names) > 0 {
-		what = "Linear layers there are: " + strings.Join(names, ", ") + more + "."
-	}
-	targets := sel.Targets.String()
-	if targets == "" {
-		targets = AllLinear
-	}
-	return fmt.Errorf("%w: Target modules {%s} not found in the base model. Please check the target modules and try again. %s", ErrNoMatch, targets, what)
 }

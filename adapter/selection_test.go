@@ -3,6 +3,7 @@ package adapter_test
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"reflect"
 	"strings"
@@ -92,7 +93,7 @@ func TestMatchGraph(t *testing.T) {
 		{"nothing named", adapter.Selection{}, "anything", adapter.Matched},
 		{"all-linear, layers", adapter.Selection{Layers: []int{1}}, "layers.0.q_proj", adapter.OtherLayer},
 		{"all-linear, exclude", adapter.Selection{Exclude: list("q_proj")}, "layers.0.q_proj", adapter.Excluded},
-		{"all-linear, save", adapter.Selection{Save: []string{"head"}}, "head.proj", adapter.SavedWhole},
+		{"all-linear, save", adapter.Selection{Save: []string{"head"}, IncludeHead: true}, "head.proj", adapter.SavedWhole},
 		{"dot boundary", adapter.Selection{Targets: q}, "layers.0.xq_proj", adapter.NotNamed},
 		{"regex with alternatives is whole", adapter.Selection{Targets: adapter.Modules{Regex: "a|b"}}, "ab", adapter.NotNamed},
 		{"exact key in any layer", adapter.Selection{Targets: list("layers.5.q_proj"), Layers: []int{0}}, "layers.5.q_proj", adapter.Matched},
@@ -155,6 +156,9 @@ func TestConfig(t *testing.T) {
 		{func(c *adapter.Config) { c.MiniRank = 2 }, "belongs to miss-mini"},
 		{func(c *adapter.Config) { c.Alpha = 2 }, "belongs to lora"},
 		{func(c *adapter.Config) { c.Method, c.Alpha = adapter.LoRA, -1 }, "alpha"},
+		{func(c *adapter.Config) { c.Dropout = 1 }, "dropout should be at least 0 and below 1; got 1"},
+		{func(c *adapter.Config) { c.Dropout = -0.5 }, "dropout"},
+		{func(c *adapter.Config) { c.Dropout = math.NaN() }, "dropout"},
 		{func(c *adapter.Config) { c.Name = "a.b" }, "adapter name"},
 		{func(c *adapter.Config) { c.Bias = "some" }, "bias should be"},
 		{func(c *adapter.Config) { c.Layers = []int{-1} }, "negative"},
@@ -169,8 +173,8 @@ func TestConfig(t *testing.T) {
 		}
 	}
 	full := adapter.Config{
-		Name: "x", Method: adapter.MiSSMini, Rank: 8, MiniRank: 2, Init: adapter.InitRandom, Seed: 9, Bias: "bone_only",
-		Selection: adapter.Selection{Targets: list("q", "v"), Exclude: adapter.Modules{Regex: ".*0.*"}, Layers: []int{1, 2}, LayersPattern: []string{"h"}, Save: []string{"head"}},
+		Name: "x", Method: adapter.MiSSMini, Rank: 8, MiniRank: 2, Init: adapter.InitRandom, Seed: 9, Bias: "bone_only", Dropout: 0.25,
+		Selection: adapter.Selection{Targets: list("q", "v"), Exclude: adapter.Modules{Regex: ".*0.*"}, Layers: []int{1, 2}, LayersPattern: []string{"h"}, Save: []string{"head"}, IncludeHead: true},
 	}
 	s := adapter.Set{Config: full, Fingerprint: "sha256:ab"}
 	b, err := s.Manifest()

@@ -49,7 +49,10 @@ func TestSelect(t *testing.T) {
 		err     string
 	}{
 		{"everything", func(*adapter.Config) {}, false, "layers.0.q_proj layers.1.k_proj", "it is the head", ""},
-		{"none named", func(c *adapter.Config) { c.Targets = adapter.Modules{} }, false, "layers.0.q_proj layers.1.k_proj", "it is the head", ""},
+		{"none named", func(c *adapter.Config) { c.Targets = adapter.Modules{} }, false, "", "", "Please specify `target_modules` in `peft_config`"},
+		{"head too", func(c *adapter.Config) { c.IncludeHead = true }, false, "layers.0.q_proj layers.1.k_proj head", "", ""},
+		{"no such layer", func(c *adapter.Config) { c.Layers = []int{9} }, false, "", "", "the model has no layer 9; it has 0, 1."},
+		{"no such layer of a named one", func(c *adapter.Config) { c.Layers, c.Targets = []int{1}, list("q_proj") }, false, "", "", "layers.0.q_proj: not in layers_to_transform"},
 		{"head by name", func(c *adapter.Config) { c.Targets = list("head", "q_proj") }, false, "layers.0.q_proj head", "", ""},
 		{"expression", func(c *adapter.Config) { c.Targets.Regex = `layers\.\d\..*` }, false, "layers.0.q_proj layers.1.k_proj", "", ""},
 		{"excluded", func(c *adapter.Config) { c.Exclude = list("k_proj") }, false, "layers.0.q_proj", "excluded by exclude_modules", ""},

@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/bonnx/bonnx/adapter"
@@ -17,24 +18,27 @@ type Selected struct {
 
 // Select applies the configuration's target selection to what Find found.
 //
-// all-linear leaves the head out, and skips layers that cannot take the method
-// or rank; a layer that is named and cannot is an error that lists all such
-// layers and the ranks that fit, unless skipUnfit is set. An error that wraps
-// adapter.ErrNoMatch says that nothing is left.
+// all-linear leaves the head out unless it is asked for, and skips layers that
+// cannot take the method or rank; a layer that is named and cannot is an error
+// that lists all such layers and the ranks that fit, unless skipUnfit is set. An
+// *adapter.NoMatchError says that nothing is left, or that no targets are given.
 func Select(found *Layers, cfg adapter.Config, skipUnfit bool) (*Selected, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
+	}
+	if cfg.Targets.IsZero() {
+		return nil, adapter.NoTargets("", found.Paths())
 	}
 	sel, err := adapter.NewSelector(cfg.Selection)
 	if err != nil {
 		return nil, err
 	}
-	all := cfg.Targets.IsZero() || cfg.Targets.AllLinear()
+	all := cfg.Targets.AllLinear()
 	s := &Selected{}
 	var matched []*Linear
 	for _, l := range found.Linear {
 		switch v := sel.MatchGraph(l.Path); {
-		case v == adapter.Matched && all && l.Head:
+		case v == adapter.Matched && all && l.Head && !cfg.IncludeHead:
 			s.skip(l, "it is the head; name it to adapt it too")
 		case v == adapter.Matched:
 			matched = append(matched, l)
@@ -43,7 +47,7 @@ func Select(found *Layers, cfg adapter.Config, skipUnfit bool) (*Selected, error
 		}
 	}
 	if len(matched) == 0 {
-		return nil, noMatch(found, cfg, s)
+		return nil, s.noMatch(found, cfg.Selection, sel)
 	}
 	if err := s.fit(matched, cfg, all || skipUnfit); err != nil {
 		return nil, err
@@ -79,15 +83,24 @@ func (s *Selected) fit(matched []*Linear, cfg adapter.Config, skip bool) error {
 }
 
 // noMatch explains a selection that nothing passes.
-func noMatch(found *Layers, cfg adapter.Config, s *Selected) error {
-	err := adapter.NoMatch(cfg.Selection, found.Paths())
-	if near := nearest(cfg.Targets.List, found.Paths()); len(near) > 0 {
-		err = fmt.Errorf("%w Did you mean %s?", err, strings.Join(near, ", "))
+func (s *Selected) noMatch(found *Layers, sel adapter.Selection, filter *adapter.Selector) error {
+	e := adapter.NoMatch(sel, found.Paths())
+	for _, p := range found.Paths() {
+		if n := filter.Layer(p); n >= 0 {
+			e.HasLayers = append(e.HasLayers, n)
+		}
 	}
+	slices.Sort(e.HasLayers)
+	e.HasLayers = slices.Compact(e.HasLayers)
+	if len(sel.Layers) > 0 && !slices.ContainsFunc(sel.Layers, func(n int) bool { return slices.Contains(e.HasLayers, n) }) {
+		e.Layers = sel.Layers
+		return e
+	}
+	e.OnlyHead = sel.Targets.AllLinear() && len(found.Linear) > 0 && !slices.ContainsFunc(found.Linear, func(l *Linear) bool { return !l.Head })
 	for _, k := range s.Skipped {
-		err = fmt.Errorf("%w\n%s: %s", err, k.Path, k.Reason)
+		e.Reasons = append(e.Reasons, adapter.Reason{Path: k.Path, Why: k.Reason})
 	}
-	return err
+	return e
 }
 
 // unmatched notes listed targets that no layer has.
@@ -102,51 +115,10 @@ func unmatched(found *Layers, cfg adapter.Config) []string {
 			continue
 		}
 		note := fmt.Sprintf("target %q names no linear layer", e)
-		if near := nearest([]string{e}, found.Paths()); len(near) > 0 {
+		if near := adapter.Nearest([]string{e}, found.Paths()); len(near) > 0 {
 			note += "; did you mean " + strings.Join(near, ", ") + "?"
 		}
 		notes = append(notes, note)
 	}
 	return notes
-}
-
-// nearest are the last names in paths that differ from that of a wanted one by
-// little.
-func nearest(wanted, paths []string) []string {
-	var out []string
-	seen := map[string]bool{}
-	for _, p := range paths {
-		name := lastName(p)
-		for _, w := range wanted {
-			w = lastName(w)
-			if d := distance(strings.ToLower(w), strings.ToLower(name)); !seen[name] && d > 0 && d <= 1+len(w)/4 {
-				seen[name] = true
-				out = append(out, name)
-			}
-		}
-	}
-	return out
-}
-
-func lastName(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diag := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			d := diag
-			if a[i] != b[j] {
-				d++
-			}
-			diag = row[j+1]
-			row[j+1] = min(d, diag+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -147,7 +147,8 @@ func (c *Config) value(key string) any {
 }
 
 // Adapter is the configuration in bonnx's terms, with warnings about what has
-// no effect here. What would change the result is an error.
+// no effect here. What would change the result is an error. Where target_modules
+// is null, which stands for PEFT's default for the model's type, Targets is zero.
 func (c *Config) Adapter() (adapter.Config, []string, error) {
 	a := adapter.Config{Name: adapter.DefaultName, Rank: c.int("r"), Bias: c.value("bias").(string)}
 	a.Targets, a.Exclude = modulesOf(c.value("target_modules")), modulesOf(c.value("exclude_modules"))
@@ -159,11 +160,7 @@ func (c *Config) Adapter() (adapter.Config, []string, error) {
 	if k := c.Unknown(); len(k) > 0 {
 		warn = append(warn, "adapter config: keys without effect: "+strings.Join(k, ", "))
 	}
-	if a.Targets.IsZero() {
-		warn = append(warn, "adapter config: target_modules is null; PEFT would take its default for the model's type, bonnx takes all linear layers")
-	}
-	more, err := c.method(&a)
-	warn = append(warn, more...)
+	err := c.method(&a)
 	if err == nil {
 		err = a.Validate()
 	}
@@ -184,17 +181,15 @@ func before019(version, kind string) bool {
 	return err == nil && parts[0] == "0" && minor < 19
 }
 
-// method sets method, init and alpha.
-func (c *Config) method(a *adapter.Config) (warn []string, err error) {
+// method sets method, init, alpha and dropout.
+func (c *Config) method(a *adapter.Config) error {
 	if c.Type() == TypeLoRA {
 		return c.lora(a)
 	}
 	a.Method = adapter.Bone
 	if c.Type() == TypeMiSS {
 		a.Method = adapter.MiSS
-		if d, _ := c.value("miss_dropout").(json.Number).Float64(); d != 0 {
-			warn = append(warn, fmt.Sprintf("adapter config: miss_dropout %v is not applied", d))
-		}
+		a.Dropout, _ = c.value("miss_dropout").(json.Number).Float64()
 	}
 	switch w := c.value("init_weights"); w {
 	case true:
@@ -204,46 +199,44 @@ func (c *Config) method(a *adapter.Config) (warn []string, err error) {
 		a.Method = adapter.Bat
 	case "mini":
 		if c.Type() != TypeMiSS {
-			return warn, errors.New(`init_weights "mini" belongs to MISS`)
+			return errors.New(`init_weights "mini" belongs to MISS`)
 		}
 		a.Method, a.MiniRank = adapter.MiSSMini, c.int("mini_r")
 	default:
-		return warn, fmt.Errorf("init_weights is %v; true, false, bat and mini are known", w)
+		return fmt.Errorf("init_weights is %v; true, false, bat and mini are known", w)
 	}
-	return warn, nil
+	return nil
 }
 
 // lora refuses the variants that compute something else than plain LoRA.
-func (c *Config) lora(a *adapter.Config) ([]string, error) {
+func (c *Config) lora(a *adapter.Config) error {
 	a.Method = adapter.LoRA
 	for _, key := range []string{"use_dora", "use_qalora", "lora_bias"} {
 		if c.value(key) == true {
-			return nil, fmt.Errorf("%s is set, which is not plain LoRA; merge the adapter with PEFT", key)
+			return fmt.Errorf("%s is set, which is not plain LoRA; merge the adapter with PEFT", key)
 		}
 	}
 	for _, key := range []string{"rank_pattern", "alpha_pattern", "layer_replication", "target_parameters", "trainable_token_indices"} {
 		if v := c.value(key); !empty(v) {
-			return nil, fmt.Errorf("%s is set, which is not plain LoRA; merge the adapter with PEFT", key)
+			return fmt.Errorf("%s is set, which is not plain LoRA; merge the adapter with PEFT", key)
 		}
 	}
 	if s, ok := c.value("init_lora_weights").(string); ok && !slices.Contains([]string{"gaussian", "eva", "orthogonal"}, s) {
-		return nil, fmt.Errorf("init_lora_weights %q goes with base weights that it changed; have PEFT convert the adapter to plain LoRA", clip(s))
+		return fmt.Errorf("init_lora_weights %q goes with base weights that it changed; have PEFT convert the adapter to plain LoRA", clip(s))
 	}
 	if c.value("init_lora_weights") == false {
 		a.Init = adapter.InitRandom
 	}
 	alpha, _ := c.value("lora_alpha").(json.Number).Float64()
 	if alpha <= 0 {
-		return nil, fmt.Errorf("lora_alpha should be positive; got %v", alpha)
+		return fmt.Errorf("lora_alpha should be positive; got %v", alpha)
 	}
 	if c.value("use_rslora") == true {
 		alpha *= math.Sqrt(float64(a.Rank)) // alpha/sqrt(r) as a multiple of 1/r
 	}
 	a.Alpha = alpha
-	if d, _ := c.value("lora_dropout").(json.Number).Float64(); d != 0 {
-		return []string{fmt.Sprintf("adapter config: lora_dropout %v is not applied", d)}, nil
-	}
-	return nil, nil
+	a.Dropout, _ = c.value("lora_dropout").(json.Number).Float64()
+	return nil
 }
 
 func empty(v any) bool {
@@ -260,9 +253,10 @@ func empty(v any) bool {
 
 // ConfigOptions are what only PEFT's files have.
 type ConfigOptions struct {
-	// Type is the peft_type; "" stands for BONE for bone and bat, which PEFT
-	// reads up to 0.18, MISS for miss and miss-mini, LORA for lora. Bone and
-	// bat may also be written as MISS, which PEFT reads from 0.17 on.
+	// Type is the peft_type; "" stands for BONE for bone (without dropout) and
+	// bat, which PEFT reads up to 0.18, MISS for miss and miss-mini, LORA for
+	// lora. Bone and bat may also be written as MISS, which PEFT reads from 0.17
+	// on.
 	Type string
 	// BaseModel is the base model's name or path, "" for null.
 	BaseModel string
@@ -275,7 +269,7 @@ func NewConfig(a adapter.Config, o ConfigOptions) (*Config, error) {
 	if err := a.Validate(); err != nil {
 		return nil, err
 	}
-	name, err := typeFor(a.Method, o.Type)
+	name, err := typeFor(a, o.Type)
 	if err != nil {
 		return nil, err
 	}
@@ -299,6 +293,7 @@ func NewConfig(a adapter.Config, o ConfigOptions) (*Config, error) {
 	set("peft_type", name, true)
 	set("r", json.Number(strconv.Itoa(a.Rank)), true)
 	set("bias", a.Bias, a.Bias != "")
+	set("bias", onlyBias[name], strings.HasSuffix(a.Bias, "_only"))
 	set("base_model_name_or_path", o.BaseModel, o.BaseModel != "")
 	set("task_type", o.TaskType, o.TaskType != "")
 	set("target_modules", modulesValue(a.Targets), true)
@@ -317,15 +312,20 @@ func NewConfig(a adapter.Config, o ConfigOptions) (*Config, error) {
 		if alpha == 0 {
 			alpha = float64(a.Rank)
 		}
-		set("lora_alpha", json.Number(strconv.FormatFloat(alpha, 'g', -1, 64)), true)
+		set("lora_alpha", number(alpha), true)
+		set("lora_dropout", number(a.Dropout), a.Dropout != 0)
 		return c, nil
 	}
 	set("init_weights", !random, true)
 	set("init_weights", "bat", a.Method == adapter.Bat)
 	set("init_weights", "mini", a.Method == adapter.MiSSMini)
+	set("miss_dropout", number(a.Dropout), a.Dropout != 0 && name == TypeMiSS)
 	set("mini_r", json.Number(strconv.Itoa(a.MiniRank)), a.Method == adapter.MiSSMini)
 	return c, nil
 }
+
+// onlyBias is each type's word for the biases of the targets.
+var onlyBias = map[string]string{TypeBone: "bone_only", TypeMiSS: "MiSS_only", TypeLoRA: "lora_only"}
 
 // families are the types that can hold each method, the default first.
 var families = map[adapter.Method][]string{
@@ -333,13 +333,25 @@ var families = map[adapter.Method][]string{
 	adapter.MiSS: {TypeMiSS, TypeBone}, adapter.MiSSMini: {TypeMiSS}, adapter.LoRA: {TypeLoRA},
 }
 
-func typeFor(m adapter.Method, want string) (string, error) {
-	fit := families[m]
+// typeFor is the type to write. BONE has no dropout, so an adapter that was
+// trained with it is a MISS unless something else is asked for.
+func typeFor(a adapter.Config, want string) (string, error) {
+	fit := families[a.Method]
+	drops := a.Dropout != 0 && a.Method.Additive()
 	if want == "" {
+		if drops && slices.Contains(fit, TypeMiSS) {
+			return TypeMiSS, nil
+		}
 		return fit[0], nil
 	}
 	if !slices.Contains(fit, want) {
-		return "", fmt.Errorf("PEFT type %q cannot hold %v; %s can", want, m, strings.Join(fit, " and "))
+		return "", fmt.Errorf("PEFT type %q cannot hold %v; %s can", want, a.Method, strings.Join(fit, " and "))
+	}
+	if drops && want == TypeBone {
+		return "", fmt.Errorf("PEFT type %s has no dropout, the adapter's is %v; %s has", TypeBone, a.Dropout, TypeMiSS)
 	}
 	return want, nil
 }
+
+// number is x as Python writes it.
+func number(x float64) json.Number { return json.Number(strconv.FormatFloat(x, 'g', -1, 64)) }

@@ -206,7 +206,7 @@ func TestConfigMeaning(t *testing.T) {
 		{`{"peft_type":"BONE","target_modules":["a"]}`, adapter.Config{Rank: 64}, ""},
 		{`{"peft_type":"MISS","target_modules":["a"],"r":2,"init_weights":"bat"}`, adapter.Config{Method: adapter.Bat, Rank: 2}, ""},
 		{`{"peft_type":"MISS","target_modules":["a"],"r":2,"init_weights":"mini"}`, adapter.Config{Method: adapter.MiSSMini, Rank: 2, MiniRank: 1}, ""},
-		{`{"peft_type":"MISS","target_modules":["a"],"r":2,"miss_dropout":0.5}`, adapter.Config{Method: adapter.MiSS, Rank: 2}, "miss_dropout 0.5 is not applied"},
+		{`{"peft_type":"MISS","target_modules":["a"],"r":2,"miss_dropout":0.5}`, adapter.Config{Method: adapter.MiSS, Rank: 2, Dropout: 0.5}, ""},
 		{`{"peft_type":"LORA","target_modules":["a"]}`, adapter.Config{Method: adapter.LoRA, Rank: 8, Alpha: 8}, ""},
 		{`{"peft_type":"LORA","target_modules":["a"],"r":4,"lora_alpha":8,"use_rslora":true}`, adapter.Config{Method: adapter.LoRA, Rank: 4, Alpha: 16}, ""},
 		{`{` + bone + `,"new_key":1,"other":{}}`, adapter.Config{Rank: 4}, "keys without effect: new_key, other"},
@@ -236,8 +236,8 @@ func TestConfigMeaning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, warn, err := p.Adapter(); err != nil || len(warn) != 1 || !strings.Contains(warn[0], "target_modules is null") {
-		t.Errorf("no target_modules: got %v, %v", warn, err)
+	if c, warn, err := p.Adapter(); err != nil || len(warn) != 0 || !c.Targets.IsZero() {
+		t.Errorf("no target_modules: got %+v, %v, %v", c, warn, err)
 	}
 }
 
@@ -263,6 +263,8 @@ func TestConfigRefused(t *testing.T) {
 		{`{"peft_type":"BONE","init_weights":"kaiming"}`, "init_weights"},
 		{`{"peft_type":"BONE","init_weights":"mini"}`, "belongs to MISS"},
 		{`{"peft_type":"MISS","miss_dropout":true}`, "miss_dropout is no number"},
+		{`{"peft_type":"MISS","miss_dropout":1}`, "dropout should be at least 0 and below 1"},
+		{`{"peft_type":"MISS","miss_dropout":-0.1}`, "dropout should be at least 0 and below 1"},
 		{lora + `"use_dora":true}`, "use_dora"},
 		{lora + `"rank_pattern":{"a":2}}`, "rank_pattern"},
 		{lora + `"lora_bias":true}`, "lora_bias"},
