@@ -52,7 +52,8 @@ func (m *Model) Inject(c Config, o InjectOptions) (*Report, error) {
 	return r, m.wrap(err)
 }
 
-// Blocks are the names of the initializers that the model's adapters train.
+// Blocks are the names of the initializers that the model's adapters train:
+// blocks, and what is trained whole.
 func (m *Model) Blocks() []string {
 	adapters, err := rewrite.Adapters(m.graph)
 	if err != nil {
@@ -60,7 +61,7 @@ func (m *Model) Blocks() []string {
 	}
 	var names []string
 	for _, a := range adapters {
-		names = append(names, a.BlockNames()...)
+		names = append(names, a.TrainableNames()...)
 	}
 	return names
 }

@@ -3,6 +3,7 @@ package rewrite
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/bonnx/bonnx/adapter"
@@ -19,9 +20,6 @@ import (
 // *BaseMismatchError; an adapter without one is applied with a note. The
 // module paths may differ by a prefix, such as PEFT's "model.".
 func Apply(m *ir.Model, set *adapter.Set, o Options) (*Report, error) {
-	if len(set.Saved) > 0 {
-		return nil, fmt.Errorf("the adapter also holds trained values of its base, such as %s; a graph takes blocks alone", set.Saved[0].Key)
-	}
 	if len(set.Entries) == 0 {
 		return nil, errors.New("the adapter has no blocks")
 	}
@@ -75,6 +73,9 @@ func applyOnTop(m *ir.Model, set *adapter.Set, o Options) (*Report, error) {
 		if err != nil {
 			return err
 		}
+		if err := a.stand(params(c, found), set.Saved); err != nil {
+			return err
+		}
 		list = append(list, a)
 		rep = list.report(c, &Selected{Notes: notes})
 		return list.putOn(c)
@@ -113,6 +114,53 @@ func (a *carried) mount(found *Layers, set *adapter.Set, o Options) (notes []str
 		a.fingerprint = "" // it is that of the adapter's paths
 	}
 	return notes, nil
+}
+
+// stand gives a the parameters that it trains whole; all are those of the base.
+func (a *carried) stand(all []*param, saved []adapter.Named) error {
+	taken := map[*param]string{}
+	for _, s := range saved {
+		p := paramOf(all, s.Key)
+		if p == nil {
+			var keys []string
+			for _, p := range all {
+				keys = append(keys, p.path)
+			}
+			hint := ""
+			if near := adapter.Nearest([]string{modulePathOf(s.Key)}, keys); len(near) > 0 {
+				hint = "; did you mean " + strings.Join(near, ", ") + "?"
+			}
+			return fmt.Errorf("the adapter holds %s, and the model has no such parameter%s", s.Key, hint)
+		}
+		if old, ok := taken[p]; ok {
+			return fmt.Errorf("the adapter's %s and %s both are the model's %s", old, s.Key, p.key())
+		}
+		taken[p] = s.Key
+		w, err := p.with(s.Tensor)
+		if err != nil {
+			return err
+		}
+		a.whole = append(a.whole, w)
+	}
+	return nil
+}
+
+// paramOf is the parameter of that key, or the only one whose key is that but
+// for leading names that one of them lacks.
+func paramOf(all []*param, key string) *param {
+	var hit *param
+	for _, p := range all {
+		switch k := p.key(); {
+		case k == key:
+			return p
+		case !strings.HasSuffix(key, "."+k) && !strings.HasSuffix(k, "."+key):
+		case hit != nil:
+			return nil
+		default:
+			hit = p
+		}
+	}
+	return hit
 }
 
 func float32s(ts []*tensor.Tensor) ([]*tensor.Tensor, error) {
@@ -224,6 +272,9 @@ func replaceBlocks(m *ir.Model, a *Adapter, set *adapter.Set, o Options) (*Repor
 			values[t.Blocks[k].Name] = b
 		}
 	}
+	if err := a.replaceWhole(set.Saved, values); err != nil {
+		return nil, err
+	}
 	_, note, err := checkBase(set, weights, o)
 	if err != nil {
 		return nil, err
@@ -240,6 +291,27 @@ func replaceBlocks(m *ir.Model, a *Adapter, set *adapter.Set, o Options) (*Repor
 		rep.Targets = append(rep.Targets, TargetReport{Path: t.Path, Node: t.Node, Kind: t.Kind, In: t.In, Out: t.Out, Parameters: a.Config.Method.Params(t.dims)})
 	}
 	return rep, SetBlocks(m, values)
+}
+
+// replaceWhole adds the values of parameters that are trained whole, by name.
+func (a *Adapter) replaceWhole(saved []adapter.Named, values map[string]*tensor.Tensor) error {
+	for _, s := range saved {
+		i := slices.IndexFunc(a.Whole, func(w Whole) bool { return w.Key == s.Key })
+		if i < 0 {
+			return fmt.Errorf("the model's adapter does not train %s", s.Key)
+		}
+		w := a.Whole[i]
+		shape := w.Value.Data.Shape()
+		if !s.Tensor.DType().IsFloat() || !s.Tensor.Shape().Equal(turnedShape(shape, w.Turned)) {
+			return fmt.Errorf("%s: %v does not fit the model's, which is %v", s.Key, s.Tensor, turnedShape(shape, w.Turned))
+		}
+		t, err := graphLayout(s.Tensor, w.Turned, w.Value.Data.DType())
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.Key, err)
+		}
+		values[w.Value.Name] = t
+	}
+	return nil
 }
 
 // sameMaths refuses blocks that mean something else than those of c. Bone, MiSS

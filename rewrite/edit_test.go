@@ -64,7 +64,6 @@ func TestSelect(t *testing.T) {
 		{"no rank fits", func(c *adapter.Config) { c.Rank = 9 }, false, "", "", "Ranks that fit all targets: 1 to 8"},
 		{"misspelt", func(c *adapter.Config) { c.Targets = list("q_porj") }, false, "", "", "Did you mean q_proj"},
 		{"rank 0", func(c *adapter.Config) { c.Rank = 0 }, false, "", "", "`r` should be a positive integer"},
-		{"bias", func(c *adapter.Config) { c.Bias = "all" }, false, "", "", "bias"},
 	} {
 		cfg := config(adapter.Bone, 4)
 		c.edit(&cfg)

@@ -69,6 +69,13 @@ func (a *Adapter) set() (*adapter.Set, error) {
 		}
 		s.Entries = append(s.Entries, e)
 	}
+	for _, w := range a.Whole {
+		t, err := w.tensor()
+		if err != nil {
+			return nil, err
+		}
+		s.Saved = append(s.Saved, adapter.Named{Key: w.Key, Tensor: t})
+	}
 	return s, nil
 }
 
@@ -88,9 +95,9 @@ func one(m *ir.Model, name string) (*Adapter, error) {
 	return list[0], nil
 }
 
-// SetBlocks gives an adapter's blocks new values, as after training. values is
-// keyed by the blocks' names in the graph, which BlockNames lists; shapes must
-// be the same. Blocks that it does not name stay.
+// SetBlocks gives what adapters train new values, as after training. values is
+// keyed by the initializers' names in the graph, which TrainableNames lists;
+// shapes must be the same. What it does not name stays.
 func SetBlocks(m *ir.Model, values map[string]*tensor.Tensor) error {
 	return edit(m, func(c *ir.Model) error {
 		r, err := resolve(c)
@@ -103,6 +110,9 @@ func SetBlocks(m *ir.Model, values map[string]*tensor.Tensor) error {
 				for _, b := range t.Blocks {
 					blocks[b.Name] = b
 				}
+			}
+			for _, w := range a.Whole {
+				blocks[w.Value.Name] = w.Value
 			}
 		}
 		for name, t := range values {

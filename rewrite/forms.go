@@ -79,8 +79,10 @@ type writer struct {
 	dims   adapter.Dims
 	blocks []*ir.Value
 	scale  float64 // of lora, else 1
-	last   *ir.Value
-	nodes  []*ir.Node
+	// dropout is the probability with which the blocks miss an element of x.
+	dropout float64
+	last    *ir.Value
+	nodes   []*ir.Node
 }
 
 // op adds a node; its value is the last one until the next.
@@ -185,7 +187,7 @@ func (w *writer) activation(m adapter.Method) *ir.Value {
 	if l.transA {
 		x = w.transpose(x, 1, 0)
 	}
-	d := updates[m](w, w.cast(x, tensor.Float32))
+	d := updates[m](w, w.drop(w.cast(x, tensor.Float32)))
 	d = w.times(d, w.scale*float64(l.alpha))
 	d = w.cast(d, l.Weight.dtype)
 	if l.Kind == "MatMul" && m != adapter.LoRA && folds(w.dims) {
@@ -194,6 +196,17 @@ func (w *writer) activation(m adapter.Method) *ir.Value {
 	out := w.op("Add", ir.In(y, d))
 	w.p.TakeOver(y, out)
 	return out
+}
+
+// drop is x with Dropout, on the input of the blocks alone, as in PEFT.
+func (w *writer) drop(x *ir.Value) *ir.Value {
+	if w.dropout == 0 {
+		return x
+	}
+	f := float32(w.dropout)
+	name := "dropout_" + strconv.FormatFloat(float64(f), 'g', -1, 32)
+	ratio := w.constant(name, func() *tensor.Tensor { return tensor.Scalar(f) })
+	return w.op("Dropout", ir.In(x, ratio, w.constant("training", func() *tensor.Tensor { return tensor.Scalar(true) })))
 }
 
 // deltas are the methods' parts of the weight form: what is added to a weight

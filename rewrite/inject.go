@@ -3,8 +3,8 @@ package rewrite
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/bonnx/bonnx/adapter"
 	"github.com/bonnx/bonnx/ir"
@@ -21,6 +21,12 @@ type Options struct {
 	// SkipUnfit leaves out layers that are named but cannot take the method or
 	// rank, instead of failing.
 	SkipUnfit bool
+	// Training puts the Dropout of the configuration between a layer's input and
+	// the blocks, for a graph that is trained; it needs operator set 12, and the
+	// form is activation then. Below a bat, where the blocks are part of a
+	// weight, and in bat itself there is none. Models that are kept are written
+	// without.
+	Training bool
 	// Trusted says that the fingerprint of a set to apply is known to be that of
 	// the model's base: it is recorded as it is, and no weight is read.
 	Trusted bool
@@ -28,6 +34,10 @@ type Options struct {
 
 // minOpset is the first operator set whose Add broadcasts as new nodes need it.
 const minOpset = 7
+
+// minDropout is the first operator set whose Dropout is told by an input that it
+// is in training.
+const minDropout = 12
 
 // Inject puts a new adapter on the layers of m that cfg selects, with the
 // blocks' initial values. Where m carries adapters under other names the new
@@ -42,7 +52,7 @@ func Inject(m *ir.Model, cfg adapter.Config, o Options) (*Report, error) {
 		if list.named(cfg.DisplayName()) != nil {
 			return fmt.Errorf("the model has adapter %q already; give the new one another name, or merge or strip that one first", cfg.DisplayName())
 		}
-		sel, err := choose(found, cfg, o)
+		sel, err := Select(found, cfg, o.SkipUnfit)
 		if err != nil {
 			return err
 		}
@@ -54,6 +64,13 @@ func Inject(m *ir.Model, cfg adapter.Config, o Options) (*Report, error) {
 			l := calls[0]
 			a.targets = append(a.targets, &mounted{calls, dense(cfg.Method.Init(cfg.Dims(l.In, l.Out), cfg.Init, cfg.Seed, l.Path))})
 		}
+		whole, err := chooseWhole(params(c, found), cfg, sel.Targets)
+		if err != nil {
+			return err
+		}
+		for _, p := range whole {
+			a.whole = append(a.whole, p.start())
+		}
 		list = append(list, a)
 		rep = list.report(c, sel)
 		return list.putOn(c)
@@ -62,17 +79,6 @@ func Inject(m *ir.Model, cfg adapter.Config, o Options) (*Report, error) {
 		return nil, err
 	}
 	return rep, nil
-}
-
-// choose selects the layers of an adapter.
-func choose(found *Layers, cfg adapter.Config, o Options) (*Selected, error) {
-	if cfg.Bias != "" && cfg.Bias != "none" {
-		return nil, fmt.Errorf("bias %q: biases stay as they are in a graph; use none", cfg.Bias)
-	}
-	if len(cfg.Save) > 0 {
-		return nil, fmt.Errorf("modules_to_save %s: modules cannot be trained whole in a graph", strings.Join(cfg.Save, ", "))
-	}
-	return Select(found, cfg, o.SkipUnfit)
 }
 
 // injection is a stack of adapters being written into the base model c.
@@ -129,7 +135,7 @@ func (in *injection) module(a *carried, t *mounted, form Form) (*targetRecord, e
 func (in *injection) site(a *carried, l *Linear, blocks []*ir.Value, form Form) (*siteRecord, error) {
 	s := &siteRecord{Node: l.Label(), Kind: l.Kind}
 	w := &writer{injection: in, p: ir.NewPatch(l.Node.Graph(), in.names), prefix: a.prefix(l), l: l,
-		dims: a.cfg.Dims(l.In, l.Out), blocks: blocks, scale: 1}
+		dims: a.cfg.Dims(l.In, l.Out), blocks: blocks, scale: 1, dropout: a.dropout()}
 	if a.cfg.Method == adapter.LoRA && a.cfg.Alpha != 0 {
 		w.scale = a.cfg.Alpha / float64(a.cfg.Rank)
 	}
@@ -177,6 +183,10 @@ func (in *injection) ints(v ...int) *ir.Value {
 
 // store writes the record into the model's metadata.
 func (r *record) store(m *ir.Model) error {
+	r.Version = 1
+	if slices.ContainsFunc(r.Adapters, func(a adapterRecord) bool { return len(a.Whole) > 0 }) {
+		r.Version = 2
+	}
 	b, err := json.Marshal(r)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package rewrite
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -31,7 +32,7 @@ func Merge(m *ir.Model, names ...string) (*MergeReport, error) {
 		if _, err := chosen(c, names); err != nil {
 			return err
 		}
-		list, _, err := takeOff(c)
+		list, found, err := takeOff(c)
 		if err != nil {
 			return err
 		}
@@ -39,6 +40,9 @@ func Merge(m *ir.Model, names ...string) (*MergeReport, error) {
 			return err
 		}
 		merged, rest := list.split(names)
+		if err := merged.foldWhole(c, found, rep); err != nil {
+			return err
+		}
 		if err := merged.fold(c, rep); err != nil {
 			return err
 		}
@@ -54,7 +58,15 @@ func Merge(m *ir.Model, names ...string) (*MergeReport, error) {
 // mergeable reports whether folding in the adapters of these names gives what
 // the whole stack does.
 func (s stack) mergeable(names []string) error {
-	in, _ := s.split(names)
+	in, rest := s.split(names)
+	whole := map[ir.Use]*carried{}
+	for _, a := range rest {
+		for _, w := range a.whole {
+			for _, x := range w.slots {
+				whole[ir.Use{Node: x.node, Index: x.index}] = a
+			}
+		}
+	}
 	stay := map[*ir.Node][]*carried{}
 	for _, a := range s {
 		merge := slices.Contains(in, a)
@@ -63,6 +75,9 @@ func (s stack) mergeable(names []string) error {
 			if !merge {
 				stay[n] = append(stay[n], a)
 				continue
+			}
+			if b := whole[ir.Use{Node: n, Index: 1}]; b != nil {
+				return fmt.Errorf("%s: adapter %q trains the weight whole, so what %q adds to it cannot be merged without that one", t.path(), b.cfg.DisplayName(), a.cfg.DisplayName())
 			}
 			for _, below := range stay[n] {
 				if below.cfg.Method.Additive() && a.cfg.Method.Additive() {
@@ -74,6 +89,41 @@ func (s stack) mergeable(names []string) error {
 		}
 	}
 	return nil
+}
+
+// foldWhole writes the parameters that the adapters train whole into the base
+// c, where they stand under all blocks; found are its layers.
+func (s stack) foldWhole(c *ir.Model, found *Layers, rep *MergeReport) error {
+	fresh, any := ir.NewNames(c), false
+	for _, a := range s {
+		for _, w := range a.whole {
+			if err := w.fold(c, fresh); err != nil {
+				return fmt.Errorf("adapter %q: %s: %w", a.cfg.DisplayName(), w.key, err)
+			}
+			rep.merged(modulePathOf(w.key))
+			any = true
+		}
+	}
+	if !any {
+		return nil
+	}
+	for _, l := range found.Linear { // some read another constant now
+		v, transposed, err := kinds[l.Kind](l, l.Node)
+		if err == nil {
+			l.Weight, err = traceWeight(v, transposed)
+		}
+		if err != nil {
+			return fmt.Errorf("%v: %w", l.Node, err)
+		}
+	}
+	return nil
+}
+
+// merged notes a module whose weights changed.
+func (r *MergeReport) merged(path string) {
+	if !slices.Contains(r.Merged, path) {
+		r.Merged = append(r.Merged, path)
+	}
 }
 
 // fold writes the adapters' sum into the weights of the base c.
@@ -156,7 +206,7 @@ func (x *merged) write(c *ir.Model, fresh *ir.Names, rep *MergeReport) error {
 			readers[k.node] = true
 		}
 	}
-	rep.Merged = append(rep.Merged, x.path)
+	rep.merged(x.path)
 	if !slices.ContainsFunc(x.calls, func(l *Linear) bool { return !l.Weight.own(readers) }) {
 		return weight.replace(after)
 	}
@@ -185,18 +235,18 @@ func (w *Weight) replace(t *tensor.Tensor) error {
 	if w.rootData().DType() == w.dtype {
 		return nil
 	}
-	back, err := w.Read()
+	back, err := through(w.rootData(), w.links)
 	if err != nil {
 		return err
 	}
-	values, err := back.Float64s()
-	if err != nil {
-		return err
-	}
-	for _, v := range values {
-		if math.IsInf(v, 0) || math.IsNaN(v) {
-			return fmt.Errorf("the merged weight does not fit %v, the type it is stored as", w.rootData().DType())
-		}
+	if ok, err := finite(back); err != nil || !ok {
+		return errors.Join(err, fmt.Errorf("the merged weight does not fit %v, the type it is stored as", w.rootData().DType()))
 	}
 	return nil
+}
+
+// finite reports whether no value is infinite or NaN.
+func finite(t *tensor.Tensor) (bool, error) {
+	values, err := t.Float64s()
+	return !slices.ContainsFunc(values, func(v float64) bool { return math.IsInf(v, 0) || math.IsNaN(v) }), err
 }

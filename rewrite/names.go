@@ -112,6 +112,9 @@ func nodePath(name string) string {
 	return strings.Join(path, ".")
 }
 
+// madeEndings are what tools put behind the name of a constant that they change.
+var madeEndings = []string{"_quantized", "_transposed", "_fp16"}
+
 // initializerPath takes "encoder.query.weight" or "encoder.q.MatMul.weight"
 // apart. Names that exporters make up ("onnx::MatMul_720", "val_62") say
 // nothing.
@@ -120,7 +123,7 @@ func initializerPath(w *Weight) string {
 		return ""
 	}
 	name := w.initial.Name
-	for _, end := range []string{"_quantized", "_transposed", "_fp16"} {
+	for _, end := range madeEndings {
 		name = strings.TrimSuffix(name, end)
 	}
 	if p, ok := strings.CutSuffix(name, "_weight"); ok && strings.HasSuffix(p, ".in_proj") {
@@ -156,21 +159,25 @@ func biasPath(n *ir.Node) string {
 
 // biasOf is the constant vector that is added to the layer's result, or nil.
 func biasOf(n *ir.Node) *ir.Value {
-	vector := func(v *ir.Value) *ir.Value {
-		if v != nil && v.IsInitializer() && len(v.Data.Shape()) == 1 {
-			return v
+	u, ok := biasUse(n)
+	if !ok {
+		return nil
+	}
+	return u.Node.Input(u.Index)
+}
+
+// biasUse is where the constant vector is added to the layer's result: the
+// layer itself, or the Add that alone reads it.
+func biasUse(n *ir.Node) (u ir.Use, ok bool) {
+	if u = (ir.Use{Node: n, Index: 2}); !n.Is("Gemm") {
+		y := n.Output(0)
+		if y == nil || len(y.Uses()) != 1 || !y.Uses()[0].Node.Is("Add") {
+			return u, false
 		}
-		return nil
+		u = ir.Use{Node: y.Uses()[0].Node, Index: 1 - y.Uses()[0].Index}
 	}
-	if n.Is("Gemm") {
-		return vector(n.Input(2))
-	}
-	y := n.Output(0)
-	if y == nil || len(y.Uses()) != 1 || !y.Uses()[0].Node.Is("Add") {
-		return nil
-	}
-	u := y.Uses()[0]
-	return vector(u.Node.Input(1 - u.Index))
+	v := u.Node.Input(u.Index)
+	return u, v != nil && v.IsInitializer() && len(v.Data.Shape()) == 1
 }
 
 // distinct gives every layer a path of its own. Layers of one path and one

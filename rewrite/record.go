@@ -15,8 +15,9 @@ import (
 // recorded, as JSON.
 const MetadataKey = "bonnx.adapters"
 
-// recordVersion is raised when older readers would misread a record.
-const recordVersion = 1
+// recordVersion is raised when older readers would misread a record. Version 2
+// has parameters that are trained whole; records without are still of version 1.
+const recordVersion = 2
 
 // record is all that is needed to take the adapters off again. Nodes are named
 // by names that were fresh when they were added; what they were added to is
@@ -34,8 +35,10 @@ type adapterRecord struct {
 	Config      adapter.Config `json:"config"`
 	Form        Form           `json:"form"`
 	Inputs      bool           `json:"inputs,omitempty"`
+	Training    bool           `json:"training,omitempty"`
 	Fingerprint string         `json:"fingerprint,omitempty"`
 	Targets     []targetRecord `json:"targets"`
+	Whole       []wholeRecord  `json:"whole,omitempty"`
 }
 
 type targetRecord struct {
@@ -57,85 +60,15 @@ type siteRecord struct {
 	Nodes []string `json:"nodes"` // added, in order
 }
 
-// Adapter is an adapter that a model carries.
-type Adapter struct {
-	Config adapter.Config
-	Form   Form
-	// Inputs says that the blocks are graph inputs with defaults.
-	Inputs bool
-	// Fingerprint is that of the base model, "" where nobody has computed it.
-	Fingerprint string
-	Targets     []Target
-}
-
-// Target is a module with an adapter.
-type Target struct {
-	Path    string
-	Node    string // the layer's node, the first where there are several
-	Kind    string
-	In, Out int
-	// Blocks are the initializers with the trained values, as
-	// adapter.Method.Blocks lists them.
-	Blocks []*ir.Value
-	// Form is the adapter's, but weight under a bat, which has to see the sum.
-	Form Form
-	// Weight is the base layer's.
-	Weight *Weight
-
-	dims  adapter.Dims
-	sites []site
-}
-
-// site is one node of a target and what was added to it.
-type site struct {
-	record siteRecord
-	nodes  []*ir.Node
-	base   *ir.Node
-	weight *Weight
-	from   *ir.Value // what the last added node's value stands in for
-}
-
-func (s *site) last() *ir.Value { return s.nodes[len(s.nodes)-1].Output(0) }
-
-// BlockNames are the names of all blocks in the graph, in order.
-func (a *Adapter) BlockNames() []string {
-	var out []string
-	for _, t := range a.Targets {
-		for _, b := range t.Blocks {
-			out = append(out, b.Name)
-		}
-	}
-	return out
-}
-
-// Params is the number of values in all blocks.
-func (a *Adapter) Params() int {
-	n := 0
-	for _, t := range a.Targets {
-		for _, b := range t.Blocks {
-			n += b.Data.Shape().Size()
-		}
-	}
-	return n
-}
-
-// Adapters are the adapters that the model carries, none for a plain model. A
-// record that does not fit the graph is an error.
-func Adapters(m *ir.Model) ([]*Adapter, error) {
-	s, err := resolve(m)
-	if err != nil {
-		return nil, err
-	}
-	return s.adapters, nil
-}
-
 // resolved is a record with the parts of the graph that it names.
 type resolved struct {
 	record    record
 	constants []*ir.Value
 	adapters  []*Adapter
 	byLast    map[*ir.Value]*site
+	standIn   map[*ir.Value]*ir.Value // what a trained copy stands for
 	nodes     map[string]*ir.Node
+	indexes   map[*ir.Graph]map[string]*ir.Value
 	values    map[string]*ir.Value // initializers of the main graph
 }
 
@@ -143,7 +76,7 @@ func resolve(m *ir.Model) (*resolved, error) {
 	if m == nil || m.Graph == nil {
 		return nil, errors.New("model has no graph")
 	}
-	r := &resolved{record: record{Version: recordVersion}, byLast: map[*ir.Value]*site{}}
+	r := &resolved{byLast: map[*ir.Value]*site{}, standIn: map[*ir.Value]*ir.Value{}, indexes: map[*ir.Graph]map[string]*ir.Value{}}
 	text, ok := m.Metadata.Get(MetadataKey)
 	if !ok {
 		return r, nil
@@ -201,15 +134,11 @@ func (r *resolved) index(m *ir.Model) error {
 		r.values[v.Name] = v
 	}
 	for _, a := range r.record.Adapters {
-		for _, t := range a.Targets {
-			for _, s := range t.Sites {
-				for _, n := range s.Nodes {
-					if _, ok := r.nodes[n]; ok {
-						return fmt.Errorf("node %q is named twice", n)
-					}
-					r.nodes[n] = nil
-				}
+		for _, n := range a.nodes() {
+			if _, ok := r.nodes[n]; ok {
+				return fmt.Errorf("node %q is named twice", n)
 			}
+			r.nodes[n] = nil
 		}
 	}
 	var err error
@@ -226,6 +155,22 @@ func (r *resolved) index(m *ir.Model) error {
 	return err
 }
 
+// nodes are the names of all nodes that were added.
+func (a *adapterRecord) nodes() []string {
+	var out []string
+	for _, t := range a.Targets {
+		for _, s := range t.Sites {
+			out = append(out, s.Nodes...)
+		}
+	}
+	for _, w := range a.Whole {
+		for _, x := range w.Reads {
+			out = append(out, x.Nodes...)
+		}
+	}
+	return out
+}
+
 func (r *resolved) adapter(rec *adapterRecord) (*Adapter, error) {
 	if err := rec.Config.Validate(); err != nil {
 		return nil, err
@@ -236,13 +181,20 @@ func (r *resolved) adapter(rec *adapterRecord) (*Adapter, error) {
 	if f, err := rec.Form.of(rec.Config.Method); err != nil || f != rec.Form {
 		return nil, errors.Join(err, fmt.Errorf("form is %v", rec.Form))
 	}
-	a := &Adapter{Config: rec.Config, Form: rec.Form, Inputs: rec.Inputs, Fingerprint: rec.Fingerprint}
+	a := &Adapter{Config: rec.Config, Form: rec.Form, Inputs: rec.Inputs, Training: rec.Training, Fingerprint: rec.Fingerprint}
 	for i := range rec.Targets {
 		t, err := r.target(a, &rec.Targets[i])
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", rec.Targets[i].Path, err)
 		}
 		a.Targets = append(a.Targets, *t)
+	}
+	for i := range rec.Whole {
+		w, err := r.whole(&rec.Whole[i])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", rec.Whole[i].Key, err)
+		}
+		a.Whole = append(a.Whole, *w)
 	}
 	return a, nil
 }
@@ -396,10 +348,16 @@ func (r *resolved) bases(t *Target) error {
 	return nil
 }
 
-// below is v as it is without adapters.
+// below is v as it is without adapters. The bound is for records that lie.
 func (r *resolved) below(v *ir.Value) *ir.Value {
-	for s := r.byLast[v]; s != nil; s = r.byLast[v] {
-		v = s.from
+	for range len(r.byLast) + len(r.standIn) {
+		if s := r.byLast[v]; s != nil {
+			v = s.from
+		} else if o := r.standIn[v]; o != nil {
+			v = o
+		} else {
+			break
+		}
 	}
 	return v
 }

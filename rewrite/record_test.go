@@ -27,7 +27,7 @@ func adapted(t *testing.T, method adapter.Method, o rewrite.Options) *ir.Model {
 func TestRecordThatLies(t *testing.T) {
 	for _, c := range []struct{ name, old, new, want string }{
 		{"no JSON", `{"version"`, `{"version`, "metadata bonnx.adapters"},
-		{"newer version", `"version":1`, `"version":2`, "version 2; this program knows up to 1"},
+		{"newer version", `"version":1`, `"version":3`, "version 3; this program knows up to 2"},
 		{"unknown method", `"method":"bone"`, `"method":"bome"`, `unknown method "bome"`},
 		{"another method", `"method":"bone"`, `"method":"lora"`, "blocks"},
 		{"another rank", `"r":2`, `"r":4`, "blocks of rank 2; the configuration says 4"},

@@ -15,6 +15,8 @@ type Report struct {
 	Targets   []TargetReport `json:"targets"`
 	Skipped   []Skip         `json:"skipped"`
 	Trainable int            `json:"trainable_parameters"`
+	// Saved are the parameters that are trained whole.
+	Saved []SavedReport `json:"saved,omitempty"`
 	// All counts the values of all the model's adapters and those of the base
 	// model's float constants.
 	All   int      `json:"-"`
@@ -32,6 +34,12 @@ type TargetReport struct {
 	Source     Source `json:"-"`
 }
 
+// SavedReport is a parameter that is trained whole, by module path and name.
+type SavedReport struct {
+	Key        string `json:"key"`
+	Parameters int    `json:"parameters"`
+}
+
 // report describes the topmost adapter, which is about to be put on c.
 func (s stack) report(c *ir.Model, sel *Selected) *Report {
 	top := s[len(s)-1]
@@ -46,6 +54,9 @@ func (s stack) report(c *ir.Model, sel *Selected) *Report {
 		if len(t.calls) > 1 {
 			r.Notes = append(r.Notes, fmt.Sprintf("%s is called %d times with one weight and gets one adapter", l.Path, len(t.calls)))
 		}
+	}
+	for _, w := range top.whole {
+		r.Saved = append(r.Saved, SavedReport{w.key, w.data.Shape().Size()})
 	}
 	return r
 }
@@ -115,6 +126,11 @@ func (r *Report) WriteTable(w io.Writer) error {
 	}
 	if err := tw.Flush(); err != nil {
 		return err
+	}
+	for _, s := range r.Saved {
+		if _, err := fmt.Fprintf(w, "trained whole: %s, %s parameters\n", s.Key, grouped(s.Parameters)); err != nil {
+			return err
+		}
 	}
 	for _, s := range r.Skipped {
 		name := s.Path

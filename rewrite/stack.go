@@ -21,8 +21,10 @@ type carried struct {
 	cfg         adapter.Config
 	form        Form // never Auto
 	inputs      bool
+	training    bool
 	fingerprint string
 	targets     []*mounted
+	whole       []*whole
 }
 
 // mounted is a module of the base with the blocks it gets; calls are the layers
@@ -36,15 +38,26 @@ func (t *mounted) path() string { return t.calls[0].Path }
 
 // newCarried is an adapter without targets yet.
 func newCarried(cfg adapter.Config, o Options) (*carried, error) {
-	a := &carried{cfg: cfg, inputs: o.Inputs}
+	a := &carried{cfg: cfg}
 	return a, a.as(o)
 }
 
 // as takes form and kind of blocks from o.
 func (a *carried) as(o Options) (err error) {
 	a.form, err = o.Form.of(a.cfg.Method)
-	a.inputs = o.Inputs
+	a.inputs, a.training = o.Inputs, o.Training
+	if err == nil && a.dropout() > 0 {
+		a.form = Activation
+	}
 	return err
+}
+
+// dropout is that of the graph: only one that is trained has it.
+func (a *carried) dropout() float64 {
+	if !a.training || !a.cfg.Method.Additive() {
+		return 0
+	}
+	return a.cfg.Dropout
 }
 
 // suffixed is name as this adapter's: "default" has the bare names.
@@ -71,6 +84,9 @@ func (a *carried) params() int {
 		for _, b := range t.blocks {
 			n += b.Shape().Size()
 		}
+	}
+	for _, w := range a.whole {
+		n += w.data.Shape().Size()
 	}
 	return n
 }
@@ -111,7 +127,7 @@ func (l *Layers) byNode() map[*ir.Node]*Linear {
 
 // carried is a, which was taken off the graph; at has the layers of the base.
 func (a *Adapter) carried(at map[*ir.Node]*Linear) (*carried, error) {
-	x := &carried{cfg: a.Config, form: a.Form, inputs: a.Inputs, fingerprint: a.Fingerprint}
+	x := &carried{cfg: a.Config, form: a.Form, inputs: a.Inputs, training: a.Training, fingerprint: a.Fingerprint}
 	for _, t := range a.Targets {
 		m := &mounted{}
 		for _, b := range t.Blocks {
@@ -126,6 +142,9 @@ func (a *Adapter) carried(at map[*ir.Node]*Linear) (*carried, error) {
 			m.calls = append(m.calls, l)
 		}
 		x.targets = append(x.targets, m)
+	}
+	for _, w := range a.Whole {
+		x.whole = append(x.whole, w.off)
 	}
 	return x, nil
 }
@@ -156,20 +175,46 @@ func (s stack) split(names []string) (in, rest stack) {
 // putOn writes the adapters into the base model c. On one layer they mean what
 // adapter.Stack means in the same order: a bat sees the weight that those below
 // it make, so these are in weight form there whatever was asked for; what lies
-// above the last bat of a layer only adds, and takes its own form.
+// above the last bat of a layer only adds, and takes its own form. Parameters
+// that are trained whole stand in the base's place, under all blocks.
 func (s stack) putOn(c *ir.Model) error {
 	if len(s) == 0 {
 		return nil
 	}
-	in := &injection{c: c, names: ir.NewNames(c), opset: c.Opset(""), record: record{Version: recordVersion},
+	if err := s.oneOwner(); err != nil {
+		return err
+	}
+	in := &injection{c: c, names: ir.NewNames(c), opset: c.Opset(""),
 		shared: map[string]*ir.Value{}, results: map[*ir.Node]*ir.Value{}}
 	if in.opset < minOpset {
 		return fmt.Errorf("the model is of operator set %d; adapters need %d or newer", in.opset, minOpset)
+	}
+	if in.opset < minDropout && slices.ContainsFunc(s, func(a *carried) bool { return a.dropout() > 0 }) {
+		return fmt.Errorf("the model is of operator set %d; training with dropout needs %d or newer", in.opset, minDropout)
 	}
 	if c.IRVersion < 4 && slices.ContainsFunc(s, func(a *carried) bool { return a.inputs }) {
 		in.record.IRVersion = c.IRVersion
 		c.IRVersion = 4
 	}
+	for _, a := range s {
+		rec := adapterRecord{Config: a.cfg, Form: a.form, Inputs: a.inputs, Training: a.training, Fingerprint: a.fingerprint, Targets: []targetRecord{}}
+		for _, w := range a.whole {
+			x, err := in.whole(a, w)
+			if err != nil {
+				return fmt.Errorf("%s: %w", w.key, err)
+			}
+			rec.Whole = append(rec.Whole, *x)
+		}
+		in.record.Adapters = append(in.record.Adapters, rec)
+	}
+	if err := s.blocks(in); err != nil {
+		return err
+	}
+	return in.record.store(c)
+}
+
+// blocks writes the adapters' blocks, whose records in has already.
+func (s stack) blocks(in *injection) error {
 	bat := map[*ir.Node]int{} // the last adapter that is a bat there
 	for i, a := range s {
 		for _, t := range a.targets {
@@ -179,7 +224,7 @@ func (s stack) putOn(c *ir.Model) error {
 		}
 	}
 	for i, a := range s {
-		rec := adapterRecord{Config: a.cfg, Form: a.form, Inputs: a.inputs, Fingerprint: a.fingerprint, Targets: []targetRecord{}}
+		rec := &in.record.Adapters[i]
 		for _, t := range a.targets {
 			form := a.form
 			if bat[t.calls[0].Node] > i {
@@ -191,9 +236,8 @@ func (s stack) putOn(c *ir.Model) error {
 			}
 			rec.Targets = append(rec.Targets, *target)
 		}
-		in.record.Adapters = append(in.record.Adapters, rec)
 	}
-	return in.record.store(c)
+	return nil
 }
 
 func dense(ts []*tensor.Tensor) []ir.Data {

@@ -68,6 +68,13 @@ func (r *resolved) remove(c *ir.Model) error {
 			return fmt.Errorf("adapter %q: %w", a.Config.DisplayName(), err)
 		}
 	}
+	for _, a := range r.adapters { // no block stands on them any more
+		for i := range a.Whole {
+			if err := a.Whole[i].remove(c); err != nil {
+				return fmt.Errorf("adapter %q: %w", a.Config.DisplayName(), err)
+			}
+		}
+	}
 	if err := removeInitializers(c.Graph, r.constants); err != nil {
 		return err
 	}

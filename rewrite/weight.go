@@ -60,21 +60,9 @@ const maxChain = 16
 // traceWeight finds the constant behind v, which a node reads as its weight.
 // The error says why v is no constant matrix.
 func traceWeight(v *ir.Value, transposed bool) (*Weight, error) {
-	w := &Weight{value: v, transposed: transposed}
-	nodes, data, err := w.root(v)
+	w, at, err := traceConstant(v)
 	if err != nil {
 		return nil, err
-	}
-	at := info{data.DType(), data.Shape()}
-	for _, n := range nodes {
-		s, err := chainOps[n.OpType](n)
-		if err != nil {
-			return nil, fmt.Errorf("its weight passes through %v: %w", n, err)
-		}
-		w.links = append(w.links, link{n, s, at})
-		if at, err = s.out(at); err != nil {
-			return nil, fmt.Errorf("its weight passes through %v: %w", n, err)
-		}
 	}
 	if len(at.shape) != 2 {
 		return nil, fmt.Errorf("its weight has shape %v, not that of a matrix", at.shape)
@@ -82,7 +70,7 @@ func traceWeight(v *ir.Value, transposed bool) (*Weight, error) {
 	if !slices.Contains(weightTypes, at.dtype) {
 		return nil, fmt.Errorf("its weight is %v", at.dtype)
 	}
-	w.in, w.out, w.dtype = at.shape[0], at.shape[1], at.dtype
+	w.transposed, w.in, w.out = transposed, at.shape[0], at.shape[1]
 	if transposed {
 		w.in, w.out = w.out, w.in
 	}
@@ -90,6 +78,29 @@ func traceWeight(v *ir.Value, transposed bool) (*Weight, error) {
 		return nil, errors.New("its weight is empty")
 	}
 	return w, nil
+}
+
+// traceConstant finds the constant behind v and says what the operators between
+// the two make of it.
+func traceConstant(v *ir.Value) (*Weight, info, error) {
+	w := &Weight{value: v}
+	nodes, data, err := w.root(v)
+	if err != nil {
+		return nil, info{}, err
+	}
+	at := info{data.DType(), data.Shape()}
+	for _, n := range nodes {
+		s, err := chainOps[n.OpType](n)
+		if err != nil {
+			return nil, info{}, fmt.Errorf("its weight passes through %v: %w", n, err)
+		}
+		w.links = append(w.links, link{n, s, at})
+		if at, err = s.out(at); err != nil {
+			return nil, info{}, fmt.Errorf("its weight passes through %v: %w", n, err)
+		}
+	}
+	w.dtype = at.dtype
+	return w, at, nil
 }
 
 var weightTypes = []tensor.DType{tensor.Float32, tensor.Float16, tensor.BFloat16, tensor.Float64}
@@ -139,20 +150,26 @@ func (w *Weight) literal(v *ir.Value) ir.Data {
 // Read is the weight in the orientation (in, out), of the type the layer sees.
 // It may share the file's mapping: do not write to it.
 func (w *Weight) Read() (*tensor.Tensor, error) {
-	t, err := w.rootData().Tensor()
+	t, err := through(w.rootData(), w.links)
 	if err != nil {
 		return nil, err
-	}
-	for _, l := range w.links {
-		if t, err = l.read(t); err != nil {
-			return nil, fmt.Errorf("%v: %w", l.node, err)
-		}
 	}
 	if t.Rank() != 2 {
 		return nil, fmt.Errorf("weight has shape %v, not that of a matrix", t.Shape())
 	}
-	if w.transposed {
-		return t.Transpose(1, 0)
+	return w.asSeen(t)
+}
+
+// through is d as the node at the end of the links reads it.
+func through(d ir.Data, links []link) (*tensor.Tensor, error) {
+	t, err := d.Tensor()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range links {
+		if t, err = l.read(t); err != nil {
+			return nil, fmt.Errorf("%v: %w", l.node, err)
+		}
 	}
 	return t, nil
 }
@@ -188,7 +205,7 @@ func (w *Weight) write(t *tensor.Tensor) error {
 	return nil
 }
 
-// asSeen turns t, of (in, out), into the layer's orientation.
+// asSeen turns t, of (in, out), into the layer's orientation, or back.
 func (w *Weight) asSeen(t *tensor.Tensor) (*tensor.Tensor, error) {
 	if w.transposed {
 		return t.Transpose(1, 0)

@@ -1,0 +1,223 @@
+package rewrite
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/bonnx/bonnx/adapter"
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// A param is a constant of floats that belongs to a module of the base: what
+// PyTorch calls a parameter.
+type param struct {
+	path, name string // module, and weight, bias or what else it is called
+	trace      *Weight
+	at         info // as the first slot reads it
+	slots      []slot
+}
+
+// slot is an input of a node of the base that reads a parameter. turned says
+// that it reads the transpose of PyTorch's layout, as MatMul does.
+type slot struct {
+	node   *ir.Node
+	index  int
+	turned bool
+}
+
+func (p *param) key() string {
+	if p.path == "" {
+		return p.name
+	}
+	return p.path + "." + p.name
+}
+
+// layout is p's shape in PyTorch.
+func (p *param) layout() tensor.Shape { return turnedShape(p.at.shape, p.slots[0].turned) }
+
+func turnedShape(s tensor.Shape, turned bool) tensor.Shape {
+	if turned {
+		return tensor.Shape{s[1], s[0]}
+	}
+	return s
+}
+
+// params lists the parameters of the base c, in the order of the graph; found
+// are its linear layers. No weight is read.
+func params(c *ir.Model, found *Layers) []*param {
+	f := &paramFinder{byKey: map[string]*param{}, taken: map[ir.Use]bool{}, layers: found.byNode()}
+	f.graph(c.Graph)
+	return f.list
+}
+
+type paramFinder struct {
+	list   []*param
+	byKey  map[string]*param
+	taken  map[ir.Use]bool
+	layers map[*ir.Node]*Linear
+}
+
+func (f *paramFinder) graph(g *ir.Graph) {
+	for n := range g.Nodes() {
+		if l := f.layers[n]; l != nil {
+			f.linear(l)
+		}
+		f.others(n)
+		for _, sub := range n.Subgraphs() {
+			f.graph(sub)
+		}
+	}
+}
+
+// linear adds weight and bias of a linear layer, which is a module whatever
+// its constants are called.
+func (f *paramFinder) linear(l *Linear) {
+	index := slices.Index(l.Node.Inputs(), l.Weight.value)
+	f.add(l.Path, "weight", slot{l.Node, index, !l.Weight.transposed})
+	if u, ok := biasUse(l.Node); ok {
+		f.add(l.Path, "bias", slot{u.Node, u.Index, false})
+	}
+}
+
+// others adds what else the node reads of a module's parameters.
+func (f *paramFinder) others(n *ir.Node) {
+	if ir.CanonicalDomain(n.Domain) == "" && (chainOps[n.OpType] != nil || cuts[n.OpType]) {
+		return
+	}
+	for i := range n.Inputs() {
+		if path, name, ok := ownerOf(n, i); ok && !f.taken[ir.Use{Node: n, Index: i}] {
+			f.add(path, name, slot{n, i, false})
+		}
+	}
+}
+
+// cuts are operators whose constants are tables and masks.
+var cuts = map[string]bool{"Slice": true, "Where": true}
+
+// add notes that the slot reads a parameter of that name.
+func (f *paramFinder) add(path, name string, s slot) {
+	w, at, err := traceConstant(s.node.Input(s.index))
+	if err != nil || !slices.Contains(weightTypes, at.dtype) || len(at.shape) == 0 || at.shape.Size() == 0 {
+		return
+	}
+	f.taken[ir.Use{Node: s.node, Index: s.index}] = true
+	p := &param{path: path, name: name, trace: w, at: at, slots: []slot{s}}
+	for i := 1; f.byKey[p.key()] != nil; i++ {
+		if old := f.byKey[p.key()]; old.trace.same(w) && old.layout().Equal(p.layout()) {
+			old.slots = append(old.slots, s)
+			return
+		}
+		p.name = fmt.Sprintf("%s_%d", name, i)
+	}
+	f.byKey[p.key()] = p
+	f.list = append(f.list, p)
+}
+
+// roles are what nodes read as parameters where no name says so.
+var roles = map[string]map[int]string{
+	"Gather": {0: "weight"}, "Mul": {0: "weight", 1: "weight"}, "Add": {0: "bias", 1: "bias"}, "PRelu": {1: "weight"},
+	"MatMul": {0: "weight", 1: "weight"}, "Gemm": {1: "weight", 2: "bias"}, "RMSNormalization": {1: "weight"},
+	"Conv": {1: "weight", 2: "bias"}, "ConvTranspose": {1: "weight", 2: "bias"}, "BatchNormalization": {1: "weight", 2: "bias"},
+	"LayerNormalization": {1: "weight", 2: "bias"}, "InstanceNormalization": {1: "weight", 2: "bias"}, "GroupNormalization": {1: "weight", 2: "bias"},
+	"SimplifiedLayerNormalization": {1: "weight"}, "SkipLayerNormalization": {2: "weight", 3: "bias"}, "SkipSimplifiedLayerNormalization": {2: "weight"},
+	"FusedMatMul": {1: "weight"},
+}
+
+// ownerOf is the module that the constant at input i of n belongs to, and what
+// it is called there. The constant's name says so, but for a constant that
+// another module shares: there the path of the node is another one.
+func ownerOf(n *ir.Node, i int) (path, name string, ok bool) {
+	v := n.Input(i)
+	if v == nil || n.Is("BatchNormalization") && i > 2 {
+		return "", "", false
+	}
+	var w Weight
+	_, d, err := w.root(v)
+	if err != nil || len(d.Shape()) == 0 {
+		return "", "", false
+	}
+	owner, name := parameterName(&w)
+	if path = scopesPath(n); path == "" {
+		path = nodePath(n.Name)
+	}
+	within := func(a, b string) bool { return b == "" || a == b || strings.HasPrefix(a, b+".") }
+	if name != "" && (within(owner, path) || within(path, owner)) {
+		return owner, name, true
+	}
+	if name == "" && d.Shape().Size() > 1 {
+		name = roles[n.OpType][i]
+	}
+	return path, name, path != "" && name != ""
+}
+
+// parameterForm is an initializer's name of module path and parameter.
+var parameterForm = regexp.MustCompile(`\A((?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]+)\.([A-Za-z_][A-Za-z0-9_]*)\z`)
+
+// buffers are constants of modules that are no parameters.
+var buffers = regexp.MustCompile(`\A(?:running_(?:mean|var)|masked_bias|inv_freq|(?:weight|bias)_(?:scales?|zero_points?|zp))\z`)
+
+// parameterName takes "encoder.norm.weight" apart; the name is empty where the
+// initializer's says nothing.
+func parameterName(w *Weight) (path, name string) {
+	if w.initial == nil {
+		return "", ""
+	}
+	s := w.initial.Name
+	for _, end := range madeEndings {
+		s = strings.TrimSuffix(s, end)
+	}
+	m := parameterForm.FindStringSubmatch(s)
+	if m == nil || buffers.MatchString(m[2]) {
+		return "", ""
+	}
+	for _, op := range []string{".MatMul", ".Gemm"} {
+		m[1] = strings.TrimSuffix(m[1], op)
+	}
+	return m[1], m[2]
+}
+
+// chooseWhole are the parameters that cfg trains whole: those of modules_to_save,
+// and the biases that bias names.
+func chooseWhole(all []*param, cfg adapter.Config, targets []*Linear) ([]*param, error) {
+	sel, err := adapter.NewSelector(cfg.Selection)
+	if err != nil {
+		return nil, err
+	}
+	take := map[*param]bool{}
+	for i, name := range cfg.Save {
+		any := false
+		for _, p := range all {
+			if sel.Saves(i, p.path) {
+				take[p], any = true, true
+			}
+		}
+		if !any {
+			return nil, noModule(name, all)
+		}
+	}
+	ofTargets, ofOthers := cfg.TrainsBias()
+	isTarget := map[string]bool{}
+	for _, l := range targets {
+		isTarget[l.Path] = ofTargets
+	}
+	for _, p := range all {
+		take[p] = take[p] || ofOthers && strings.Contains(p.key(), "bias") || isTarget[p.path] && p.name == "bias"
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(p *param) bool { return !take[p] }), nil
+}
+
+// noModule is the error of an entry of modules_to_save.
+func noModule(name string, all []*param) error {
+	var parts []string
+	for _, p := range all {
+		parts = append(parts, strings.Split(p.path, ".")...)
+	}
+	hint := ""
+	if near := adapter.Nearest([]string{name}, parts); len(near) > 0 {
+		hint = "; did you mean " + strings.Join(near, ", ") + "?"
+	}
+	return fmt.Errorf("modules_to_save %q: the model has no module of that name with weights%s", name, hint)
+}
