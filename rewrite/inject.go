@@ -50,7 +50,7 @@ func Inject(m *ir.Model, cfg adapter.Config, o Options) (*Report, error) {
 			return err
 		}
 		if list.named(cfg.DisplayName()) != nil {
-			return fmt.Errorf("the model has adapter %q already; give the new one another name, or merge or strip that one first", cfg.DisplayName())
+			return fmt.Errorf("the model has adapter %q already; merge or strip it first, or give the new one another name", cfg.DisplayName())
 		}
 		sel, err := Select(found, cfg, o.SkipUnfit)
 		if err != nil {

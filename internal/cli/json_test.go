@@ -135,13 +135,19 @@ func TestJSONSchemas(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.WriteFile(file("save.yaml"), []byte("modules_to_save: [lm_head]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	report(t, cli.Done, "inject", file("tiny.onnx"), "--rank", "4", "--init", "random", "--json", "-o", file("a.onnx"))
 	type call struct {
 		want cli.Code
 		args []string
 	}
 	calls := map[string][]call{
-		"inject": {{0, []string{file("tiny.onnx"), "--rank", "4", "-o", file("i.onnx")}}},
+		"inject": {
+			{0, []string{file("tiny.onnx"), "--rank", "4", "-o", file("i.onnx")}},
+			{0, []string{file("tiny.onnx"), "--rank", "4", "--config", file("save.yaml"), "-o", file("s.onnx")}},
+		},
 		"train": {
 			{0, []string{file("a.onnx"), "--data", file("w.npz"), "--steps", "1", "-o", file("t1.onnx")}},
 			{0, []string{file("a.onnx"), "--data", file("w.npz"), "--steps", "1", "--eval-split", "0.5", "-o", file("t2.onnx")}},
