@@ -330,6 +330,26 @@ func modulePathOf(key string) string {
 	return key[:max(0, strings.LastIndexByte(key, '.'))]
 }
 
+// narrows refuses values that are not finite as type d.
+func narrows(t *tensor.Tensor, d tensor.DType) error {
+	for _, x := range []struct {
+		as  tensor.DType
+		err error
+	}{
+		{t.DType(), errors.New("the trained value is infinite or NaN")},
+		{d, fmt.Errorf("the trained value does not fit %v, the type of the base", d)},
+	} {
+		y, err := t.Cast(x.as)
+		if err != nil {
+			return err
+		}
+		if ok, err := finite(y); err != nil || !ok {
+			return errors.Join(err, x.err)
+		}
+	}
+	return nil
+}
+
 // fold writes the trained value into the base c: into the constant where
 // nothing else reads that, else as a constant of its own.
 func (w *whole) fold(c *ir.Model, fresh *ir.Names) error {
@@ -337,14 +357,14 @@ func (w *whole) fold(c *ir.Model, fresh *ir.Names) error {
 	if err != nil {
 		return err
 	}
-	if ok, err := finite(t); err != nil || !ok {
-		return errors.Join(err, errors.New("the trained value is infinite or NaN"))
-	}
 	readers := map[*ir.Node]bool{}
 	var traces []*Weight
 	for _, x := range w.slots {
 		k, _, err := traceConstant(x.node.Input(x.index))
 		if err != nil {
+			return err
+		}
+		if err := narrows(t, k.dtype); err != nil {
 			return err
 		}
 		traces = append(traces, k)
