@@ -315,6 +315,34 @@ func TestInit(t *testing.T) {
 	}
 }
 
+// TestInitIsUniform: init_weights=False draws from U(-b, b), b = 1/sqrt(out) for
+// bone: mean 0, variance b^2/3, an eighth of the values in every eighth.
+func TestInitIsUniform(t *testing.T) {
+	d := adapter.Dims{In: 256, Out: 256, Rank: 128}
+	values := tensor.Data[float32](adapter.Bone.Init(d, adapter.InitRandom, 11, "q")[0])
+	n, bound := float64(len(values)), 1.0/16
+	var mean, square float64
+	var eighths [8]float64
+	for _, v := range values {
+		x := float64(v) / bound
+		if x < -1 || x >= 1 {
+			t.Fatalf("%v is outside of +-%v", v, bound)
+		}
+		mean += x / n
+		square += x * x / n
+		eighths[int((x+1)*4)]++
+	}
+	// Five standard deviations of each figure, with n = 32768.
+	if math.Abs(mean) > 5*math.Sqrt(1/(3*n)) || math.Abs(square-1.0/3) > 5*math.Sqrt(4.0/45/n) {
+		t.Errorf("mean %v, mean square %v of what fills -1 to 1", mean, square)
+	}
+	for i, k := range eighths {
+		if math.Abs(k-n/8) > 5*math.Sqrt(n*7/64) {
+			t.Errorf("eighth %d has %v of %v values", i, k, n)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	for _, m := range adapter.Methods() {
 		got, err := adapter.ParseMethod(strings.ToUpper(m.String()))
