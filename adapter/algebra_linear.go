@@ -46,7 +46,7 @@ func leastSquares(cols, rhs [][]float64) [][]float64 {
 		x[p] = make([]float64, n)
 		for k := rank - 1; k >= 0; k-- {
 			sum := proj[k][p]
-			for _, s := range left[k+1 : rank] {
+			for _, s := range left[k+1:] {
 				sum -= tri[k][s] * x[p][s]
 			}
 			x[p][left[k]] = sum / tri[k][left[k]]

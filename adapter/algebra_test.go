@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -432,6 +433,91 @@ func TestFederated(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestNearest holds the elements of blends to exact arithmetic: each is the
+// float32 that is nearest to the weighted sum, or to the mean, however the
+// terms cancel.
+func TestNearest(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	const n = 600
+	value := func(bits int) float64 {
+		return math.Ldexp(float64(rng.Int64N(1<<bits)-1<<(bits-1)), -rng.IntN(60))
+	}
+	for trial := range 60 {
+		count := 1 + rng.IntN(6)
+		var sets []*adapter.Set
+		var weights []float64
+		for range count {
+			s := random(1, adapter.Bone, 1, 0, sizes{"a": {2, n}})
+			for i := range n {
+				tensor.Data[float32](s.Entries[0].Blocks[0])[i] = float32(value(6))
+			}
+			sets, weights = append(sets, s), append(weights, value(4+rng.IntN(49)))
+		}
+		divisor := int64(1)
+		if trial%2 == 0 {
+			weights, divisor = nil, int64(count)
+		}
+		got, _ := must(t)(adapter.Blend(sets, weights, adapter.BlendOptions{}))
+		for i, v := range tensor.Data[float32](got.Entries[0].Blocks[0]) {
+			sum := new(big.Rat)
+			for k, s := range sets {
+				term := new(big.Rat).SetFloat64(float64(tensor.Data[float32](s.Entries[0].Blocks[0])[i]))
+				if weights != nil {
+					term.Mul(term, new(big.Rat).SetFloat64(weights[k]))
+				}
+				sum.Add(sum, term)
+			}
+			if want, _ := sum.Quo(sum, big.NewRat(divisor, 1)).Float32(); v != want {
+				t.Fatalf("%d adapters over %d, element %d: got %v, want %v", count, divisor, i, v, want)
+			}
+		}
+	}
+}
+
+// TestNearestOfTies: just past half of float32's last bit, by less than a
+// float64 tells.
+func TestNearestOfTies(t *testing.T) {
+	for _, c := range []struct {
+		terms []float32
+		want  float32
+	}{
+		{[]float32{1, 0x1p-24, 0x1p-60}, 1 + 0x1p-23},
+		{[]float32{1, 0x1p-24, -0x1p-60}, 1},
+		{[]float32{1, 0x1p-24}, 1},
+		{[]float32{1 + 0x1p-23, 0x1p-24, -0x1p-60}, 1 + 0x1p-23},
+		{[]float32{-1, -0x1p-24, -0x1p-60}, -1 - 0x1p-23},
+		{[]float32{-1, -0x1p-24, 0x1p-60}, -1},
+	} {
+		var sets []*adapter.Set
+		for _, v := range c.terms {
+			s := random(1, adapter.Bone, 1, 0, sizes{"a": {1, 1}})
+			tensor.Data[float32](s.Entries[0].Blocks[0])[0] = v
+			sets = append(sets, s)
+		}
+		got, _ := must(t)(adapter.Blend(sets, slices.Repeat([]float64{1}, len(sets)), adapter.BlendOptions{}))
+		if v := tensor.Data[float32](got.Entries[0].Blocks[0])[0]; v != c.want {
+			t.Errorf("%v: got %v, want %v", c.terms, v, c.want)
+		}
+	}
+}
+
+// TestLiftOfOddAlpha: a scale that no alpha of the larger rank gives is refused
+// by a lift and kept within rounding by a conversion.
+func TestLiftOfOddAlpha(t *testing.T) {
+	on := sizes{"a": {24, 12}}
+	s := random(1, adapter.LoRA, 3, 0, on)
+	for s.Config.Alpha = 0.1; ; s.Config.Alpha += 0.01 {
+		if scale := s.Config.Alpha / 3; scale*21/21 != scale {
+			break
+		}
+	}
+	if _, err := adapter.Lift(s, 21, adapter.Base{}); err == nil || !strings.Contains(err.Error(), "has no exact form at rank 21") {
+		t.Errorf("alpha %v: got error %v", s.Config.Alpha, err)
+	}
+	got, _ := must(t)(adapter.Convert(s, adapter.BlendOptions{Rank: 21}))
+	holdsSum(t, "odd alpha", got, []*adapter.Set{s}, []float64{1}, base(on))
 }
 
 // TestGoldenBlend: the sum of two adapters is PEFT's model with both active.
