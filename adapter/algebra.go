@@ -159,7 +159,7 @@ func (b *blend) solve(t *target) ([]*tensor.Tensor, fit, error) {
 	if err != nil {
 		return nil, fit{}, err
 	}
-	a.fit(d, tensor.Data[float64](w), delta, values)
+	a.fit(d, tensor.Data[float64](w), delta, t.parts, values)
 	if blocks, err = pack(blocks, values, t.dtype()); err != nil {
 		return nil, fit{}, err
 	}

@@ -240,32 +240,75 @@ func TestFitSingular(t *testing.T) {
 	}
 }
 
-// TestTruncation: of a delta with known singular values lora keeps the largest.
+// spectra are singular values: falling off, flat but for a little, and few.
+var spectra = map[string][]float64{
+	"falling": {8, 5, 5, 3, 1, 0.5, 0.25, 0.1, 0.05, 0.01, 0.005, 1e-3, 1e-4, 1e-6, 1e-8, 1e-9},
+	"flat":    {1, 1, 1, 0.999, 0.99, 0.98, 0.97, 0.96, 0.95, 0.94, 0.93, 0.92, 0.91, 0.9, 0.89, 0.88, 0.87, 0.86, 0.85, 0.84, 0.83, 0.82, 0.81, 0.8, 0.79, 0.78, 0.77, 0.76, 0.75, 0.74},
+	"few":     {3, 2},
+}
+
+// TestTruncation: of a delta with known singular values lora keeps the largest,
+// whether its columns' span is known (a lora's) or searched for (bat's).
 func TestTruncation(t *testing.T) {
 	const in, out = 40, 30
-	values := []float64{8, 5, 5, 3, 1, 0.5, 0.25, 0.1, 0.05, 0.01, 0.005, 1e-3, 1e-4, 1e-6, 1e-8, 1e-9}
-	s := random(1, adapter.LoRA, len(values), 0, sizes{"a": {in, out}})
-	s.Config.Alpha = 0
-	a, b := tensor.New(tensor.Float64, len(values), in), tensor.New(tensor.Float64, out, len(values))
 	u, v := reflection(5, in), reflection(6, out)
-	for l, x := range values {
-		for k := range in {
-			tensor.Data[float64](a)[l*in+k] = u[l*in+k]
+	lora := adapter.LoRA
+	for name, values := range spectra {
+		wide := tensor.New(tensor.Float64, in, out)
+		a, b := tensor.New(tensor.Float64, len(values), in), tensor.New(tensor.Float64, out, len(values))
+		for l, x := range values {
+			copy(tensor.Data[float64](a)[l*in:], u[l*in:(l+1)*in])
+			for j := range out {
+				tensor.Data[float64](b)[j*len(values)+l] = x * v[l*out+j]
+				for k := range in {
+					tensor.Data[float64](wide)[k*out+j] += u[l*in+k] * x * v[l*out+j]
+				}
+			}
 		}
-		for j := range out {
-			tensor.Data[float64](b)[j*len(values)+l] = x * v[l*out+j]
+		on := sizes{"a": {in, out}}
+		fromLoRA, fromBat := random(1, adapter.LoRA, len(values), 0, on), random(1, adapter.Bat, 10, 0, on)
+		fromLoRA.Entries[0].Blocks, fromLoRA.Config.Alpha = []*tensor.Tensor{a, b}, 0
+		base := adapter.Base{Weight: func(string) (*tensor.Tensor, error) { return lessIdentities(wide, 10), nil }}
+		fromBat.Entries[0].Blocks = []*tensor.Tensor{identities(out/10, 10)}
+		for _, s := range []*adapter.Set{fromLoRA, fromBat} {
+			for _, r := range []int{1, 2, 3, 4, 6, 10, 13, 14, 15} {
+				if r >= len(values) {
+					continue
+				}
+				got, rep := must(t)(adapter.Convert(s, adapter.BlendOptions{Method: &lora, Rank: r, Base: base}))
+				// Bat's delta is a difference of numbers of size 1.
+				if want := norm(values[r:]) / norm(values); rep.Exact || math.Abs(rep.Error-want) > 1e-5*want+1e-15 {
+					t.Errorf("%s from %v to rank %d: error %v, want %v", name, s.Config.Method, r, rep.Error, want)
+				}
+				if got.Entries[0].Blocks[0].Shape()[0] != r || got.Config.Rank != r || got.Config.Alpha != 0 {
+					t.Errorf("%s to rank %d: got %+v", name, r, got.Config)
+				}
+			}
 		}
 	}
-	s.Entries[0].Blocks = []*tensor.Tensor{a, b}
-	for _, r := range []int{1, 2, 3, 4, 6, 10, 13, 14} {
-		got, rep := must(t)(adapter.Convert(s, adapter.BlendOptions{Rank: r}))
-		if want := norm(values[r:]) / norm(values); rep.Exact || math.Abs(rep.Error-want) > 1e-5*want {
-			t.Errorf("rank %d: error %v, want %v", r, rep.Error, want)
-		}
-		if got.Entries[0].Blocks[0].Shape()[0] != r || got.Config.Rank != r || got.Config.Alpha != 0 {
-			t.Errorf("rank %d: got %+v", r, got.Config)
+}
+
+// identities is a bat block of n identities: it adds W + I to every tile.
+func identities(n, r int) *tensor.Tensor {
+	t := tensor.New(tensor.Float64, n, r, r)
+	for i := range n {
+		for k := range r {
+			tensor.Data[float64](t)[i*r*r+k*r+k] = 1
 		}
 	}
+	return t
+}
+
+// lessIdentities is w without I in every r by r tile.
+func lessIdentities(w *tensor.Tensor, r int) *tensor.Tensor {
+	w = w.Clone()
+	out := w.Shape()[1]
+	for i := range tensor.Data[float64](w) {
+		if i/out%r == i%out%r {
+			tensor.Data[float64](w)[i]--
+		}
+	}
+	return w
 }
 
 // reflection is the orthogonal I - 2 x x^T / |x|^2 of a random x.

@@ -4,7 +4,11 @@ import (
 	"cmp"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"sync"
+
+	"github.com/bonnx/bonnx/internal/kernel"
 )
 
 // negligible is the part of a vector's length below which what is left of it,
@@ -68,70 +72,109 @@ func longest(vs [][]float64, list []int) float64 {
 	return math.Sqrt(best)
 }
 
-// Of lowRank: columns beyond the rank that speed convergence up, and the bounds
-// of the iteration.
+// Of lowRank: vectors beyond the rank that speed convergence up, and when the
+// iteration ends: when what a lacks falls by less than a part of it.
 const (
 	oversample  = 8
-	converged   = 1e-13
+	converged   = 1e-9
 	maxSubspace = 200
 )
 
 // lowRank is the best approximation of a (n, m) of rank r: a is about
 // sum_l u[l] v[l]^T, in falling order of size, with the length of u[l] that of
-// v[l]. Components that vanish are left out. It iterates on a subspace a little
-// larger than r, from a fixed start (Halko, Martinsson and Tropp, arXiv
-// 0909.4061), until the share of a that it holds no longer grows.
-func lowRank(a []float64, n, m, r int) (u, v [][]float64) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	v = make([][]float64, min(r+oversample, n, m))
-	for l := range v {
-		v[l] = make([]float64, m)
-		for j := range v[l] {
-			v[l][j] = rng.NormFloat64()
-		}
+// v[l]. Components that vanish are left out. span are vectors that make up a's
+// columns, where such are known; it is destroyed. Else the subspace is found by
+// iteration from a fixed start (Halko, Martinsson and Tropp, arXiv 0909.4061).
+func lowRank(a []float64, n, m, r int, span [][]float64) (u, v [][]float64) {
+	complete := span != nil
+	if u = span; !complete {
+		size := min(r+oversample, n, m)
+		complete = size == min(n, m)
+		u = times(a, n, m, noise(size, m))
 	}
-	total, held := dot(a, a), -1.0
+	orthonormalize(u)
+	total, last := dot(a, a), math.Inf(1)
+	var squares []float64
 	for range maxSubspace {
-		u = times(a, n, m, v)
-		orthonormalize(u)
 		v = timesTransposed(a, n, m, u)
-		now := 0.0
-		for _, x := range v {
-			now += dot(x, x)
+		u, v, squares = ritz(u, v)
+		lacks := total
+		for _, x := range squares[:min(r, len(u))] {
+			lacks -= x
 		}
-		if now-held <= converged*total || total-now <= converged*converged*total {
+		if complete || last-lacks <= converged*lacks || lacks <= 1e-28*total {
 			break
 		}
-		held = now
-		orthonormalize(v)
+		last = lacks
+		u = filter(a, n, m, u, v, squares)
+		orthonormalize(u)
 	}
-	// The last v is not a^T u once it was made orthonormal.
-	v = timesTransposed(a, n, m, u)
-	return rotate(u, v, min(r, len(u)))
+	for l := range min(r, len(u)) {
+		sigma := math.Sqrt(max(0, squares[l]))
+		if !(sigma > negligible*math.Sqrt(squares[0])) {
+			return u[:l], v[:l]
+		}
+		scale(u[l], math.Sqrt(sigma))
+		scale(v[l], 1/math.Sqrt(sigma))
+	}
+	return u[:min(r, len(u))], v[:min(r, len(u))]
 }
 
-// rotate turns orthonormal u and v = a^T u into the first r singular pairs.
-func rotate(u, v [][]float64, r int) (left, right [][]float64) {
+// noise are n random vectors of m elements, always the same.
+func noise(n, m int) [][]float64 {
+	rng := rand.New(rand.NewPCG(1, 2))
+	out := make([]float64, n*m)
+	for i := range out {
+		out[i] = rng.NormFloat64()
+	}
+	return split(out, m)
+}
+
+// ritz turns orthonormal u and v = a^T u so that the v become orthogonal too,
+// the longest first, and returns the squares of their lengths: approximate
+// singular values of a, squared.
+func ritz(u, v [][]float64) (left, right [][]float64, squares []float64) {
 	gram := square(len(v))
 	for i := range v {
-		for j := range v {
+		for j := range i + 1 {
 			gram[i][j] = dot(v[i], v[j])
+			gram[j][i] = gram[i][j]
 		}
 	}
-	values, vectors := eigen(gram)
-	for l := range r {
-		sigma := math.Sqrt(max(0, values[l]))
-		if !(sigma > negligible*math.Sqrt(values[0])) {
-			break
-		}
-		x, y := make([]float64, len(u[0])), make([]float64, len(v[0]))
-		for i, e := range vectors[l] {
-			axpy(x, e*math.Sqrt(sigma), u[i])
-			axpy(y, e/math.Sqrt(sigma), v[i])
-		}
-		left, right = append(left, x), append(right, y)
+	squares, vectors := eigen(gram)
+	turn := func(vs [][]float64) [][]float64 {
+		return multiply(false, slices.Concat(vs...), len(vs[0]), len(vs), vectors)
 	}
-	return left, right
+	return turn(u), turn(v), squares
+}
+
+// filter applies a polynomial of a a^T to u, with v = a^T u, that stays small
+// up to the least of squares and grows as fast as can be beyond: Chebyshev's
+// (Zhou, Saad, Tiago and Chelikowsky 2006). It damps what u is not to hold much
+// more than as many powers would. The degree is kept so low that the largest
+// component does not drown the others.
+func filter(a []float64, n, m int, u, v [][]float64, squares []float64) [][]float64 {
+	half := squares[len(squares)-1] / 2
+	growth := 2 * (squares[0]/half - 1)
+	if !(growth >= 2 && growth < 1e8) {
+		return times(a, n, m, v) // a power alone is fast
+	}
+	degree := max(1, int(math.Log(1e8)/math.Log(growth)))
+	before, now := u, times(a, n, m, v)
+	for l := range now {
+		axpy(now[l], -half, u[l])
+		scale(now[l], 1/half)
+	}
+	for range degree - 1 {
+		next := times(a, n, m, timesTransposed(a, n, m, now))
+		for l := range next {
+			axpy(next[l], -half, now[l])
+			scale(next[l], 2/half)
+			axpy(next[l], -1, before[l])
+		}
+		before, now = now, next
+	}
+	return now
 }
 
 // orthonormalize makes the vectors orthonormal in place, by Gram-Schmidt twice.
@@ -209,42 +252,39 @@ func jacobi(g, e [][]float64, i, j int) {
 }
 
 // times are a v[l] for a (n, m), vectors of n.
-func times(a []float64, n, m int, v [][]float64) [][]float64 {
-	out := make([][]float64, len(v))
-	for l := range out {
-		out[l] = make([]float64, n)
-	}
-	for k := range n {
-		row := a[k*m : (k+1)*m]
-		for l := range v {
-			out[l][k] = dot(row, v[l])
-		}
-	}
-	return out
-}
+func times(a []float64, n, m int, v [][]float64) [][]float64 { return multiply(true, a, n, m, v) }
 
 // timesTransposed are a^T u[l] for a (n, m), vectors of m.
 func timesTransposed(a []float64, n, m int, u [][]float64) [][]float64 {
-	out := make([][]float64, len(u))
-	for l := range out {
-		out[l] = make([]float64, m)
-	}
-	for k := range n {
-		row := a[k*m : (k+1)*m]
-		for l := range u {
-			axpy(out[l], u[l][k], row)
-		}
-	}
-	return out
+	return multiply(false, a, m, n, u)
 }
 
-func square(n int) [][]float64 {
-	out := make([][]float64, n)
-	for i := range out {
-		out[i] = make([]float64, n)
+// multiply is the product of the vectors, as rows of k elements, with the
+// matrix a (k, n), or (n, k) transposed. Processors share the columns.
+func multiply(transposed bool, a []float64, n, k int, vs [][]float64) [][]float64 {
+	rows := slices.Concat(vs...)
+	c := make([]float64, len(vs)*n)
+	parts := min(runtime.GOMAXPROCS(0), n)
+	var wg sync.WaitGroup
+	for i := range parts {
+		lo, hi := i*n/parts, (i+1)*n/parts
+		wg.Go(func() {
+			scratch := make([]float64, kernel.GemmScratch[float64](len(vs), hi-lo, k))
+			from, ld := lo, n
+			if transposed {
+				from, ld = lo*k, k
+			}
+			kernel.Gemm(nil, false, transposed, len(vs), hi-lo, k, 1, rows, k, a[from:], ld, false, c[lo:], n, scratch)
+		})
 	}
-	return out
+	wg.Wait()
+	return split(c, n)
 }
+
+// split are the rows, of n elements each.
+func split(rows []float64, n int) [][]float64 { return slices.Collect(slices.Chunk(rows, n)) }
+
+func square(n int) [][]float64 { return split(make([]float64, n*n), n) }
 
 func dot(a, b []float64) float64 {
 	sum := 0.0

@@ -11,8 +11,9 @@ type algebra struct {
 	holds func(d Dims, parts []form) bool
 	// join writes that sum into blocks.
 	join func(d Dims, scale float64, parts []part, blocks [][]float64)
-	// fit writes the blocks whose delta on w (in, out) is closest to delta.
-	fit func(d Dims, w, delta []float64, blocks [][]float64)
+	// fit writes the blocks whose delta on w (in, out) is closest to delta,
+	// what the parts add.
+	fit func(d Dims, w, delta []float64, parts []part, blocks [][]float64)
 }
 
 // algebras is the table of the methods' algebra.
@@ -108,7 +109,7 @@ func sumRow(dst []float64, l int, parts []part) {
 }
 
 // boneFit is the mean of delta over all that share an element of the block.
-func boneFit(d Dims, _, delta []float64, blocks [][]float64) {
+func boneFit(d Dims, _, delta []float64, _ []part, blocks [][]float64) {
 	block := blocks[0]
 	clear(block)
 	width := len(block) / d.Rank
@@ -158,7 +159,7 @@ func batJoin(_ Dims, _ float64, parts []part, blocks [][]float64) {
 
 // batFit solves for every output block i the overdetermined
 // (W_ji + I)^T B_i = Delta_ji^T of all input blocks j by least squares.
-func batFit(d Dims, w, delta []float64, blocks [][]float64) {
+func batFit(d Dims, w, delta []float64, _ []part, blocks [][]float64) {
 	r := d.Rank
 	cols, rhs := make([][]float64, r), make([][]float64, r)
 	for s := range r {
@@ -278,12 +279,29 @@ func loraFold(d Dims, at, rank int, parts []part, a, b []float64) {
 
 // loraFit is the truncated singular value decomposition of delta (Eckart and
 // Young). Components that vanish are left as they are.
-func loraFit(d Dims, _, delta []float64, blocks [][]float64) {
-	u, v := lowRank(delta, d.In, d.Out, d.Rank)
+func loraFit(d Dims, _, delta []float64, parts []part, blocks [][]float64) {
+	u, v := lowRank(delta, d.In, d.Out, d.Rank, span(d, parts))
 	for l := range u {
 		copy(blocks[0][l*d.In:], u[l])
 		for j, x := range v[l] {
 			blocks[1][j*d.Rank+l] = x
 		}
 	}
+}
+
+// span are vectors of in elements that make up all columns of what the parts
+// add: the A of the lora that holds them. It is nil where none does, or where
+// there would be no fewer of them than columns.
+func span(d Dims, parts []part) [][]float64 {
+	d.Rank = components(forms(parts))
+	if d.Rank == 0 || d.Rank >= min(d.In, d.Out) {
+		return nil
+	}
+	a := make([]float64, d.Rank*d.In)
+	loraJoin(d, 1, parts, [][]float64{a, make([]float64, d.Rank*d.Out)})
+	out := make([][]float64, d.Rank)
+	for l := range out {
+		out[l] = a[l*d.In : (l+1)*d.In]
+	}
+	return out
 }
