@@ -277,7 +277,7 @@ func TestTruncation(t *testing.T) {
 				}
 				got, rep := must(t)(adapter.Convert(s, adapter.BlendOptions{Method: &lora, Rank: r, Base: base}))
 				// Bat's delta is a difference of numbers of size 1.
-				if want := norm(values[r:]) / norm(values); rep.Exact || math.Abs(rep.Error-want) > 1e-5*want+1e-15 {
+				if want := norm(values[r:]) / norm(values); rep.Exact || math.Abs(rep.Error-want) > 1e-9*want+1e-15 {
 					t.Errorf("%s from %v to rank %d: error %v, want %v", name, s.Config.Method, r, rep.Error, want)
 				}
 				if got.Entries[0].Blocks[0].Shape()[0] != r || got.Config.Rank != r || got.Config.Alpha != 0 {
@@ -323,6 +323,19 @@ func reflection(seed uint64, n int) []float64 {
 		}
 	}
 	return h
+}
+
+// TestFitOfMean: no weights are equal weights in a fit too.
+func TestFitOfMean(t *testing.T) {
+	on := sizes{"a": {24, 12}}
+	sets := []*adapter.Set{random(1, adapter.Bone, 8, 0, on), random(2, adapter.Bone, 6, 0, on)}
+	o := adapter.BlendOptions{Rank: 5, Base: base(on)}
+	mean, x := must(t)(adapter.Blend(sets, nil, o))
+	half, y := must(t)(adapter.Blend(sets, []float64{0.5, 0.5}, o))
+	sameBlocks(t, "mean", mean, half)
+	if x.Exact || x.Error != y.Error {
+		t.Errorf("reports %+v and %+v", x, y)
+	}
 }
 
 // TestZeroDelta: an adapter that adds nothing converts to one that adds

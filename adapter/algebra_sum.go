@@ -45,8 +45,10 @@ func (s *exactSum) grow(x float64) {
 	s.terms = append(s.terms[:n], x)
 }
 
-// over is the sum divided by n, as a float64 rounded to odd: rounded on to
-// float32 it is the float32 that is nearest to the quotient (for n below 2^27).
+// over is the sum divided by n, as a float64 that rounded on to float32 is the
+// float32 nearest to the quotient (for n below 2^27). Where the sum is no float64
+// it is rounded to odd, so that it is not taken for a number half way between
+// two float32; the quotient is too far from such numbers to be rounded to one.
 func (s *exactSum) over(n float64) float64 {
 	top := len(s.terms) - 1
 	if top < 0 || s.terms[top] == 0 {
@@ -58,16 +60,8 @@ func (s *exactSum) over(n float64) float64 {
 		high = x + s.terms[top]
 		low = s.terms[top] - (high - x)
 	}
-	sum := odd(high, low)
-	q := sum / n
-	return odd(q, math.FMA(-q, n, sum))
-}
-
-// odd is x, of which rest is missing, as one of its two neighbours among the
-// floats: where x is not exact, the one whose last bit is 1.
-func odd(x, rest float64) float64 {
-	if rest == 0 || math.Float64bits(x)&1 == 1 {
-		return x
+	if low != 0 && math.Float64bits(high)&1 == 0 {
+		high = math.Nextafter(high, math.Copysign(math.Inf(1), low))
 	}
-	return math.Nextafter(x, math.Copysign(math.Inf(1), rest))
+	return high / n
 }

@@ -573,6 +573,7 @@ func TestBlendErrors(t *testing.T) {
 		{[]*adapter.Set{random(1, adapter.Bat, 4, 0, on)}, nil, adapter.BlendOptions{Rank: 2, Base: adapter.Base{Dims: func(string) (int, int, error) { return 36, 12, nil }}}, "what bat adds depends on the weight"},
 		{[]*adapter.Set{bone(4)}, nil, adapter.BlendOptions{Method: &mini}, "`mini_r` should be a positive integer"},
 		{[]*adapter.Set{bone(4)}, nil, adapter.BlendOptions{Method: &mini, MiniRank: 5, Base: base(on)}, "a: miss-mini needs a mini_r that divides 12"},
+		{[]*adapter.Set{bone(30)}, nil, adapter.BlendOptions{Rank: 3, Base: base(on)}, "a: bone needs a rank of at most 24, the weight's input size; got 30"},
 		{[]*adapter.Set{bone(4)}, nil, adapter.BlendOptions{Rank: 3}, "a: a fit needs the size of the weight"},
 		{[]*adapter.Set{random(1, adapter.Bone, 65535, 0, sizes{"a": {65536, 1}}), random(1, adapter.Bone, 65534, 0, sizes{"a": {65536, 1}})}, nil, adapter.BlendOptions{}, "a rank of at most 65536"},
 		{[]*adapter.Set{{Config: adapter.Config{Rank: 1}}}, nil, adapter.BlendOptions{}, "no blocks"},
