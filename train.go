@@ -106,9 +106,9 @@ func (m *Model) Train(ctx context.Context, data, eval *Data, c TrainConfig, w Wa
 		return nil, m.wrap(invalidModel(errors.New("the model has no adapter to train; inject one first")))
 	}
 	id := train.Identity{Data: data.identity}
-	var evalSamples train.Data
+	var evalSource train.Source
 	if eval != nil {
-		evalSamples, id.EvalData = eval.samples, eval.identity
+		evalSource, id.EvalData = train.Samples(eval.samples), eval.identity
 	}
 	if c.Checkpoint != "" {
 		var err error
@@ -116,7 +116,7 @@ func (m *Model) Train(ctx context.Context, data, eval *Data, c TrainConfig, w Wa
 			return nil, err
 		}
 	}
-	s, err := train.Run(ctx, m.graph, m.set, data.samples, evalSamples, c, id, w)
+	s, err := train.Run(ctx, m.graph, m.set, train.Samples(data.samples), evalSource, c, id, w)
 	if s == nil {
 		return nil, m.wrap(err)
 	}
@@ -139,7 +139,7 @@ type Evaluation struct {
 
 // Eval is the loss over data, and what else the task measures.
 func (m *Model) Eval(ctx context.Context, d *Data, c LossConfig, batchSize, threads int) (Evaluation, error) {
-	r, err := train.Evaluate(ctx, m.graph, m.set, d.samples, c, batchSize, threads)
+	r, err := train.Evaluate(ctx, m.graph, m.set, train.Samples(d.samples), train.Config{LossConfig: c, BatchSize: batchSize, Threads: threads}, nil)
 	e := Evaluation{Loss: r.Loss(), Count: r.Count}
 	if r.Correct != nil {
 		share := *r.Correct / max(1, r.Count)

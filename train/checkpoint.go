@@ -25,7 +25,7 @@ var ErrNoCheckpoint = errors.New("no checkpoint")
 var errNewer = errors.New("written by a newer version")
 
 const (
-	checkpointVersion = 1
+	checkpointVersion = 2 // since 2: picked, losses
 	manifestEntry     = "bonnx.json"
 	keptCheckpoints   = 2
 )
@@ -38,18 +38,20 @@ type Checkpoint struct {
 
 	Step       int    `json:"step"`        // steps done
 	Epoch      int    `json:"epoch"`       // of the next sample, from 1
-	NextSample int    `json:"next_sample"` // its place in the epoch's order
+	NextSample int    `json:"next_sample"` // its place in the epoch's order; of a stream, how many batches were used
 	Random     []byte `json:"random"`      // state of the random source
 	Kernels    string `json:"kernels"`     // set of kernels that ran
 
 	Base     string `json:"base"`                // fingerprint of the model trained
 	Data     string `json:"data"`                // identity of the data (FileIdentity)
 	EvalData string `json:"eval_data,omitempty"` // of the evaluation data, if there was any
-	Config   Config `json:"config"`
+	Config   Config `json:"config"`              // as it was given
+	Picked   Picks  `json:"picked"`              // what the run chose where that left the choice
 
 	LossFirst  *float64 `json:"loss_first,omitempty"` // nil where there is none yet
 	LossLast   *float64 `json:"loss_last,omitempty"`
 	EvalBefore *float64 `json:"eval_before,omitempty"`
+	Losses     history  `json:"losses"`  // of the steps so far
 	Tokens     int64    `json:"tokens"`  // trained on so far
 	Seconds    float64  `json:"seconds"` // trained so far
 }
@@ -232,6 +234,9 @@ func fromArchive(f *npz.File) (*Checkpoint, error) {
 	c := m.Checkpoint
 	if c == nil || c.Step < 0 || c.Epoch < 0 || c.NextSample < 0 || c.Tokens < 0 {
 		return nil, fmt.Errorf("entry %s: a position is missing or negative", manifestEntry)
+	}
+	if !c.Losses.fits() {
+		return nil, fmt.Errorf("entry %s: the losses do not fit together", manifestEntry)
 	}
 	c.Tensors = f.Map()
 	return c, nil

@@ -3,6 +3,7 @@ package train
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -21,7 +22,7 @@ func sample(step int) *Checkpoint {
 	cfg.Params, cfg.Seed = []string{"a.block", "b.block"}, math.MaxUint64
 	return &Checkpoint{
 		Step: step, Epoch: 2, NextSample: 16, Random: []byte{0, 1, 255}, Kernels: "avx2",
-		Base: "sha256 1", Data: "d.npz", Config: cfg, LossFirst: &first, Tokens: 1 << 40, Seconds: 1.5,
+		Base: "sha256 1", Data: "d.npz", Config: cfg, Picked: Picks{CausalLM, 4, first}, LossFirst: &first, Losses: history{2, 3, []float64{first, 1e-300}}, Tokens: 1 << 40, Seconds: 1.5,
 		Tensors: map[string]*tensor.Tensor{
 			"a.block":   tensor.FromSlice([]float32{float32(math.Copysign(0, -1)), 1e-45}, 2),
 			"a.block.m": tensor.Scalar(float32(step)),
@@ -194,7 +195,8 @@ func TestHostileCheckpoints(t *testing.T) {
 		{"negative step", `{"bonnx_checkpoint":1,"checkpoint":{"step":-1}}`, "missing or negative"},
 		{"unknown field", `{"bonnx_checkpoint":1,"checkpoint":{"steps":1}}`, "steps"},
 		{"large step", `{"bonnx_checkpoint":1,"checkpoint":{"step":1e99}}`, "step"},
-		{"newer", `{"bonnx_checkpoint":2,"other":1}`, "newer version"},
+		{"losses of another run", `{"bonnx_checkpoint":2,"checkpoint":{"step":1,"losses":{"width":1,"steps":3,"sums":[1]}}}`, "losses"},
+		{"newer", `{"bonnx_checkpoint":3,"other":1}`, "newer version"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -223,7 +225,7 @@ func TestNewerVersionStops(t *testing.T) {
 	dir := t.TempDir()
 	save(t, dir, 1)
 	f := &npz.File{}
-	if err := errors.Join(f.AddExtra("bonnx.json", []byte(`{"bonnx_checkpoint":2}`)), f.WriteFile(CheckpointPath(dir, 2))); err != nil {
+	if err := errors.Join(f.AddExtra("bonnx.json", []byte(`{"bonnx_checkpoint":3}`)), f.WriteFile(CheckpointPath(dir, 2))); err != nil {
 		t.Fatal(err)
 	}
 	_, _, err := Latest(dir)
@@ -314,7 +316,7 @@ func TestDiff(t *testing.T) {
 
 // A field added to Config is either compared or known not to matter.
 func TestDiffKnowsEveryField(t *testing.T) {
-	free := []string{"EvalEvery", "Checkpoint", "CheckpointEvery", "Resume", "Metrics", "Threads", "Overwrite"}
+	free := []string{"EvalEvery", "Checkpoint", "CheckpointEvery", "Resume", "Metrics", "Threads", "Overwrite", "Memory", "Logger"}
 	var walk func(v reflect.Value, index []int)
 	walk = func(v reflect.Value, index []int) {
 		for i := range v.NumField() {
@@ -338,6 +340,12 @@ func TestDiffKnowsEveryField(t *testing.T) {
 				other.SetUint(other.Uint() + 1)
 			case reflect.Float64:
 				other.SetFloat(other.Float() + 1)
+			case reflect.Map:
+				other.Set(reflect.ValueOf(map[string]FeedRule{"x": {Kind: FeedOnes}}))
+			case reflect.Pointer:
+				other.Set(reflect.ValueOf(slog.Default()))
+			case reflect.Int64:
+				other.SetInt(other.Int() + 1)
 			case reflect.Slice:
 				other.Set(reflect.ValueOf([]string{"another"}))
 			default:

@@ -11,7 +11,7 @@ import (
 type Batch struct {
 	Feeds map[string]*tensor.Tensor
 	// Tokens is how many input positions the batch holds, padding not counted;
-	// samples where the task has no positions.
+	// samples where the task has no positions. Where it is 0, it is counted.
 	Tokens int
 }
 
@@ -20,6 +20,24 @@ type Batch struct {
 type Data interface {
 	Len() int
 	Batch(samples []int) (Batch, error)
+}
+
+// measured is Data that knows how many positions a sample has.
+type measured interface{ positions(sample int) int }
+
+// longest is a sample that no other is longer than, where d can tell.
+func longest(d Data) int {
+	m, ok := d.(measured)
+	if !ok {
+		return 0
+	}
+	best := 0
+	for k := range d.Len() {
+		if m.positions(k) > m.positions(best) {
+			best = k
+		}
+	}
+	return best
 }
 
 // Port is an input of the model that data must fill.
@@ -42,6 +60,13 @@ func (s subset) Batch(samples []int) (Batch, error) {
 		idx[i] = s.pick[k]
 	}
 	return s.of.Batch(idx)
+}
+
+func (s subset) positions(sample int) int {
+	if m, ok := s.of.(measured); ok {
+		return m.positions(s.pick[sample])
+	}
+	return 0
 }
 
 // Split keeps the last fraction of the samples, at least one, for evaluation.

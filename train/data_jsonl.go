@@ -63,12 +63,17 @@ func openJSONL(path string, spec Spec) (Data, error) {
 }
 
 func readJSONL(r io.Reader, path string, spec Spec) (Data, error) {
+	in := bufio.NewReaderSize(r, 64<<10)
+	head, _ := in.Peek(64 << 10) // an error comes again with the lines
+	spec, err := spec.detected(heldLines(head))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	ports, err := spec.ports()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	j := &jsonlReader{spec: spec, d: &sequences{textPorts: ports, width: -1}}
-	in := bufio.NewReaderSize(r, 64<<10)
 	for n := 1; ; n++ {
 		line, err := readLine(in)
 		if err != nil && err != io.EOF {

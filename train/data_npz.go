@@ -48,6 +48,10 @@ func FromTensors(m map[string]*tensor.Tensor, spec Spec) (Data, error) {
 	if err := spec.check(); err != nil {
 		return nil, err
 	}
+	spec, err := spec.detected(heldFacts(m))
+	if err != nil {
+		return nil, err
+	}
 	a := &arrays{feeds: make(map[string]*tensor.Tensor, len(m))}
 	if p, ok := spec.tokens(); ok {
 		a.tokens = p.Name
@@ -110,7 +114,10 @@ func (a *arrays) checkNames(m map[string]*tensor.Tensor, spec Spec) error {
 			a.mask = p
 			continue
 		}
-		return fmt.Errorf("no array for input %q; the arrays are %s; the model takes %s", p.Name, has, spec.inputList())
+		if _, made := feedRule(p, spec.Feeds); made {
+			continue
+		}
+		return fmt.Errorf("no array for input %q; the arrays are %s; the model takes %s; --feed %[1]s=... can make it", p.Name, has, spec.inputList())
 	}
 	for _, name := range names {
 		if _, ok := spec.port(name); !ok && name != LabelsInput {
@@ -301,17 +308,12 @@ func (a *arrays) Batch(samples []int) (Batch, error) {
 	if err := checkSamples(samples, a.n); err != nil {
 		return Batch{}, err
 	}
-	b := Batch{Feeds: make(map[string]*tensor.Tensor, len(a.feeds)+1), Tokens: len(samples)}
+	b := Batch{Feeds: make(map[string]*tensor.Tensor, len(a.feeds)+1)}
 	for name, t := range a.feeds {
 		b.Feeds[name] = gather(t, samples)
 	}
-	if a.tokens == "" {
-		return b, nil
-	}
-	ids := b.Feeds[a.tokens]
-	rows, cols := ids.Shape()[0], ids.Shape()[1]
-	b.Tokens = rows * cols
 	if a.mask.Name != "" {
+		rows, cols := len(samples), b.Feeds[a.tokens].Shape()[1]
 		ones := make([]int64, rows*cols)
 		for i := range ones {
 			ones[i] = 1
@@ -321,18 +323,10 @@ func (a *arrays) Batch(samples []int) (Batch, error) {
 			return Batch{}, err
 		}
 		b.Feeds[maskName] = m
-	} else if m := b.Feeds[maskName]; m != nil && m.Size() == b.Tokens {
-		v, err := m.Float64s()
-		if err != nil {
-			return Batch{}, err
-		}
-		for _, x := range v {
-			if x == 0 {
-				b.Tokens--
-			}
-		}
 	}
-	return b, nil
+	var err error
+	b.Tokens, err = countTokens(b.Feeds, a.tokens, len(samples))
+	return b, err
 }
 
 // maskTensor is a mask (rows, cols) in the type that the input takes.

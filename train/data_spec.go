@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/ops"
 	"github.com/bonnx/bonnx/tensor"
 )
 
@@ -18,7 +19,12 @@ import (
 type Spec struct {
 	// Inputs are the graph's inputs that data has to fill.
 	Inputs []Port
+	// Task is what labels are read for, "" to ask Detect, which is told what
+	// the file holds: see DetectTask.
 	Task   Task
+	Detect func(held map[string]ops.Fact) (Task, error)
+	// Feeds say how inputs are made that the data need not hold.
+	Feeds map[string]FeedRule
 	// SeqLen is the most positions of a sample. 0 stands for the extent that
 	// the model fixes; else text is cut into windows of 128, and single
 	// samples keep their length.
@@ -35,9 +41,6 @@ const (
 	defaultSeqLen  = 128
 	bytesTokenizer = "bytes"
 )
-
-// derived are inputs that hold integers but no tokens.
-var derived = []string{maskName, "position_ids", "token_type_ids", LabelsInput}
 
 // formats maps the extensions of data files to their readers.
 var formats = map[string]func(path string, spec Spec) (Data, error){
@@ -110,6 +113,19 @@ func (s Spec) check() error {
 	return nil
 }
 
+// detected is s with its task found by what the data holds.
+func (s Spec) detected(held map[string]ops.Fact) (Spec, error) {
+	if s.Task != "" {
+		return s, nil
+	}
+	if s.Detect == nil {
+		return s, errors.New("the data is read for no task")
+	}
+	var err error
+	s.Task, err = s.Detect(held)
+	return s, err
+}
+
 func (s Spec) port(name string) (Port, bool) {
 	i := slices.IndexFunc(s.Inputs, func(p Port) bool { return p.Name == name })
 	if i < 0 {
@@ -127,7 +143,8 @@ func (s Spec) tokens() (Port, bool) {
 	var found []Port
 	for _, p := range s.Inputs {
 		rank, ranked := p.rank()
-		if p.elem().IsInteger() && (!ranked || rank == 2) && !slices.Contains(derived, p.Name) {
+		_, made := feedRule(p, s.Feeds)
+		if p.elem().IsInteger() && (!ranked || rank == 2) && !made && p.Name != LabelsInput {
 			found = append(found, p)
 		}
 	}

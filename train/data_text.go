@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/ops"
 	"github.com/bonnx/bonnx/tensor"
 )
 
@@ -81,8 +83,11 @@ func (s Spec) ports() (textPorts, error) {
 		t.target, _ = s.port(LabelsInput)
 	}
 	for _, p := range s.Inputs {
+		if _, made := feedRule(p, s.Feeds); made && p.Name != t.mask.Name {
+			continue
+		}
 		if !slices.Contains([]string{t.tokens.Name, t.mask.Name, LabelsInput}, p.Name) {
-			return t, fmt.Errorf("input %q cannot be filled from token ids; give its array in an .npz file; the model takes %s", p.Name, s.inputList())
+			return t, fmt.Errorf("input %q cannot be filled from token ids; give its array in an .npz file, or say how to make it (--feed); the model takes %s", p.Name, s.inputList())
 		}
 		if rank, ranked := p.rank(); ranked && rank != 2 && (p.Name != LabelsInput || s.Task == Custom) {
 			return t, fmt.Errorf("input %q is %v; token ids are [samples positions]", p.Name, p.Type)
@@ -101,10 +106,17 @@ func (s Spec) ports() (textPorts, error) {
 	return t, nil
 }
 
+// manyTokens is what is known of token ids before they are read.
+var manyTokens = ops.Of(tensor.Int64, ir.Dim{}, ir.Dim{})
+
 // openTXT reads a .txt file: token ids between white space, or with the bytes
 // tokenizer the text itself, cut into windows of seq-len positions so that
 // every token but the first is predicted once. The last window may be short.
 func openTXT(path string, spec Spec) (Data, error) {
+	spec, err := spec.detected(map[string]ops.Fact{tokensName: manyTokens})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	ports, err := spec.ports()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -226,6 +238,8 @@ func windows(ids tokenStore, ports textPorts, spec Spec) (*sequences, error) {
 
 // Len implements Data.
 func (s *sequences) Len() int { return len(s.spans) }
+
+func (s *sequences) positions(sample int) int { return s.spans[sample].n }
 
 // Notes are how many samples were cut or left out.
 func (s *sequences) Notes() []string {

@@ -40,6 +40,7 @@ var settings = []setting{
 	{"--schedule", func(c Config) any { return c.Schedule }},
 	{"--warmup", func(c Config) any { return c.Warmup }},
 	{"--seed", func(c Config) any { return c.Seed }},
+	{"--feed", func(c Config) any { return feedList(c.Feeds) }},
 	{"--no-shuffle", func(c Config) any { return c.NoShuffle }},
 }
 

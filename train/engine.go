@@ -3,6 +3,8 @@ package train
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/ops"
@@ -67,12 +69,16 @@ type engine struct {
 	grads *unit // adds gradients to accumulators
 	apply *unit // updates from the accumulators
 	sums  []string
+
+	inputs []Port          // that can be fed, labels among them
+	unused map[string]bool // of these, what the loss does not depend on
 }
 
 // unit is one program with its session.
 type unit struct {
 	prog    *runtime.Program
 	session *runtime.Session
+	state   []string // mutable initializers that a run updates
 }
 
 // Names of the outputs of a step.
@@ -113,6 +119,7 @@ func (e *engine) compile(m *ir.Model, set *ops.Set, c Config) (string, error) {
 		return "", err
 	}
 	ge.setOutputs(ge.loss.sum, ge.loss.count)
+	e.inputs, e.unused = ge.inputs()
 	e.eval, err = ge.unit(set, c.Threads, runtime.Options{Mutable: isParam(c.Params)}, e.holder())
 	return from, err
 }
@@ -152,7 +159,7 @@ func (g *graph) unit(set *ops.Set, threads int, o runtime.Options, with *unit) (
 		prog.Close()
 		return nil, err
 	}
-	return &unit{prog, s}, nil
+	return &unit{prog, s, slices.Sorted(maps.Values(o.State))}, nil
 }
 
 // whole finishes the step as one graph that updates in place.
@@ -252,12 +259,10 @@ func (e *engine) Close() {
 }
 
 func (e *engine) State() map[string]*tensor.Tensor {
-	state := map[string]*tensor.Tensor{}
-	skip := isParam(e.sums)
-	for name, t := range e.holder().session.Mutable() {
-		if !skip(name) {
-			state[name] = t
-		}
+	u := e.holder()
+	state, all := map[string]*tensor.Tensor{}, u.session.Mutable()
+	for _, name := range u.state {
+		state[name] = all[name]
 	}
 	return state
 }
@@ -304,8 +309,10 @@ func newEvaluator(m *ir.Model, set *ops.Set, c LossConfig, threads int) (*engine
 		outputs = append(outputs, g.loss.correct(g.b))
 	}
 	g.setOutputs(outputs...)
-	u, err := g.unit(set, threads, runtime.Options{}, nil)
-	return &engine{eval: u}, err
+	e := &engine{}
+	e.inputs, e.unused = g.inputs()
+	e.eval, err = g.unit(set, threads, runtime.Options{}, nil)
+	return e, err
 }
 
 // kernels names the kernels that compute: what results depend on to the bit.

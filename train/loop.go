@@ -4,134 +4,72 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+	"iter"
 	"math/rand/v2"
 	"time"
-
-	"github.com/bonnx/bonnx/ir"
-	"github.com/bonnx/bonnx/ops"
-	"github.com/bonnx/bonnx/tensor"
 )
 
-// StepInfo is what is known after a step.
-type StepInfo struct {
-	Step, Steps  int // counted from 1
-	Epoch        int // counted from 1
-	Loss         float64
-	LR, GradNorm float64
-	Tokens       int
-	Duration     time.Duration
-}
-
-// Watcher follows a run. Its methods are called from the run's goroutine.
-type Watcher interface {
-	// Begin says what is about to happen: where the loss attaches, how many
-	// steps there are.
-	Begin(from string, first, steps int)
-	Step(StepInfo)
-	Eval(step int, loss float64)
-	// Note is a remark for people.
-	Note(text string)
-}
-
-// Summary is what a run amounts to.
-type Summary struct {
-	Steps          int
-	Duration       time.Duration
-	LossFirst      float64
-	LossLast       float64
-	EvalLossBefore *float64 // nil without evaluation data
-	EvalLossAfter  *float64
-	Parameters     int
-	Trained        map[string]*tensor.Tensor // parameters by name
-}
-
-// Identity ties checkpoints to the model and data that they came from.
-type Identity struct{ Model, Data, EvalData string }
-
-// Run trains c.Params of m on data, evaluates on eval (which may be nil), and
-// returns the trained values; m itself stays. A cancelled ctx saves a
-// checkpoint, where there is a directory for it, and returns ctx.Err(); the
-// Summary then holds what there is. A non-finite loss ends the run with a
-// *NonFiniteError in the same way.
-func Run(ctx context.Context, m *ir.Model, set *ops.Set, data, eval Data, c Config, id Identity, w Watcher) (*Summary, error) {
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	if data.Len() == 0 {
-		return nil, errors.New("the training data has no sample")
-	}
-	e, from, err := newEngine(m, set, c)
-	if err != nil {
-		return nil, err
-	}
-	defer e.Close()
-	l := &loop{c: c, e: e, data: data, eval: eval, id: id, w: w, began: time.Now(), sum: &Summary{}}
-	for _, p := range c.Params {
-		l.sum.Parameters += e.State()[p].Size()
-	}
-	if err := l.start(from); err != nil {
-		return nil, err
-	}
-	err = l.run(ctx)
-	l.sum.Duration = time.Since(l.began)
-	l.sum.Trained = map[string]*tensor.Tensor{}
-	for _, p := range c.Params {
-		l.sum.Trained[p] = e.State()[p].Clone()
-	}
-	if cerr := l.metrics.Close(); err == nil {
-		err = cerr
-	}
-	return l.sum, err
-}
-
 type loop struct {
-	c       Config
+	given   Config // as the caller has it: what checkpoints record
+	c       Config // with what was chosen
 	e       Engine
-	data    Data
-	eval    Data
+	data    Source
+	eval    Source // nil for none
 	id      Identity
 	w       Watcher
 	metrics *Metrics
 	began   time.Time
 	sum     *Summary
 
-	step     int // steps done
-	saved    int // step of the newest checkpoint, -1 for none
-	perEpoch int // steps in an epoch
-	total    int
-	order    []int // samples of the epoch under way
-	tokens   int64
-	before   float64 // seconds that earlier processes took
-	epoch    int     // counted from 0; -1 before the first
+	total   int // steps of the run, 0 where only its end tells
+	feeder  feeder
+	step    int   // steps done
+	at      place // behind them
+	losses  history
+	tokens  int64
+	before  float64 // seconds that earlier processes took
+	resumed bool
+	saved   int // step of the newest checkpoint, -1 for none
+	tested  int // step of the newest evaluation, -1 for none
+	loss    float64
 }
 
-// start counts steps, resumes where asked to, and opens the metrics.
+func (l *loop) close() {
+	if l.feeder != nil {
+		l.feeder.close()
+	}
+	if l.e != nil {
+		l.e.Close()
+	}
+}
+
+// checkSchedule refuses a schedule that would have to know where the run ends.
+func (l *loop) checkSchedule() error {
+	n, err := l.data.epochSteps(l.c)
+	if err == nil && n == 0 && l.c.Steps == 0 && l.c.Schedule != "constant" {
+		err = fmt.Errorf("schedule %s needs the number of steps, which a stream does not tell: give Steps (--steps), or schedule constant", l.c.Schedule)
+	}
+	return err
+}
+
+// start counts steps, opens the metrics, and begins where the run is.
 func (l *loop) start(from string) error {
-	perStep := l.c.BatchSize * l.c.Accumulate
-	l.perEpoch = (l.data.Len() + perStep - 1) / perStep
 	l.total = l.c.Steps
 	if l.total == 0 {
-		l.total = l.c.Epochs * l.perEpoch
-	}
-	l.epoch, l.saved = -1, -1
-	if err := l.seed(); err != nil {
-		return err
+		n, err := l.data.epochSteps(l.c)
+		if err != nil {
+			return err
+		}
+		l.total = l.c.Epochs * n
 	}
 	var err error
-	switch {
-	case l.c.Resume:
-		err = l.resume()
-	case l.c.Checkpoint != "" && !l.c.Overwrite:
-		err = CheckNew(l.c.Checkpoint)
-	}
-	if err != nil {
-		return err
-	}
 	if l.metrics, err = l.openMetrics(); err != nil {
 		return err
 	}
 	l.w.Begin(from, l.step+1, l.total)
+	if l.feeder, err = l.data.feed(l.c, l.at); err != nil {
+		return errors.Join(err, l.metrics.Close())
+	}
 	return nil
 }
 
@@ -142,7 +80,7 @@ func (l *loop) openMetrics() (*Metrics, error) {
 		return nil, nil
 	case !l.c.Resume:
 		return CreateMetrics(l.c.Metrics, l.c.Overwrite)
-	case l.saved < 0: // resume found no checkpoint
+	case !l.resumed: // there was no checkpoint
 		return ResumeMetrics(l.c.Metrics, -1)
 	}
 	return ResumeMetrics(l.c.Metrics, l.step)
@@ -161,12 +99,16 @@ func (l *loop) run(ctx context.Context) error {
 	if err := l.evaluateFirst(ctx); err != nil {
 		return l.leave(err)
 	}
-	for l.step < l.total {
+	for l.total == 0 || l.step < l.total {
 		if err := ctx.Err(); err != nil {
 			return l.leave(err)
 		}
-		if err := l.one(ctx); err != nil {
+		more, err := l.one(ctx)
+		if err != nil {
 			return l.leave(err)
+		}
+		if !more {
+			break
 		}
 		if err := l.between(ctx); err != nil {
 			return l.leave(err)
@@ -179,6 +121,7 @@ func (l *loop) run(ctx context.Context) error {
 		}
 		l.sum.EvalLossAfter = &loss
 	}
+	l.sum.Improved = l.improved()
 	return l.checkpoint()
 }
 
@@ -188,6 +131,15 @@ func (l *loop) leave(err error) error {
 		return errors.Join(err, serr)
 	}
 	return err
+}
+
+// improved compares what the run knows of its beginning and its end.
+func (l *loop) improved() bool {
+	if l.eval != nil {
+		return *l.sum.EvalLossAfter < *l.sum.EvalLossBefore
+	}
+	first, last, ok := l.losses.tenths()
+	return !ok || last < first
 }
 
 func (l *loop) evaluateFirst(ctx context.Context) error {
@@ -202,67 +154,38 @@ func (l *loop) evaluateFirst(ctx context.Context) error {
 	return nil
 }
 
-// one does the next step.
-func (l *loop) one(ctx context.Context) error {
+// one does the next step, if there is one.
+func (l *loop) one(ctx context.Context) (more bool, err error) {
 	began := time.Now()
-	epoch, at := l.step/l.perEpoch, l.step%l.perEpoch
-	l.shuffle(epoch)
-	batches, tokens, err := l.batches(at)
-	if err != nil {
-		return err
+	p, err := l.feeder.next()
+	if err != nil || len(p.batches) == 0 {
+		return false, err
+	}
+	tokens := 0
+	for _, b := range p.batches {
+		tokens += b.Tokens
 	}
 	lr := l.c.rate(l.step+1, l.total)
-	r, err := l.e.Step(ctx, batches, lr, l.step+1)
+	r, err := l.e.Step(ctx, p.batches, lr, l.step+1)
 	if err != nil {
-		return err
+		return false, err
 	}
 	l.step++
+	l.at = p.after
 	l.tokens += int64(tokens)
-	info := StepInfo{l.step, l.total, epoch + 1, r.Loss(), lr, r.GradNorm, tokens, time.Since(began)}
+	info := StepInfo{l.step, l.total, p.epoch + 1, r.Loss(), lr, r.GradNorm, tokens, time.Since(began)}
 	if l.step == 1 {
 		l.sum.LossFirst = info.Loss
 	}
 	l.sum.LossLast, l.sum.Steps = info.Loss, l.step
+	l.losses.add(info.Loss)
 	l.w.Step(info)
-	return l.metrics.Step(StepLine{info.Step, info.Epoch, info.Loss, lr, r.GradNorm, tokens, info.Duration.Seconds()})
-}
-
-// shuffle orders the samples of an epoch: by the seed and the epoch alone, so
-// that a resumed run sees the same order.
-func (l *loop) shuffle(epoch int) {
-	if epoch == l.epoch {
-		return
-	}
-	l.epoch = epoch
-	l.order = make([]int, l.data.Len())
-	for i := range l.order {
-		l.order[i] = i
-	}
-	if !l.c.NoShuffle {
-		r := rand.New(rand.NewPCG(l.c.Seed, uint64(epoch)))
-		r.Shuffle(len(l.order), func(i, j int) { l.order[i], l.order[j] = l.order[j], l.order[i] })
-	}
-}
-
-// batches cuts the at-th step of the epoch into batches; the last of an epoch
-// may be short.
-func (l *loop) batches(at int) (list []Batch, tokens int, err error) {
-	perStep := l.c.BatchSize * l.c.Accumulate
-	hi := min((at+1)*perStep, len(l.order))
-	for lo := at * perStep; lo < hi; lo += l.c.BatchSize {
-		b, err := l.data.Batch(l.order[lo:min(lo+l.c.BatchSize, hi)])
-		if err != nil {
-			return nil, 0, err
-		}
-		list = append(list, b)
-		tokens += b.Tokens
-	}
-	return list, tokens, nil
+	return true, l.metrics.Step(StepLine{info.Step, info.Epoch, info.Loss, lr, r.GradNorm, tokens, info.Duration.Seconds()})
 }
 
 // between evaluates and saves when it is time to.
 func (l *loop) between(ctx context.Context) error {
-	if l.eval != nil && l.c.EvalEvery > 0 && l.step%l.c.EvalEvery == 0 && l.step < l.total {
+	if l.eval != nil && l.c.EvalEvery > 0 && l.step%l.c.EvalEvery == 0 {
 		if _, err := l.evaluate(ctx); err != nil {
 			return err
 		}
@@ -273,28 +196,27 @@ func (l *loop) between(ctx context.Context) error {
 	return nil
 }
 
-// evaluate is the mean loss over all that counts in the evaluation data.
+// evaluate is the mean loss over all that counts in the evaluation data,
+// computed once after a step.
 func (l *loop) evaluate(ctx context.Context) (float64, error) {
-	sum, err := evaluate(ctx, l.e, l.eval, l.c.BatchSize)
+	if l.tested == l.step {
+		return l.loss, nil
+	}
+	sum, err := evaluate(ctx, l.e, l.eval.once(l.c))
 	if err != nil {
 		return 0, err
 	}
-	loss := sum.Loss()
-	l.w.Eval(l.step, loss)
-	return loss, l.metrics.Eval(EvalLine{l.step, loss})
+	l.loss, l.tested = sum.Loss(), l.step
+	l.w.Eval(l.step, l.loss)
+	return l.loss, l.metrics.Eval(EvalLine{l.step, l.loss})
 }
 
-func evaluate(ctx context.Context, e Engine, d Data, batchSize int) (Result, error) {
+func evaluate(ctx context.Context, e Engine, batches iter.Seq2[Batch, error]) (Result, error) {
 	var sum Result
-	for lo := 0; lo < d.Len(); lo += min(batchSize, d.Len()) {
-		if err := ctx.Err(); err != nil {
-			return sum, err
+	for b, err := range batches {
+		if err == nil {
+			err = ctx.Err()
 		}
-		idx := make([]int, 0, min(batchSize, d.Len()-lo))
-		for i := lo; i < d.Len() && i-lo < batchSize; i++ {
-			idx = append(idx, i)
-		}
-		b, err := d.Batch(idx)
 		if err != nil {
 			return sum, err
 		}
@@ -314,81 +236,5 @@ func evaluate(ctx context.Context, e Engine, d Data, batchSize int) (Result, err
 	return sum, nil
 }
 
-// checkpoint saves the state between two steps, once per step.
-func (l *loop) checkpoint() error {
-	if l.c.Checkpoint == "" || l.saved == l.step {
-		return nil
-	}
-	random, err := l.e.RandomState()
-	if err != nil {
-		return err
-	}
-	c := &Checkpoint{
-		Tensors: l.e.State(), Step: l.step, Epoch: l.step/l.perEpoch + 1, NextSample: l.step % l.perEpoch * l.c.BatchSize * l.c.Accumulate,
-		Random: random, Kernels: kernels(), Base: l.id.Model, Data: l.id.Data, EvalData: l.id.EvalData, Config: l.c,
-		EvalBefore: l.sum.EvalLossBefore, Tokens: l.tokens, Seconds: l.seconds(),
-	}
-	if l.step > 0 {
-		c.LossFirst, c.LossLast = &l.sum.LossFirst, &l.sum.LossLast
-	}
-	if err := c.Save(l.c.Checkpoint); err != nil {
-		return err
-	}
-	l.saved = l.step
-	return nil
-}
-
 // seconds is how long the run took, earlier processes included.
 func (l *loop) seconds() float64 { return l.before + time.Since(l.began).Seconds() }
-
-// resume continues from the newest checkpoint, or says that there is none.
-func (l *loop) resume() error {
-	ck, notes, err := Latest(l.c.Checkpoint)
-	for _, n := range notes {
-		l.w.Note(n)
-	}
-	if errors.Is(err, ErrNoCheckpoint) {
-		l.w.Note(fmt.Sprintf("no checkpoint in %s: starting anew", l.c.Checkpoint))
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if err := ck.Same(l.c, l.id.Model, l.id.Data, l.id.EvalData); err != nil {
-		return err
-	}
-	if k := kernels(); ck.Kernels != k {
-		l.w.Note(fmt.Sprintf("the checkpoint was written with kernels %q, these are %q: results agree within rounding, not bit for bit", ck.Kernels, k))
-	}
-	state := l.e.State()
-	if err := ck.Fits(state); err != nil {
-		return err
-	}
-	for name, t := range state {
-		copy(t.Bytes(), ck.Tensors[name].Bytes())
-	}
-	if err := l.e.SetRandomState(ck.Random); err != nil {
-		return err
-	}
-	l.step, l.saved, l.tokens, l.before = ck.Step, ck.Step, ck.Tokens, ck.Seconds
-	l.sum.Steps, l.sum.EvalLossBefore = ck.Step, ck.EvalBefore
-	if ck.LossFirst != nil && ck.LossLast != nil {
-		l.sum.LossFirst, l.sum.LossLast = *ck.LossFirst, *ck.LossLast
-	}
-	l.w.Note(fmt.Sprintf("resumed at step %d", ck.Step))
-	return nil
-}
-
-// Evaluate is the mean loss of a model over data.
-func Evaluate(ctx context.Context, m *ir.Model, set *ops.Set, d Data, c LossConfig, batchSize, threads int) (Result, error) {
-	e, err := newEvaluator(m, set, c, threads)
-	if err != nil {
-		return Result{}, err
-	}
-	defer e.Close()
-	r, err := evaluate(ctx, e, d, batchSize)
-	if err == nil && (math.IsNaN(r.LossSum) || math.IsInf(r.LossSum, 0)) {
-		err = errors.New("the loss is not finite")
-	}
-	return r, err
-}

@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/bonnx/bonnx/ir"
@@ -111,8 +112,7 @@ func scalarOutput(b *ops.Builder, name string) (*ir.Value, error) {
 		if name != "" && v.Name == name {
 			return v, nil
 		}
-		s, ok := b.Fact(v).Shape()
-		if b.Fact(v).DType.IsFloat() && (b.Fact(v).Rank() == 0 || ok && s.Size() == 1) {
+		if isScalar(b.Fact(v)) {
 			found = append(found, v)
 		}
 	}
@@ -133,9 +133,9 @@ func findLogits(b *ops.Builder, name string) (*ir.Value, string, error) {
 		return nil, "", err
 	}
 	from := fmt.Sprintf("output %q", v.Name)
-	if n := v.Producer(); n.Is("Softmax") || n.Is("LogSoftmax") || n.Is("Sigmoid") || n.Is("ArgMax") {
-		v = n.Input(0)
+	if n := activation(v); n != nil {
 		from += fmt.Sprintf(", tapped before %v", n)
+		v = beforeActivation(b, v, n)
 	}
 	if f := b.Fact(v); !f.DType.IsFloat() {
 		return nil, "", fmt.Errorf("%s is %v, not a float", from, f)
@@ -143,8 +143,70 @@ func findLogits(b *ops.Builder, name string) (*ir.Value, string, error) {
 	return v, from, nil
 }
 
+// activations are what a loss over classes contains, by the axis of the
+// classes that is meant where none is given; nil for those without an axis.
+var activations = map[string]ir.AttrValue{"Softmax": ir.Int(-1), "LogSoftmax": ir.Int(-1), "ArgMax": ir.Int(0), "Sigmoid": nil}
+
+// reshapers only give a value another shape or type.
+var reshapers = []string{"Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
+
+// activation is the node, if any, that v comes from through reshapers alone.
+func activation(v *ir.Value) *ir.Node {
+	for n := v.Producer(); n != nil; n = n.Input(0).Producer() {
+		if _, ok := activations[n.OpType]; ok && n.Is(n.OpType) {
+			return n
+		}
+		if !slices.ContainsFunc(reshapers, n.Is) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// beforeActivation is what goes into the activation n that v ends in, classes
+// last: where they are on another axis (a Softmax over (N,C,1,1) that is
+// flattened, an ArgMax over (N,C,H,W)) the reshapers behind n are repeated, and
+// without any the axis is moved.
+func beforeActivation(b *ops.Builder, v *ir.Value, n *ir.Node) *ir.Value {
+	x := n.Input(0)
+	f, axis := b.Fact(x), activations[n.OpType]
+	if a := n.Attr("axis"); a != nil && axis != nil {
+		axis = a.Value
+	}
+	at, ok := axis.(ir.Int)
+	last := f.Rank() - 1
+	if !ok || !f.Ranked || at == -1 || int(at) == last || int(at) < -f.Rank() || int(at) > last {
+		return x
+	}
+	if n.OpType != "ArgMax" && v != n.Output(0) {
+		return reshaped(b, x, v, n.Output(0))
+	}
+	k := (int(at) + f.Rank()) % f.Rank()
+	perm := make([]int, 0, f.Rank())
+	for i := range f.Rank() {
+		if i != k {
+			perm = append(perm, i)
+		}
+	}
+	return b.Transpose(x, append(perm, k)...)
+}
+
+// reshaped does to x what the nodes between from and v do, their casts left out.
+func reshaped(b *ops.Builder, x, v, from *ir.Value) *ir.Value {
+	if v == from {
+		return x
+	}
+	n := v.Producer()
+	x = reshaped(b, x, n.Input(0), from)
+	if n.OpType == "Cast" || n.OpType == "Identity" {
+		return x
+	}
+	return b.Op(n.OpType, append(ir.In(x), n.Inputs()[1:]...), n.Attrs...)
+}
+
 // findOutput picks the output that the loss is made from: the one named, else
-// "logits", else the only float output.
+// "logits", else the only one that is float (or ends in an ArgMax of floats)
+// and not the cache of a decoder.
 func findOutput(b *ops.Builder, name string) (*ir.Value, error) {
 	var v *ir.Value
 	var floats []*ir.Value
@@ -152,7 +214,7 @@ func findOutput(b *ops.Builder, name string) (*ir.Value, error) {
 		if o.Name == name || name == "" && o.Name == "logits" {
 			v = o
 		}
-		if b.Fact(o).DType.IsFloat() {
+		if n := activation(o); b.Fact(o).DType.IsFloat() && !strings.HasPrefix(o.Name, presentPrefix) || n.Is("ArgMax") {
 			floats = append(floats, o)
 		}
 	}
@@ -166,6 +228,10 @@ func findOutput(b *ops.Builder, name string) (*ir.Value, error) {
 	}
 	return v, nil
 }
+
+// presentPrefix begins the names of a decoder's outputs that are the cache for
+// the next position.
+const presentPrefix = "present"
 
 func outputNames(g *ir.Graph) string {
 	var s []string

@@ -24,6 +24,20 @@ type graph struct {
 // newGraph copies m and attaches the loss. params become mutable: nothing of
 // them is folded.
 func newGraph(m *ir.Model, set *ops.Set, names []string, c LossConfig) (*graph, error) {
+	g, err := newRaised(m, set, names)
+	if err != nil {
+		return nil, err
+	}
+	g.b.Prefix = "loss/"
+	if g.loss, err = attachLoss(g.b, c); err != nil {
+		return nil, err
+	}
+	g.b.Prefix = ""
+	return g, nil
+}
+
+// newRaised is the copy of m, canonical and raised, that a loss attaches to.
+func newRaised(m *ir.Model, set *ops.Set, names []string) (*graph, error) {
 	cm, err := ops.Canonical(m)
 	if err != nil {
 		return nil, err
@@ -54,11 +68,6 @@ func newGraph(m *ir.Model, set *ops.Set, names []string, c LossConfig) (*graph, 
 		}
 		g.params = append(g.params, &param{value: v})
 	}
-	g.b.Prefix = "loss/"
-	if g.loss, err = attachLoss(g.b, c); err != nil {
-		return nil, err
-	}
-	g.b.Prefix = ""
 	return g, nil
 }
 

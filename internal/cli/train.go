@@ -111,6 +111,9 @@ func trainConfig(c *cli.Context) (bonnx.TrainConfig, error) {
 	if t.Threads, err = threads(c); err != nil {
 		return t, err
 	}
+	if t.BatchSize < 1 || !(t.LR > 0) {
+		return t, usagef("batch size is %d, learning rate is %g", t.BatchSize, t.LR)
+	}
 	check := t
 	check.Params = []string{"any"} // the model is not open yet
 	if err := check.Validate(); err != nil {

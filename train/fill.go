@@ -1,0 +1,427 @@
+package train
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// filler completes batches: it makes the inputs that the data does not hold,
+// and of a language model's windows the labels.
+type filler struct {
+	spec   Spec
+	unused map[string]bool           // inputs that the loss does not depend on
+	arrays map[string]*tensor.Tensor // of rules that name a file
+	note   func(string)
+	told   bool
+}
+
+// fillIn has the run's batches completed. inputs are what the model and the
+// loss can be fed; unused ones need not be.
+func (l *loop) fillIn(inputs []Port, unused map[string]bool) error {
+	f := &filler{spec: Spec{Inputs: inputs, Task: l.c.Task, Feeds: l.c.Feeds}, unused: unused, note: l.w.Note}
+	for _, name := range slices.Sorted(maps.Keys(l.c.Feeds)) {
+		if _, ok := f.spec.port(name); !ok || name == LabelsInput && l.c.Task != Custom {
+			return fmt.Errorf("feed of %q (--feed): the model takes %s", name, f.spec.inputList())
+		}
+	}
+	var err error
+	if f.arrays, err = readFeeds(l.c.Feeds); err != nil {
+		return err
+	}
+	l.data = filled{l.data, f}
+	if l.eval != nil {
+		l.eval = filled{l.eval, f}
+	}
+	return nil
+}
+
+// filled is a Source with its batches completed.
+type filled struct {
+	Source
+	f *filler
+}
+
+func (s filled) once(c Config) iter.Seq2[Batch, error] {
+	return func(yield func(Batch, error) bool) {
+		for b, err := range s.Source.once(c) {
+			if err == nil {
+				b, err = s.f.fill(b)
+			}
+			if !yield(b, err) {
+				return
+			}
+		}
+	}
+}
+
+func (s filled) largest(n int) (Batch, error) {
+	b, err := s.Source.largest(n)
+	if err != nil {
+		return b, err
+	}
+	return s.f.fill(b)
+}
+
+func (s filled) feed(c Config, from place) (feeder, error) {
+	fd, err := s.Source.feed(c, from)
+	return filledFeeder{fd, s.f}, err
+}
+
+type filledFeeder struct {
+	feeder
+	f *filler
+}
+
+func (s filledFeeder) next() (portion, error) {
+	p, err := s.feeder.next()
+	for i := range p.batches {
+		if err == nil {
+			p.batches[i], err = s.f.fill(p.batches[i])
+		}
+	}
+	return p, err
+}
+
+// A making is one batch being completed.
+type making struct {
+	*filler
+	feeds map[string]*tensor.Tensor
+	rows  int            // samples
+	cols  int            // positions, 0 where the model has no token ids
+	past  int            // positions before those
+	known map[string]int // extents by symbol
+	made  []string       // what was made, for people: description TAB input
+}
+
+// fill is b completed; b itself stays.
+func (f *filler) fill(b Batch) (Batch, error) {
+	m := &making{filler: f, feeds: maps.Clone(b.Feeds), known: map[string]int{}}
+	if err := m.hold(); err != nil {
+		return Batch{}, err
+	}
+	var todo []Port
+	for _, p := range f.spec.Inputs {
+		_, given := f.spec.Feeds[p.Name]
+		if given || m.feeds[p.Name] == nil && !f.unused[p.Name] {
+			todo = append(todo, p)
+		}
+	}
+	if err := m.makeAll(todo); err != nil {
+		return Batch{}, err
+	}
+	if !f.told {
+		f.told = true
+		m.tell()
+	}
+	out := Batch{Feeds: m.feeds, Tokens: b.Tokens}
+	var err error
+	if out.Tokens == 0 {
+		tokens, _ := f.spec.tokens()
+		out.Tokens, err = countTokens(m.feeds, tokens.Name, m.rows)
+	}
+	return out, err
+}
+
+// hold gives what the data holds the types that the model takes, makes labels
+// of windows, and finds the extents of the batch.
+func (m *making) hold() error {
+	tokens, _ := m.spec.tokens()
+	if m.spec.Task == CausalLM && m.feeds[LabelsInput] == nil {
+		if err := (&arrays{feeds: m.feeds, tokens: tokens.Name}).shift(); err != nil {
+			return err
+		}
+	}
+	switch _, ok := m.spec.port(LabelsInput); {
+	case !ok:
+		delete(m.feeds, LabelsInput) // the model computes its own loss without
+	case m.feeds[LabelsInput] == nil && m.spec.Task != Custom:
+		return fmt.Errorf("the data has no %q, which task %s needs; it has %s", LabelsInput, m.spec.Task, nameList(m.feeds))
+	}
+	for _, p := range m.spec.Inputs {
+		t := m.feeds[p.Name]
+		if t == nil {
+			continue
+		}
+		c, err := convert(t, p.elem())
+		if err != nil {
+			return fmt.Errorf("array %q: %w", p.Name, err)
+		}
+		m.feeds[p.Name] = c
+		m.bind(p, c)
+		if m.rows == 0 && c.Rank() > 0 {
+			m.rows = c.Shape()[0]
+		}
+	}
+	if ids := m.feeds[tokens.Name]; ids != nil && ids.Rank() >= 2 {
+		m.rows, m.cols = ids.Shape()[0], ids.Shape()[1]
+	}
+	return nil
+}
+
+// bind remembers the extents of t by the symbols of p.
+func (m *making) bind(p Port, t *tensor.Tensor) {
+	for axis, n := range t.Shape() {
+		if d, ok := p.dim(axis); ok && d.Sym != "" {
+			m.known[d.Sym] = n
+		}
+	}
+}
+
+// stages order the kinds: the length of the past counts for masks and
+// positions, the mask for positions.
+var stages = map[FeedKind]int{FeedFile: 0, FeedEmpty: 0, FeedOnes: 1, FeedZeros: 1, FeedArange: 1, feedPositions: 2}
+
+// makeAll makes the inputs.
+func (m *making) makeAll(todo []Port) error {
+	var missing []string
+	rules := map[string]FeedRule{}
+	for _, p := range todo {
+		r, ok := feedRule(p, m.spec.Feeds)
+		if rules[p.Name] = r; !ok {
+			missing = append(missing, fmt.Sprintf("%q", p.Name))
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("nothing to feed input %s with: the data has %s; give it there, or say how to make it: --feed NAME=ones|zeros|arange|empty|FILE.npz:KEY",
+			strings.Join(missing, ", "), nameList(m.feeds))
+	}
+	slices.SortStableFunc(todo, func(a, b Port) int { return cmp.Compare(stages[rules[a.Name].Kind], stages[rules[b.Name].Kind]) })
+	for _, p := range todo {
+		r := rules[p.Name]
+		t, err := m.make(p, r)
+		if err != nil {
+			return fmt.Errorf("feed of %q as %v: %w; give it in the data or by --feed %s=FILE.npz:KEY", p.Name, r, err, p.Name)
+		}
+		instead := ""
+		if m.feeds[p.Name] != nil {
+			instead = ", instead of the data's"
+		}
+		m.made = append(m.made, fmt.Sprintf("%v, %v%s\t%s", r, t, instead, p.Name))
+		m.feeds[p.Name] = t
+		m.bind(p, t)
+		if strings.HasPrefix(p.Name, pastPrefix) && t.Rank() >= 3 {
+			m.past = t.Shape()[t.Rank()-2] // (..., positions, head)
+		}
+	}
+	return nil
+}
+
+// make is the value of one input.
+func (m *making) make(p Port, r FeedRule) (*tensor.Tensor, error) {
+	if r.Kind == FeedFile {
+		t, err := convert(m.arrays[p.Name], p.elem())
+		if err == nil && t.Rank() > 0 && t.Shape()[0] == 1 && m.extent(p, 0) > 1 {
+			t = gather(t, make([]int, m.rows))
+		}
+		return t, err
+	}
+	shape, err := m.shape(p, r.Kind)
+	if err != nil {
+		return nil, err
+	}
+	n, err := shape.CheckedSize()
+	if err != nil {
+		return nil, err
+	}
+	if n > maxMade {
+		return nil, fmt.Errorf("%v is more than %d elements", shape, maxMade)
+	}
+	v := make([]int64, n)
+	switch r.Kind {
+	case FeedOnes:
+		for i := range v {
+			v[i] = 1
+		}
+	case FeedArange:
+		count(v, shape, 0)
+	case feedPositions:
+		if err := m.positions(v, shape); err != nil {
+			return nil, err
+		}
+	}
+	return tensor.FromSlice(v, shape...).Cast(p.elem())
+}
+
+// maxMade bounds the elements that a rule makes.
+const maxMade = 1 << 28
+
+// count numbers the last axis.
+func count(v []int64, shape tensor.Shape, from int) {
+	if len(shape) == 0 {
+		return
+	}
+	for i, n := 0, shape[len(shape)-1]; i < len(v); i++ {
+		v[i] = int64(from + i%n)
+	}
+}
+
+// positions counts the positions that the mask (rows, past+cols) has, 0 on
+// padding, as Transformers' generation does; without such a mask all of them.
+func (m *making) positions(v []int64, shape tensor.Shape) error {
+	count(v, shape, m.past)
+	mask := m.feeds[maskSuffix]
+	if mask == nil || !shape.Equal(tensor.Shape{m.rows, m.cols}) || !mask.Shape().Equal(tensor.Shape{m.rows, m.past + m.cols}) {
+		return nil
+	}
+	on, err := mask.Float64s()
+	if err != nil {
+		return err
+	}
+	for r := range m.rows {
+		seen := int64(0)
+		for c := range m.past + m.cols {
+			one := on[r*(m.past+m.cols)+c] != 0
+			if c >= m.past {
+				v[r*m.cols+c-m.past] = 0
+			}
+			if one && c >= m.past {
+				v[r*m.cols+c-m.past] = seen
+			}
+			if one {
+				seen++
+			}
+		}
+	}
+	return nil
+}
+
+// extent is what is known of an axis: declared, bound by the batch, or the
+// number of samples; -1 for nothing.
+func (m *making) extent(p Port, axis int) int {
+	d, _ := p.dim(axis)
+	if d.Known && d.Value >= 0 {
+		return int(d.Value)
+	}
+	if n, ok := m.known[d.Sym]; ok && d.Sym != "" {
+		return n
+	}
+	if axis == 0 {
+		return m.rows
+	}
+	return -1
+}
+
+// shape is the shape of an input that is to be made.
+func (m *making) shape(p Port, k FeedKind) (tensor.Shape, error) {
+	open := m.cols // extent of axes that nothing else tells
+	switch {
+	case k == FeedEmpty:
+		open = 0
+	case strings.HasSuffix(p.Name, maskSuffix):
+		open += m.past
+	}
+	rank, ranked := p.rank()
+	if !ranked {
+		if m.cols == 0 || k == FeedEmpty {
+			return nil, errors.New("its shape is not declared")
+		}
+		return tensor.Shape{m.rows, open}, nil
+	}
+	shape, empty := make(tensor.Shape, rank), false
+	for axis := range shape {
+		if shape[axis] = m.extent(p, axis); shape[axis] < 0 {
+			if open == 0 && k != FeedEmpty {
+				d, _ := p.dim(axis)
+				return nil, fmt.Errorf("extent %v of %v is not known from the data", d, p.Type)
+			}
+			shape[axis] = open
+		}
+		empty = empty || shape[axis] == 0
+	}
+	if k == FeedEmpty && !empty {
+		return nil, fmt.Errorf("%v has no extent that could be 0", p.Type)
+	}
+	return shape, nil
+}
+
+// tell notes what is made, inputs that are made alike in one line.
+func (m *making) tell() {
+	names := map[string][]string{}
+	var order []string
+	for _, s := range m.made {
+		how, name, _ := strings.Cut(s, "\t")
+		if names[how] == nil {
+			order = append(order, how)
+		}
+		names[how] = append(names[how], name)
+	}
+	for _, how := range order {
+		who := names[how][0]
+		if more := len(names[how]) - 1; more > 0 {
+			who = fmt.Sprintf("%s and %d more", who, more)
+		}
+		m.note(fmt.Sprintf("fed by rule: %s (%s)", who, how))
+	}
+}
+
+func nameList(feeds map[string]*tensor.Tensor) string { return strings.Join(sortedKeys(feeds), ", ") }
+
+// countTokens is how many positions of token ids count: those of the mask,
+// where there is one; without token ids the number of samples.
+func countTokens(feeds map[string]*tensor.Tensor, tokens string, samples int) (int, error) {
+	ids := feeds[tokens]
+	if ids == nil || ids.Rank() < 2 {
+		return samples, nil
+	}
+	n, mask := ids.Size(), feeds[maskName]
+	if mask == nil || mask.Size() != n {
+		return n, nil
+	}
+	v, err := mask.Float64s()
+	if err != nil {
+		return 0, fmt.Errorf("array %q: %w", maskName, err)
+	}
+	for _, x := range v {
+		if x == 0 {
+			n--
+		}
+	}
+	return n, nil
+}
+
+// inputs lists what the graph can be fed, and which of that its outputs do not
+// depend on.
+func (g *graph) inputs() (ports []Port, unused map[string]bool) {
+	gr := g.b.Graph
+	used := map[*ir.Value]bool{}
+	for _, v := range gr.Outputs {
+		used[v] = true
+	}
+	for n := range gr.Backward() {
+		if !slices.ContainsFunc(n.Outputs(), func(v *ir.Value) bool { return used[v] }) {
+			continue
+		}
+		reads(n, func(v *ir.Value) { used[v] = v != nil })
+	}
+	unused = map[string]bool{}
+	for _, v := range gr.Inputs {
+		if v.Data == nil {
+			ports = append(ports, Port{v.Name, v.Type})
+			unused[v.Name] = !used[v]
+		}
+	}
+	return ports, unused
+}
+
+// reads visits what a node and its sub-graphs read.
+func reads(n *ir.Node, visit func(*ir.Value)) {
+	for _, v := range n.Inputs() {
+		visit(v)
+	}
+	for _, sub := range n.Subgraphs() {
+		for inner := range sub.Nodes() {
+			reads(inner, visit)
+		}
+		for _, v := range sub.Outputs {
+			visit(v)
+		}
+	}
+}
