@@ -2,7 +2,9 @@ package runtime
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -98,6 +100,29 @@ func (p *Program) Plan(feeds []Feed) (*Plan, error) {
 	}
 	p.plans[key] = plan
 	return plan, nil
+}
+
+// PlanFor is the schedule for inputs such as these, whose values do not
+// matter. It takes no memory for what is computed; see Plan.MemoryBytes.
+func (p *Program) PlanFor(feeds map[string]*tensor.Tensor) (*Plan, error) {
+	list, err := feedList(feeds)
+	if err != nil {
+		return nil, err
+	}
+	return p.Plan(list)
+}
+
+// feedList describes feeds, ordered by name.
+func feedList(feeds map[string]*tensor.Tensor) ([]Feed, error) {
+	list := make([]Feed, 0, len(feeds))
+	for _, name := range slices.Sorted(maps.Keys(feeds)) {
+		t := feeds[name]
+		if t == nil {
+			return nil, fmt.Errorf("input %q is nil", name)
+		}
+		list = append(list, Feed{name, t.DType(), t.Shape().Clone()})
+	}
+	return list, nil
 }
 
 // maxPlans bounds how many plans a program keeps: data of many lengths would
@@ -470,5 +495,9 @@ func (pl *planner) placeGuard() {
 
 // ArenaBytes is the memory that the plan's values take.
 func (pl *Plan) ArenaBytes() int { return pl.arena }
+
+// MemoryBytes is what a Session takes to run the plan, beside mutable
+// initializers and values whose sizes depend on data.
+func (pl *Plan) MemoryBytes() int { return pl.arena + pl.scratch }
 
 const forever = math.MaxInt

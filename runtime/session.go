@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/ops"
@@ -221,19 +220,10 @@ func (s *Session) instance(feeds map[string]*tensor.Tensor) (*instance, error) {
 	if s.last != nil && s.sameFeeds(feeds) {
 		return s.last, nil
 	}
-	list := make([]Feed, 0, len(feeds))
-	for name, t := range feeds {
-		if t == nil {
-			return nil, fmt.Errorf("input %q is nil", name)
-		}
-		list = append(list, Feed{name, t.DType(), t.Shape().Clone()})
+	list, err := feedList(feeds)
+	if err != nil {
+		return nil, err
 	}
-	slices.SortFunc(list, func(a, b Feed) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
 	plan, err := s.prog.Plan(list)
 	if err != nil {
 		return nil, err

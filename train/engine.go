@@ -39,6 +39,9 @@ type Engine interface {
 	Step(ctx context.Context, batches []Batch, lr float64, step int) (Result, error)
 	// Eval computes the loss alone.
 	Eval(ctx context.Context, b Batch) (Result, error)
+	// Bytes is the memory that training on b and evaluating it takes, without
+	// taking it.
+	Bytes(b Batch) (int64, error)
 	// State is every parameter and optimizer state by name: the storage itself.
 	State() map[string]*tensor.Tensor
 	// RandomState and SetRandomState save and restore the random stream.
@@ -288,6 +291,33 @@ func (e *engine) Eval(ctx context.Context, b Batch) (Result, error) {
 		r.Correct = &correct
 	}
 	return r, nil
+}
+
+// Bytes counts what sessions would hold: values, scratch and mutable state,
+// not the weights. What the update alone needs is little beside the gradients.
+func (e *engine) Bytes(b Batch) (int64, error) {
+	var sum int64
+	for _, u := range []*unit{e.eval, e.whole, e.grads} {
+		if u == nil {
+			continue
+		}
+		feeds := b.Feeds
+		if u == e.whole {
+			feeds = maps.Clone(feeds)
+			maps.Copy(feeds, hyper(0, 1))
+		}
+		plan, err := u.prog.PlanFor(feeds)
+		if err != nil {
+			return 0, err
+		}
+		sum += int64(plan.MemoryBytes())
+	}
+	if u := e.holder(); u != nil {
+		for _, t := range u.session.Mutable() {
+			sum += int64(len(t.Bytes()))
+		}
+	}
+	return sum, nil
 }
 
 // scalar reads a one-element float tensor.

@@ -12,14 +12,18 @@ import (
 )
 
 func (e *engine) Step(ctx context.Context, batches []Batch, lr float64, step int) (Result, error) {
-	hyper := map[string]*tensor.Tensor{
+	if e.whole != nil {
+		return e.stepWhole(ctx, batches[0], hyper(lr, step), step)
+	}
+	return e.stepAccumulated(ctx, batches, hyper(lr, step), step)
+}
+
+// hyper are the inputs of an update beside the batch.
+func hyper(lr float64, step int) map[string]*tensor.Tensor {
+	return map[string]*tensor.Tensor{
 		LearningRateInput: tensor.Scalar(float32(lr)),
 		StepInput:         tensor.Scalar(int64(step)),
 	}
-	if e.whole != nil {
-		return e.stepWhole(ctx, batches[0], hyper, step)
-	}
-	return e.stepAccumulated(ctx, batches, hyper, step)
 }
 
 func (e *engine) stepWhole(ctx context.Context, b Batch, hyper map[string]*tensor.Tensor, step int) (Result, error) {

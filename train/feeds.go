@@ -78,6 +78,7 @@ func ParseFeed(s string) (name string, r FeedRule, err error) {
 	return name, FeedRule{FeedFile, file, key}, nil
 }
 
+// String is the rule as ParseFeed reads it, without the input's name.
 func (r FeedRule) String() string {
 	if r.Kind == FeedFile {
 		return r.File + ":" + r.Key

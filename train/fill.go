@@ -72,7 +72,10 @@ func (s filled) largest(n int) (Batch, error) {
 
 func (s filled) feed(c Config, from place) (feeder, error) {
 	fd, err := s.Source.feed(c, from)
-	return filledFeeder{fd, s.f}, err
+	if err != nil {
+		return nil, err
+	}
+	return filledFeeder{fd, s.f}, nil
 }
 
 type filledFeeder struct {

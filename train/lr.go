@@ -2,4 +2,4 @@ package train
 
 import "context"
 
-func (l *loop) chooseRate(ctx context.Context) error { return nil }
+func (l *loop) chooseRate(context.Context) error { return nil }

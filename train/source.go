@@ -11,6 +11,8 @@ import (
 type Source interface {
 	// epochSteps is how many steps an epoch has, 0 where only its end tells.
 	epochSteps(c Config) (int, error)
+	// cut tells that batches are cut by Config.BatchSize.
+	cut() bool
 	// feed gives the batches of a training run from a place on.
 	feed(c Config, from place) (feeder, error)
 	// once gives every batch once, in order: for an evaluation.
@@ -52,6 +54,8 @@ func (s samples) epochSteps(c Config) (int, error) {
 	perStep := max(1, c.BatchSize) * c.Accumulate // 0 is a size not chosen yet
 	return (s.data.Len() + perStep - 1) / perStep, nil
 }
+
+func (s samples) cut() bool { return true }
 
 func (s samples) feed(c Config, from place) (feeder, error) {
 	return &sampler{data: s.data, c: c, at: from, ordered: -1}, nil
@@ -140,6 +144,8 @@ func Stream(seq iter.Seq2[Batch, error]) Source { return stream{seq} }
 type stream struct{ seq iter.Seq2[Batch, error] }
 
 func (s stream) epochSteps(Config) (int, error) { return 0, nil }
+
+func (s stream) cut() bool { return false }
 
 func (s stream) once(Config) iter.Seq2[Batch, error] { return s.seq }
 

@@ -51,7 +51,7 @@ func writeModel(args []string, out io.Writer) error {
 	for _, v := range testmodel.Weights(m) {
 		c.Params = append(c.Params, v.Name)
 	}
-	s, err := train.Run(context.Background(), m, ops.Standard(), data, nil, c, train.Identity{}, printer{out})
+	s, err := train.Run(context.Background(), m, ops.Standard(), train.Samples(data), nil, c, train.Identity{}, printer{out})
 	if err != nil {
 		return err
 	}
