@@ -21,8 +21,12 @@ type param struct {
 }
 
 // optimizer is one row of optimizers: suffixes names the state that it keeps
-// for each parameter (torch's names), update appends its operator.
+// for each parameter (torch's names), update appends its operator, and a
+// learning rate is looked for between lowest and highest, and taken below times
+// lower than where the loss was lowest (RATIONALE.md has the measurements).
 type optimizer struct {
+	lowest, highest, below float64
+
 	suffixes func(OptimConfig) []string
 	update   func(b *ops.Builder, c OptimConfig, p *param, lr, step *ir.Value) []*ir.Value
 }
@@ -30,6 +34,7 @@ type optimizer struct {
 // optimizers is the table of update rules.
 var optimizers = map[string]*optimizer{
 	"adamw": {
+		lowest: 1e-6, highest: 1, below: 10,
 		suffixes: func(OptimConfig) []string { return []string{"exp_avg", "exp_avg_sq"} },
 		update: func(b *ops.Builder, c OptimConfig, p *param, lr, step *ir.Value) []*ir.Value {
 			return b.Composite("AdamW", ir.In(p.value, p.grad, p.slots[0], p.slots[1], lr, step), 3,
@@ -38,6 +43,7 @@ var optimizers = map[string]*optimizer{
 		},
 	},
 	"sgd": {
+		lowest: 1e-5, highest: 1e3, below: 2,
 		suffixes: func(c OptimConfig) []string {
 			if c.Momentum == 0 {
 				return nil

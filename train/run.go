@@ -91,21 +91,8 @@ func (l *loop) open(ctx context.Context, m *ir.Model, set *ops.Set) error {
 	if err != nil {
 		return err
 	}
-	if err := l.chooseTask(m, set); err != nil {
-		return err
-	}
-	e, from, err := newEngine(m, set, l.c)
+	from, err := l.prepare(m, set)
 	if err != nil {
-		return err
-	}
-	l.e = e
-	if err := l.fillIn(e.inputs, e.unused); err != nil {
-		return err
-	}
-	if err := l.chooseBatchSize(); err != nil {
-		return err
-	}
-	if err := l.seed(); err != nil {
 		return err
 	}
 	if err := l.chooseRate(ctx); err != nil {
@@ -115,6 +102,26 @@ func (l *loop) open(ctx context.Context, m *ir.Model, set *ops.Set) error {
 		return err
 	}
 	return l.start(from)
+}
+
+// prepare finds the task, compiles the engine and cuts the batches; it returns
+// where the loss attached.
+func (l *loop) prepare(m *ir.Model, set *ops.Set) (from string, err error) {
+	if err := l.chooseTask(m, set); err != nil {
+		return "", err
+	}
+	e, from, err := newEngine(m, set, l.c)
+	if err != nil {
+		return "", err
+	}
+	l.e = e
+	if err := l.fillIn(e.inputs, e.unused); err != nil {
+		return "", err
+	}
+	if err := l.chooseBatchSize(); err != nil {
+		return "", err
+	}
+	return from, l.seed()
 }
 
 // Evaluate is the mean loss of a model over data. Of c it is the loss, the
