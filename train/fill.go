@@ -158,6 +158,9 @@ func (m *making) hold() error {
 			return fmt.Errorf("array %q: %w", p.Name, err)
 		}
 		m.feeds[p.Name] = c
+		if _, replaced := m.spec.Feeds[p.Name]; replaced {
+			continue
+		}
 		m.bind(p, c)
 		if m.rows == 0 && c.Rank() > 0 {
 			m.rows = c.Shape()[0]
