@@ -1,0 +1,144 @@
+package testmodel_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/bonnx/bonnx/internal/testutil"
+	"github.com/bonnx/bonnx/internal/testutil/ort"
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/onnx"
+	"github.com/bonnx/bonnx/ops"
+	"github.com/bonnx/bonnx/rewrite"
+	"github.com/bonnx/bonnx/runtime"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// A family is one kind of model that people have, as its exporter writes it.
+type family struct {
+	name  string
+	model func() (*ir.Model, error)
+	feeds []feed
+	// paths are the linear layers to be found, in order, with the source of
+	// each.
+	paths []string
+	from  rewrite.Source
+}
+
+type feed map[string]*tensor.Tensor
+
+func families() []family {
+	return slices.Concat(decoders())
+}
+
+// Every family is deterministic, legal, and survives a file.
+func TestFamilies(t *testing.T) {
+	for _, f := range families() {
+		t.Run(f.name, func(t *testing.T) {
+			m := build(t, f)
+			first := marshal(t, m)
+			if !bytes.Equal(first, marshal(t, build(t, f))) {
+				t.Error("two builds differ")
+			}
+			again, err := onnx.LoadBytes(first)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(first, marshal(t, again)) {
+				t.Error("the file changes when it is read and written again")
+			}
+		})
+	}
+}
+
+// The layers of every family are found under the paths that the source
+// framework has for them.
+func TestFamilyPaths(t *testing.T) {
+	for _, f := range families() {
+		t.Run(f.name, func(t *testing.T) {
+			found, err := rewrite.Find(build(t, f))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := found.Paths(); !slices.Equal(got, f.paths) {
+				t.Errorf("got paths %q,\nwant %q", got, f.paths)
+			}
+			for _, l := range found.Linear {
+				if l.Source != f.from {
+					t.Errorf("%s is from %s, want %s", l.Path, l.Source, f.from)
+				}
+			}
+		})
+	}
+}
+
+func TestORTFamilies(t *testing.T) {
+	ort.Available(t)
+	for _, f := range families() {
+		t.Run(f.name, func(t *testing.T) {
+			m := build(t, f)
+			path := filepath.Join(t.TempDir(), "model.onnx")
+			if err := onnx.Save(path, m, onnx.SaveOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			for i, feed := range f.feeds {
+				want := ort.Run(t, path, feed)
+				for name, got := range run(t, m, feed) {
+					testutil.Close(t, name, got, want[name], 1e-4, 1e-4)
+				}
+				if len(want) != len(m.Graph.Outputs) {
+					t.Errorf("feed %d: %d outputs, want %d", i, len(want), len(m.Graph.Outputs))
+				}
+			}
+		})
+	}
+}
+
+func build(t testing.TB, f family) *ir.Model {
+	t.Helper()
+	m, err := f.model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func marshal(t testing.TB, m *ir.Model) []byte {
+	t.Helper()
+	b, err := onnx.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// run computes all outputs in bonnx, or skips where an operator is missing.
+func run(t testing.TB, m *ir.Model, feeds feed) map[string]*tensor.Tensor {
+	t.Helper()
+	p, err := runtime.Compile(m, runtime.Options{Threads: 1})
+	var unsupported *ops.UnsupportedOpError
+	if errors.As(err, &unsupported) {
+		t.Skipf("ONNX Runtime runs it; bonnx does not yet: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	s, err := p.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	outs, err := s.Run(context.Background(), feeds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]*tensor.Tensor{}
+	for i, o := range p.Outputs() {
+		named[o.Name] = outs[i].Clone()
+	}
+	return named
+}
