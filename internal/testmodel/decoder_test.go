@@ -15,12 +15,12 @@ func decoders() []family {
 	wide.KVHeads, wide.Opset = wide.Heads, 14
 	steps := []feed{decoderFeed(with, 2, 1, 5, 0), decoderFeed(with, 3, 4, 2, 2), decoderFeed(with, 1, 6, 0, 0)}
 	return []family{
-		{"decoder with past", with.Model, steps, llamaPaths(with.Layers), rewrite.FromNode},
-		{"decoder with past, opset 14", wide.Model, []feed{decoderFeed(wide, 2, 2, 3, 1)}, llamaPaths(wide.Layers), rewrite.FromNode},
-		{"merged decoder", merged.Model, []feed{
+		{name: "decoder with past", model: with.Model, feeds: steps, paths: llamaPaths(with.Layers), from: rewrite.FromNode},
+		{name: "decoder with past, opset 14", model: wide.Model, feeds: []feed{decoderFeed(wide, 2, 2, 3, 1)}, paths: llamaPaths(wide.Layers), from: rewrite.FromNode},
+		{name: "merged decoder", model: merged.Model, feeds: []feed{
 			branch(decoderFeed(with, 2, 1, 5, 0), true),
 			branch(decoderFeed(with, 2, 4, 0, 1), false),
-		}, llamaPaths(with.Layers), rewrite.FromNode},
+		}, paths: llamaPaths(with.Layers), from: rewrite.FromNode},
 	}
 }
 

@@ -51,6 +51,9 @@ func (s scope) in(child string) scope { return s + "/" + scope(child) }
 // path is the name of the module in the source framework.
 func (s scope) path() string { return strings.ReplaceAll(strings.Trim(string(s), "/"), "/", ".") }
 
+// last is the module's own name.
+func (s scope) last() string { return string(s[strings.LastIndexByte(string(s), '/')+1:]) }
+
 // exporter builds a graph as an Exporter writes it. Parameters stand in the
 // main graph, whatever graph is being built.
 type exporter struct {
@@ -118,7 +121,7 @@ func (b *exporter) constant(t *tensor.Tensor) *ir.Value {
 		return b.with(b.op("Constant"), "value", ir.TensorAttr{Data: ir.Dense(t)})
 	}
 	if b.kind == GenAI {
-		return b.shared(fmt.Sprintf("/model/constants/%v/%v/%v", t.DType(), t.Shape(), t.Bytes()), func() *tensor.Tensor { return t })
+		return b.shared(fmt.Sprintf("/model/constants/%v/%v/%x", t.DType(), t.Shape(), t.Bytes()), func() *tensor.Tensor { return t })
 	}
 	return b.model.Graph.AddInitializer(b.Names().Fresh(b.madeUp("val_")), ir.Dense(t))
 }
@@ -188,6 +191,8 @@ func (b *exporter) rename() {
 		b.number()
 	case Dynamo:
 		b.describe()
+	case GenAI:
+		b.slash()
 	}
 }
 
@@ -211,6 +216,17 @@ func (b *exporter) number() {
 		if b.folded[v] {
 			v.Name = strconv.Itoa(next)
 			next++
+		}
+	}
+}
+
+// slash calls values by their node's name and /output_0.
+func (b *exporter) slash() {
+	for n := range b.model.Graph.Nodes() {
+		for i, v := range n.Outputs() {
+			if !b.kept(v) {
+				v.Name = n.Name + "/output_" + strconv.Itoa(i)
+			}
 		}
 	}
 }
