@@ -38,6 +38,7 @@ var rules = []rule{
 	{pkg: "adapter/peft", may: []string{"adapter", "tensor", "internal/atomicfile"}},
 	{pkg: "adapter/ort", may: []string{"adapter", "tensor", "internal/atomicfile"}},
 	{pkg: "rewrite", may: []string{"ir", "tensor", "adapter"}},
+	{pkg: "extent", may: []string{"ir", "ops", "tensor"}},
 	{pkg: "fuse", may: []string{"ir", "ops", "tensor"}},
 	{pkg: "autodiff", may: []string{"ir", "ops", "tensor"}},
 	{pkg: "runtime", may: []string{"ir", "ops", "fuse", "tensor", "internal/kernel", "internal/par"}},
