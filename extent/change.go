@@ -279,7 +279,7 @@ func fixExpand(c *call) error {
 func fixConcat(c *call) error {
 	i := slices.IndexFunc(c.n.Inputs(), func(v *ir.Value) bool { return c.places[v].kind == rows })
 	axis := c.place(i).axis
-	if m, ok := perSample(c.fact(i).Dims[axis]); !ok || !m.equal(number(1)) {
+	if !c.perElement(i) {
 		return nil
 	}
 	for j := range c.n.Inputs() {
@@ -317,4 +317,50 @@ func fixSlice(c *call) error {
 		return nil
 	}
 	return c.retarget(2, entry{at: at, n: math.MaxInt64})
+}
+
+// fixGatherND turns x[arange(B), i], whose arange is [0] in a file of batch 1,
+// into a lookup sample by sample.
+func fixGatherND(c *call) error {
+	p, last := place{rows, 0}, c.fact(1).Rank()-1
+	if c.place(0) != p || c.place(1) != p || !c.perElement(0) || !c.perElement(1) || last < 1 || c.int("batch_dims", 0) != 0 || !c.firstIsSample(c.n.Input(1)) {
+		return nil
+	}
+	if v := c.original.model.Opset(""); v < 12 {
+		return fmt.Errorf("it looks up the first sample, and in operator set %d cannot do so for each", v)
+	}
+	err := c.change(c.n, 1, func(w *world, b *ir.Builder, old *ir.Value) *ir.Value {
+		return b.Op("Slice", ir.In(old, w.vector(1), w.vector(math.MaxInt64), w.vector(last)))
+	})
+	if err == nil {
+		c.n.SetAttr("batch_dims", ir.Int(1))
+		c.original.nodes[c.n].SetAttr("batch_dims", ir.Int(1))
+	}
+	return err
+}
+
+// perElement reports whether each sample of input i is one element of its axis.
+func (c *call) perElement(i int) bool {
+	m, ok := perSample(c.fact(i).Dims[c.place(i).axis])
+	return ok && m.equal(number(1))
+}
+
+// firstIsSample reports whether the first of the indices along the last axis
+// is 0 in a file of batch 1: that sample itself.
+func (c *call) firstIsSample(indices *ir.Value) bool {
+	n := indices.Producer()
+	if c.was != 1 || !n.Is("Concat") {
+		return false
+	}
+	join := call{tracer: c.tracer, n: n}
+	if join.axis("axis", 0, join.out().Rank()) != join.out().Rank()-1 {
+		return false
+	}
+	first := n.Input(0)
+	if e := first.Producer(); e.Is("Expand") {
+		first = e.Input(0) // fixConcat has repeated it
+	}
+	f := c.an.Fact(first)
+	zeros, ok := f.Ints()
+	return ok && f.Dim(-1) == ir.Fixed(1) && !slices.ContainsFunc(zeros, func(i int) bool { return i != 0 })
 }

@@ -56,7 +56,7 @@ func encoders() []fixed {
 func others() []fixed {
 	gpt, clip, unet, conv := testmodel.SmallGPT2, testmodel.SmallCLIP, testmodel.SmallUNet, testmodel.SmallUNet
 	gpt.Batch, gpt.Exporter = 1, testmodel.TorchScript
-	clip.Batch, clip.Seq, clip.Pooled = 1, 8, false
+	clip.Batch, clip.Seq = 1, 8
 	unet.Batch, conv.Batch, conv.ConvProjection = 1, 1, true
 	ids := func(batch int) feed { return feed{"input_ids": testutil.RandomInts(1, 0, int64(gpt.Vocab), batch, 8)} }
 	noise := func(batch int) feed {
@@ -65,7 +65,7 @@ func others() []fixed {
 	}
 	return []fixed{
 		{"GPT-2", gpt.Model, ids, 16},
-		{"CLIP text", clip.Model, ids, 20},
+		{"CLIP text", clip.Model, ids, 22},
 		{"UNet", unet.Model, noise, 30},
 		{"UNet, 1x1 convolutions", conv.Model, noise, 30},
 	}

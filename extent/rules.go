@@ -47,7 +47,7 @@ func table() map[string]rule {
 		"Squeeze": {trace: squeeze}, "Unsqueeze": {trace: unsqueeze}, "Expand": {trace: expand, fix: fixExpand, shape: 1, fills: true},
 		"ConstantOfShape": {trace: fill, fills: true}, "Concat": {trace: concat, fix: fixConcat},
 		"Slice": {trace: slice, fix: fixSlice}, "Tile": {trace: tile}, "Pad": {trace: pad}, "Trilu": {trace: trilu},
-		"Gather": {trace: gather}, "GatherElements": {trace: gatherElements}, "GatherND": {trace: gatherND},
+		"Gather": {trace: gather}, "GatherElements": {trace: gatherElements}, "GatherND": {trace: gatherND, fix: fixGatherND},
 		"OneHot": {trace: oneHot}, "Resize": {trace: resize, fix: fixResize},
 
 		"QuantizeLinear": {trace: scaled}, "DequantizeLinear": {trace: scaled},

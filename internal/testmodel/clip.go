@@ -15,13 +15,11 @@ type CLIPText struct {
 	Vocab, Dim, Heads, Hidden, Layers, Context int
 
 	Batch, Seq int // fixed, where not zero
-	// Pooled leaves pooler_output out where it is false.
-	Pooled bool
-	Seed   uint64
+	Seed       uint64
 }
 
 // SmallCLIP has 2 layers.
-var SmallCLIP = CLIPText{Vocab: 40, Dim: 16, Heads: 2, Hidden: 32, Layers: 2, Context: 20, Pooled: true}
+var SmallCLIP = CLIPText{Vocab: 40, Dim: 16, Heads: 2, Hidden: 32, Layers: 2, Context: 20}
 
 // Model builds the graph.
 func (c CLIPText) Model() (*ir.Model, error) {
@@ -40,9 +38,7 @@ func (c CLIPText) Model() (*ir.Model, error) {
 	}
 	x = e.layerNorm(text.in("final_layer_norm"), x, c.Dim)
 	e.output("last_hidden_state", x, batch, seq, ir.Fixed(int64(c.Dim)))
-	if c.Pooled {
-		e.output("pooler_output", e.pool(text, x, ids), batch, ir.Fixed(int64(c.Dim)))
-	}
+	e.output("pooler_output", e.pool(text, x, ids), batch, ir.Fixed(int64(c.Dim)))
 	return e.finish()
 }
 
