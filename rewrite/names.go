@@ -95,9 +95,20 @@ func pythonStrings(s string) []string {
 
 // nodePath turns "/layers.0/self_attn/q_proj/MatMul" into a module path. A
 // container that is called itself shows in the names of its children, as in
-// "/layer1/layer1.0/conv1/Conv": those stand for it.
+// "/layer1/layer1.0/conv1/Conv": those stand for it. What ONNX Runtime's
+// optimizer adds, "/q_proj/MatMul/MatMulAddFusion" or "fused /q_proj/Gemm", is
+// no module.
 func nodePath(name string) string {
-	segments := strings.Split(name, "/")
+	segments := strings.Split(strings.TrimPrefix(name, "fused "), "/")
+	for i, s := range segments {
+		if strings.HasPrefix(s, "MatMulAddFusion") || strings.HasPrefix(s, "MatMulScaleFusion") {
+			segments = segments[:i]
+			break
+		}
+	}
+	if len(segments) == 0 {
+		return ""
+	}
 	var path []string
 	for _, s := range segments[:len(segments)-1] {
 		if s == "" {

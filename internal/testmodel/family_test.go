@@ -127,7 +127,7 @@ func marshal(t testing.TB, m *ir.Model) []byte {
 // run computes all outputs in bonnx, or skips where an operator is missing.
 func run(t testing.TB, m *ir.Model, feeds feed) map[string]*tensor.Tensor {
 	t.Helper()
-	p, err := runtime.Compile(m, runtime.Options{Threads: 1})
+	named, err := compute(m, feeds)
 	var unsupported *ops.UnsupportedOpError
 	if errors.As(err, &unsupported) {
 		t.Skipf("ONNX Runtime runs it; bonnx does not yet: %v", err)
@@ -135,18 +135,26 @@ func run(t testing.TB, m *ir.Model, feeds feed) map[string]*tensor.Tensor {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return named
+}
+
+func compute(m *ir.Model, feeds feed) (map[string]*tensor.Tensor, error) {
+	p, err := runtime.Compile(m, runtime.Options{Threads: 1})
+	if err != nil {
+		return nil, err
+	}
 	defer p.Close()
 	s, err := p.NewSession()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	outs, err := s.Run(context.Background(), feeds)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	named := map[string]*tensor.Tensor{}
 	for i, o := range p.Outputs() {
 		named[o.Name] = outs[i].Clone()
 	}
-	return named
+	return named, nil
 }

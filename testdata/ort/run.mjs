@@ -6,6 +6,8 @@
 // Requests ({"op": ...}; every answer is {...} or {"error": "..."}):
 //   version   {}                                -> {node, onnxruntime}
 //   describe  {model, level?}                   -> {inputs: [{name, type, shape}], outputs: [...]}
+//   optimize  {model, output, level?}           -> {}
+//             writes the graph that it would run, in ONNX Runtime's own operators.
 //   run       {model, input, output, feeds, outputs?, level?, threads?}   -> {outputs: [NAME]}
 //             array i of the file input is fed to feeds[i]; array i of the
 //             file output is outputs[i], all outputs where none is named.
@@ -26,10 +28,11 @@ import { readNpz, writeNpz } from './npz.mjs';
 const require = createRequire(import.meta.url);
 const ort = require('onnxruntime-node');
 
-const ops = { version, describe, run, steps };
+const ops = { version, describe, optimize, run, steps };
 
-async function open({ model, level = 'all', threads = 1 }) {
+async function open({ model, level = 'all', threads = 1 }, more = {}) {
   return ort.InferenceSession.create(model, {
+    ...more,
     graphOptimizationLevel: level,
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
@@ -49,6 +52,12 @@ async function describe(q) {
   } finally {
     await session.release();
   }
+}
+
+async function optimize(q) {
+  const session = await open(q, { optimizedModelFilePath: q.output });
+  await session.release();
+  return {};
 }
 
 async function run(q) {

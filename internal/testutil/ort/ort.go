@@ -107,6 +107,20 @@ func Describe(t testing.TB, model string, level Level) (inputs, outputs []Port, 
 	return answer.Inputs, answer.Outputs, err
 }
 
+// Optimize writes the model as ONNX Runtime rewrites it before it runs it, with
+// operators of its own from level Extended on, and returns the file's path.
+func Optimize(t testing.TB, model string, level Level) string {
+	t.Helper()
+	Available(t)
+	q := common("optimize", model, Options{Level: level})
+	path := filepath.Join(t.TempDir(), "optimized.onnx")
+	q["output"] = path
+	if err := ask(t, q, &struct{}{}); err != nil {
+		t.Fatalf("ONNX Runtime: %v", err)
+	}
+	return path
+}
+
 // Steps is a model run repeatedly, some outputs fed back as inputs: how an
 // exported training step is used.
 type Steps struct {
