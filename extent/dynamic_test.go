@@ -187,3 +187,24 @@ func inORT(t testing.TB, m *ir.Model, f feed) map[string]*tensor.Tensor {
 	}
 	return ort.Run(t, path, f)
 }
+
+// What ONNX Runtime's optimizer has rewritten, with the batch in more shapes,
+// is made dynamic too.
+func TestORTOptimizedDynamicBatch(t *testing.T) {
+	ort.Available(t)
+	for _, c := range fixedModels() {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "model.onnx")
+			if err := onnx.Save(path, build(t, c.model), onnx.SaveOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			m, err := onnx.Load(ort.Optimize(t, path, ort.Basic))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = onnx.Close(m) })
+			dynamic(t, m)
+			rowByRow(t, build(t, c.model), m, c.feeds(3), 3, inORT)
+		})
+	}
+}

@@ -41,43 +41,75 @@ func product(dims ...ir.Dim) (p monomial, ok bool) {
 	return p, true
 }
 
-// factors takes "((2*batch)*8)", as package ops writes products, apart. What
-// is no product counts as one symbol.
+// factors takes "(((2*batch)*8)/4)", as package ops writes products and exact
+// quotients, apart. What is neither counts as one symbol.
 func factors(sym string) monomial {
 	if n, err := strconv.ParseInt(sym, 10, 64); err == nil {
 		return number(n)
 	}
-	if a, b, ok := halves(sym); ok {
+	if a, op, b, ok := halves(sym); ok && op == '*' {
 		return factors(a).times(factors(b))
+	} else if ok {
+		if q, exact := factors(a).over(factors(b)); exact {
+			return q
+		}
 	}
 	return monomial{1, []string{sym}}
 }
 
-// halves are a and b of "(a*b)".
-func halves(s string) (a, b string, ok bool) {
+// halves are a and b of "(a*b)" or "(a/b)".
+func halves(s string) (a string, op byte, b string, ok bool) {
 	if !strings.HasPrefix(s, "(") || !strings.HasSuffix(s, ")") {
-		return "", "", false
+		return "", 0, "", false
 	}
-	depth, star := 0, -1
-	for i, c := range s {
-		switch {
+	depth, at := 0, -1
+	for i := range len(s) {
+		switch c := s[i]; {
 		case c == '(':
 			depth++
 		case c == ')':
 			depth--
 			if depth == 0 && i != len(s)-1 {
-				return "", "", false // "(a)..(b)" is no pair of brackets
+				return "", 0, "", false // "(a)..(b)" is no pair of brackets
 			}
-		case depth == 1 && c == '*' && star < 0:
-			star = i
-		case depth == 1 && strings.ContainsRune("+-/", c):
-			return "", "", false
+		case depth != 1 || !strings.ContainsRune("+-*/", rune(c)):
+		case at >= 0 || c == '+' || c == '-':
+			return "", 0, "", false
+		default:
+			at = i
 		}
 	}
-	if star < 0 {
-		return "", "", false
+	if at < 0 {
+		return "", 0, "", false
 	}
-	return s[1:star], s[star+1 : len(s)-1], true
+	return s[1:at], s[at], s[at+1 : len(s)-1], true
+}
+
+// dim is the product written in one way: equal products, equal extents.
+func (p monomial) dim() ir.Dim {
+	if len(p.syms) == 0 {
+		return ir.Fixed(p.n)
+	}
+	text := p.syms[0]
+	rest := p.syms[1:]
+	if p.n != 1 {
+		rest = append(slices.Clone(rest), strconv.FormatInt(p.n, 10))
+	}
+	for _, s := range rest {
+		text = "(" + min(text, s) + "*" + max(text, s) + ")"
+	}
+	return ir.Symbol(text)
+}
+
+// normal writes extents that depend on the number of samples in one way.
+func normal(dims []ir.Dim) []ir.Dim {
+	out := slices.Clone(dims)
+	for i, d := range dims {
+		if p, ok := product(d); ok && mentions(d) {
+			out[i] = p.dim()
+		}
+	}
+	return out
 }
 
 func (p monomial) times(q monomial) monomial {

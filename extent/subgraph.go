@@ -31,7 +31,7 @@ func (c *call) subgraphs() (place, error) {
 			v.Type = c.an.Fact(v).Type()
 		}
 	}
-	if err := c.an.Node(c.n); err != nil {
+	if err := c.infer(); err != nil {
 		return place{}, err
 	}
 	for i, v := range c.n.Outputs() {

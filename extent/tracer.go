@@ -189,16 +189,31 @@ func (c *call) trace() (place, error) {
 			return place{}, err
 		}
 	}
-	if err := c.an.Node(c.n); err != nil {
+	if err := c.infer(); err != nil {
 		return place{}, err
 	}
 	return r.trace(c)
 }
 
+// infer finds the facts of the outputs.
+func (c *call) infer() error {
+	if err := c.an.Node(c.n); err != nil {
+		return err
+	}
+	for _, v := range c.n.Outputs() {
+		if v != nil {
+			f := c.an.Fact(v)
+			f.Dims, f.Elems = normal(f.Dims), normal(f.Elems)
+			c.an.Set(v, f)
+		}
+	}
+	return nil
+}
+
 // still is for nodes that see no sample: what they compute is the same for
 // all, or depends on their number.
 func (c *call) still() (place, error) {
-	if err := c.an.Node(c.n); err != nil {
+	if err := c.infer(); err != nil {
 		return place{}, err
 	}
 	for _, v := range c.n.Outputs() {
