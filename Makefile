@@ -85,6 +85,8 @@ generate: ## rewrite generated code (needs protoc)
 	$(GO) generate ./...
 
 generated: ## fail where generated code differs from its source
+	@before=$$(git diff | cksum); $(GO) generate ./internal/kernel && \
+	if [ "$$before" != "$$(git diff | cksum)" ]; then echo "assembly differs from its source:"; git diff --stat; exit 1; fi
 	@if ! command -v protoc >/dev/null; then \
 		if [ -n "$(CI)" ]; then echo "protoc is missing"; exit 1; fi; \
 		echo "protoc is not installed: generated code not checked (protobuf-compiler $(PROTOC_VERSION))"; \

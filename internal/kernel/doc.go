@@ -11,6 +11,8 @@
 // comment says that a kernel works in place.
 package kernel
 
+//go:generate go run -C _generate . ..
+
 // Float lists the types that kernels with rounding are generic over.
 type Float interface{ float32 | float64 }
 

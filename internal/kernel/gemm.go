@@ -78,7 +78,7 @@ func (g *gemm[T]) run(scratch []T) {
 		g.zero()
 		return
 	}
-	if g.m <= fewRows && g.packed == nil && g.b.tile == nil {
+	if g.m <= fewRows && g.packed == nil && g.b.tile == nil && (g.row.dot != nil || !g.b.trans) {
 		g.runRows(scratch)
 		return
 	}

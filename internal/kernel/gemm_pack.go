@@ -30,70 +30,67 @@ type matrix[T Float] struct {
 // packRows writes rows [i0,i0+rows) and columns [p0,p0+k) of m as panels of mr
 // rows: dst[(i/mr)*mr*k + p*mr + i%mr]. Rows up to the next multiple of mr are
 // zeros.
-func packRows[T Float](dst []T, m *matrix[T], i0, rows, p0, k, mr int) {
+func packRows[T Float](row *gemmRow[T], dst []T, m *matrix[T], i0, rows, p0, k int) {
+	mr := row.mr
 	for i := 0; i < rows; i += mr {
 		panel := dst[i*k:][:mr*k]
 		n := min(mr, rows-i)
 		if m.trans {
-			packAlong(panel, m, p0, k, i0+i, n, mr)
+			packAlong(row, panel, m, p0, k, i0+i, n, mr)
 		} else {
-			packAcross(panel, m, i0+i, n, p0, k, mr)
+			packAcross(row, panel, m, i0+i, n, p0, k, mr)
 		}
 	}
 }
 
 // packCols is packRows for columns [j0,j0+cols) and rows [p0,p0+k):
 // dst[(j/nr)*nr*k + p*nr + j%nr].
-func packCols[T Float](dst []T, m *matrix[T], p0, k, j0, cols, nr int) {
+func packCols[T Float](row *gemmRow[T], dst []T, m *matrix[T], p0, k, j0, cols int) {
+	nr := row.nr
 	for j := 0; j < cols; j += nr {
 		panel := dst[j*k:][:nr*k]
 		n := min(nr, cols-j)
 		if m.trans {
-			packAcross(panel, m, j0+j, n, p0, k, nr)
+			packAcross(row, panel, m, j0+j, n, p0, k, nr)
 		} else {
-			packAlong(panel, m, p0, k, j0+j, n, nr)
+			packAlong(row, panel, m, p0, k, j0+j, n, nr)
 		}
 	}
 }
 
 // packAlong fills a panel whose lines of w elements lie along stored rows:
 // panel[p*w+c] = stored(p0+p, c0+c) for c < n, else 0.
-func packAlong[T Float](panel []T, m *matrix[T], p0, k, c0, n, w int) {
-	for p := range k {
-		src := m.data[(p0+p)*m.ld+c0:][:n]
-		line := panel[p*w:][:w]
-		copy(line, src)
-		clear(line[n:])
-		if m.tile != nil {
-			for c, v := range m.tile[(p0+p)%m.r*m.ldt+c0:][:n] {
-				line[c] += v
-			}
+func packAlong[T Float](row *gemmRow[T], panel []T, m *matrix[T], p0, k, c0, n, w int) {
+	for p := 0; p < k; {
+		lines := k - p
+		var add []T
+		if m.tile != nil { // up to where the tile begins again
+			at := (p0 + p) % m.r
+			lines, add = min(lines, m.r-at), m.tile[at*m.ldt+c0:]
 		}
+		row.lines(lines, n, w, m.data[(p0+p)*m.ld+c0:], m.ld, add, m.ldt, panel[p*w:])
+		p += lines
 	}
 }
 
 // packAcross fills a panel whose lines lie across stored rows:
 // panel[p*w+c] = stored(r0+c, p0+p) for c < n, else 0.
-func packAcross[T Float](panel []T, m *matrix[T], r0, n, p0, k, w int) {
-	for c := range n {
-		src := m.data[(r0+c)*m.ld+p0:][:k]
+func packAcross[T Float](row *gemmRow[T], panel []T, m *matrix[T], r0, n, p0, k, w int) {
+	for c := 0; c < n; {
+		rows := n - c
+		var add []T
 		if m.tile != nil {
-			add := m.tile[(r0+c)%m.r*m.ldt+p0:][:k]
-			for p, v := range src {
-				panel[p*w+c] = v + add[p]
-			}
-			continue
+			at := (r0 + c) % m.r
+			rows, add = min(rows, m.r-at), m.tile[at*m.ldt+p0:]
 		}
-		i := c
-		for _, v := range src {
-			panel[i] = v
-			i += w
-		}
+		row.turn(k, rows, m.data[(r0+c)*m.ld+p0:], m.ld, add, m.ldt, panel[c:], w)
+		c += rows
 	}
-	for c := n; c < w; c++ {
-		for p := range k {
-			panel[p*w+c] = 0
-		}
+	if n == w {
+		return
+	}
+	for p := range k {
+		clear(panel[p*w+n : p*w+w])
 	}
 }
 
@@ -121,7 +118,7 @@ func packBlock[T Float](p *par.Pool, row *gemmRow[T], b *matrix[T], p0, kc, j0, 
 	panels := (cols + row.nr - 1) / row.nr
 	p.For(panels, rowsPerChunk(kc*row.nr), func(lo, hi int) {
 		j := lo * row.nr
-		packCols(dst[j*kc:], b, p0, kc, j0+j, min(hi*row.nr, cols)-j, row.nr)
+		packCols(row, dst[j*kc:], b, p0, kc, j0+j, min(hi*row.nr, cols)-j)
 	})
 }
 
@@ -130,6 +127,6 @@ func packRowBlock[T Float](p *par.Pool, row *gemmRow[T], a *matrix[T], i0, rows,
 	panels := (rows + row.mr - 1) / row.mr
 	p.For(panels, rowsPerChunk(kc*row.mr), func(lo, hi int) {
 		i := lo * row.mr
-		packRows(dst[i*kc:], a, i0+i, min(hi*row.mr, rows)-i, p0, kc, row.mr)
+		packRows(row, dst[i*kc:], a, i0+i, min(hi*row.mr, rows)-i, p0, kc)
 	})
 }

@@ -17,6 +17,8 @@ func portableRow[T Float]() gemmRow[T] {
 		micro:     micro2x4[T],
 		axpy:      axpyRows[T],
 		dot:       dotRows[T],
+		turn:      turnRows[T],
+		lines:     copyLines[T],
 	}
 }
 
@@ -126,5 +128,36 @@ func dotRows[T Float](k int, a []T, inca int, b []T, ldb int, t []T) {
 			s += a[p*inca] * v
 		}
 		t[j] = s
+	}
+}
+
+func turnRows[T Float](k, n int, src []T, lds int, add []T, lda int, dst []T, ldd int) {
+	for c := range n {
+		from := src[c*lds:][:k]
+		i := c
+		if add == nil {
+			for _, v := range from {
+				dst[i] = v
+				i += ldd
+			}
+			continue
+		}
+		for p, v := range add[c*lda:][:k] {
+			dst[i] = from[p] + v
+			i += ldd
+		}
+	}
+}
+
+func copyLines[T Float](k, n, w int, src []T, lds int, add []T, lda int, dst []T) {
+	for p := range k {
+		line := dst[p*w:][:w]
+		copy(line, src[p*lds:][:n])
+		clear(line[n:])
+		if add != nil {
+			for c, v := range add[p*lda:][:n] {
+				line[c] += v
+			}
+		}
 	}
 }

@@ -1,3 +1,5 @@
+//go:build noasm || !amd64
+
 package kernel
 
 // platformRows32 and platformRows64 are the rows written in assembly for this

@@ -26,10 +26,22 @@ type gemmRow[T Float] struct {
 	//	for p < k in order, j < len(t): t[j] += a[p*inca]*b[p*ldb+j]
 	axpy func(k int, a []T, inca int, b []T, ldb int, t []T)
 
-	// dot multiplies by rows of b:
+	// dot multiplies by rows of b. Where it is nil, packing b costs less:
 	//
 	//	for j < len(t): t[j] = sum over p < k in order of a[p*inca]*b[j*ldb+p]
 	dot func(k int, a []T, inca int, b []T, ldb int, t []T)
+
+	// turn moves n rows of src to columns of dst, added to rows of add where
+	// that is not nil:
+	//
+	//	for c < n, p < k: dst[p*ldd+c] = src[c*lds+p] + add[c*lda+p]
+	turn func(k, n int, src []T, lds int, add []T, lda int, dst []T, ldd int)
+
+	// lines moves k lines, added to lines of add where that is not nil, and
+	// fills them up with zeros:
+	//
+	//	for p < k, c < w: dst[p*w+c] = c < n ? src[p*lds+c] + add[p*lda+c] : 0
+	lines func(k, n, w int, src []T, lds int, add []T, lda int, dst []T)
 }
 
 // A selection is the row in use for each type.

@@ -1,0 +1,255 @@
+package main
+
+import "fmt"
+
+// A tile is the register tile of a matrix product: mr rows by nv vectors.
+type tile struct {
+	vecISA
+	mr, nv int
+}
+
+// tiles leave registers for a row of B and an element or two of A.
+var tilesAMD64 = []tile{{avx512f32, 12, 2}, {avx512f64, 12, 2}, {avx2f32, 4, 3}, {avx2f64, 4, 3}}
+
+func gemmAMD64(a *asm) {
+	for _, t := range tilesAMD64 {
+		for nv := 1; nv <= t.nv; nv++ {
+			for rows := 1; rows <= t.mr; rows++ {
+				t.micro(a, rows, nv)
+			}
+		}
+		t.table(a)
+		t.axpy(a)
+	}
+}
+
+func (t tile) name(rows, nv int) string { return fmt.Sprintf("micro%s_%dx%d", t.tag, rows, nv) }
+
+// micro is the microkernel for some rows of the tile and nv of its vectors.
+// Accumulators come first among the registers, then a row of B, then A.
+func (t tile) micro(a *asm, rows, nv int) {
+	a.function(t.name(rows, nv), fmt.Sprintf("k int, a, b, c *%s, ldc, cols int, alpha %s, acc bool", t.elem, t.elem), "")
+	a.op("MOVQ", a.arg("k"), "BX")
+	a.op("MOVQ", a.arg("a"), "SI")
+	a.op("MOVQ", a.arg("b"), "DI")
+	a.op("MOVQ", a.arg("c"), "DX")
+	a.op("MOVQ", a.arg("ldc"), "R8")
+	a.op("SHLQ", fmt.Sprintf("$%d", t.scale()), "R8")
+	a.op("MOVQ", "DX", "R9")
+	for i := range rows {
+		a.op("PREFETCHT0", "(R9)")
+		if i < rows-1 {
+			a.op("ADDQ", "R8", "R9")
+		}
+	}
+	for i := range rows * nv {
+		t.zero(a, t.r(i))
+	}
+	t.products(a, rows, nv)
+	t.finish(a, rows, nv)
+}
+
+// products is the loop over k, four steps at a time.
+func (t tile) products(a *asm, rows, nv int) {
+	const unroll = 4
+	by4, rest, one, done := a.label("by4_"), a.label("rest"), a.label("one"), a.label("done")
+	a.op("MOVQ", "BX", "R10")
+	a.op("ANDQ", "$3", "R10")
+	a.op("SHRQ", "$2", "BX")
+	a.op("JZ", rest)
+	a.at(by4)
+	for u := range unroll {
+		t.step(a, rows, nv, u)
+	}
+	t.advance(a, unroll)
+	a.op("DECQ", "BX")
+	a.op("JNZ", by4)
+	a.at(rest)
+	a.op("TESTQ", "R10", "R10")
+	a.op("JZ", done)
+	a.at(one)
+	t.step(a, rows, nv, 0)
+	t.advance(a, 1)
+	a.op("DECQ", "R10")
+	a.op("JNZ", one)
+	a.at(done)
+}
+
+func (t tile) advance(a *asm, steps int) {
+	a.op("ADDQ", fmt.Sprintf("$%d", steps*t.mr*t.size), "SI")
+	a.op("ADDQ", fmt.Sprintf("$%d", steps*t.nv*t.bytes), "DI")
+}
+
+// step adds the products of line u of the panels.
+func (t tile) step(a *asm, rows, nv, u int) {
+	b, spare := t.mr*t.nv, 1
+	if t.masked {
+		spare = 4
+	}
+	for v := range nv {
+		a.op("VMOVU"+t.ps, mem(u*t.nv*t.bytes+v*t.bytes, "DI"), t.r(b+v))
+	}
+	for i := range rows {
+		x := t.r(b + t.nv + i%spare)
+		a.op("VBROADCAST"+t.ss, mem((u*t.mr+i)*t.size, "SI"), x)
+		for v := range nv {
+			a.op("VFMADD231"+t.ps, t.r(b+v), x, t.r(i*nv+v))
+		}
+	}
+}
+
+// finish scales the sums and writes them, the last vector of a row under a
+// mask where columns may be missing.
+func (t tile) finish(a *asm, rows, nv int) {
+	b := t.mr * t.nv
+	part, add, addPart := a.label("part"), a.label("add"), a.label("addPart")
+	alpha, tmp, mask := t.r(b), t.r(b+1), t.r(b+2)
+	a.op("VBROADCAST"+t.ss, a.arg("alpha"), alpha)
+	for i := range rows * nv {
+		a.op("VMUL"+t.ps, alpha, t.r(i), t.r(i))
+	}
+	a.op("MOVQ", a.arg("cols"), "AX")
+	a.op("MOVBLZX", a.arg("acc"), "BX")
+	a.op("SUBQ", fmt.Sprintf("$%d", (nv-1)*t.lanes()), "AX")
+	if t.masked {
+		mask = "K1"
+	} else { // masked stores are slow
+		a.op("CMPQ", "AX", fmt.Sprintf("$%d", t.lanes()))
+		a.op("JNE", part)
+		a.op("TESTL", "BX", "BX")
+		a.op("JNZ", add)
+		t.put(a, rows, nv, "", "")
+		a.at(add)
+		t.put(a, rows, nv, "", tmp)
+		a.at(part)
+	}
+	t.makeMask(a, "AX", "R10", mask)
+	a.op("TESTL", "BX", "BX")
+	a.op("JNZ", addPart)
+	t.put(a, rows, nv, mask, "")
+	a.at(addPart)
+	t.put(a, rows, nv, mask, tmp)
+}
+
+// put writes the tile, added to what is there where tmp is a register, and
+// returns.
+func (t tile) put(a *asm, rows, nv int, mask, tmp string) {
+	for i := range rows {
+		for v := range nv {
+			m := ""
+			if v == nv-1 {
+				m = mask
+			}
+			if tmp != "" {
+				t.load(a, mem(v*t.bytes, "DX"), m, tmp)
+				a.op("VADD"+t.ps, tmp, t.r(i*nv+v), t.r(i*nv+v))
+			}
+			t.store(a, t.r(i*nv+v), m, mem(v*t.bytes, "DX"))
+		}
+		if i < rows-1 {
+			a.op("ADDQ", "R8", "DX")
+		}
+	}
+	a.op("VZEROUPPER")
+	a.ret()
+}
+
+// axpy goes down blocks of eight vectors of t, then single ones, then the rest
+// under a mask.
+func (t tile) axpy(a *asm) {
+	const wide = 8
+	a.function("axpy"+t.tag, fmt.Sprintf("k int, a *%s, inca int, b *%s, ldb int, t *%s, n int", t.elem, t.elem, t.elem),
+		"adds k rows of b to t, one after the other:\n\n\tfor p < k in order, j < n: t[j] += a[p*inca]*b[p*ldb+j]")
+	shift := fmt.Sprintf("$%d", t.scale())
+	for _, p := range [][2]string{{"inca", "R9"}, {"ldb", "R11"}} {
+		a.op("MOVQ", a.arg(p[0]), p[1])
+		a.op("SHLQ", shift, p[1])
+	}
+	a.op("MOVQ", a.arg("b"), "DI")
+	a.op("MOVQ", a.arg("t"), "DX")
+	a.op("MOVQ", a.arg("n"), "R12")
+	blocks, single, rest, done := a.label("blocks"), a.label("single"), a.label("rest"), a.label("done")
+	mask := t.r(10)
+	if t.masked {
+		mask = "K1"
+	}
+	for _, part := range []struct {
+		label string
+		vecs  int
+		next  string
+	}{{blocks, wide, single}, {single, 1, rest}} {
+		a.at(part.label)
+		a.op("CMPQ", "R12", fmt.Sprintf("$%d", part.vecs*t.lanes()))
+		a.op("JLT", part.next)
+		t.down(a, part.vecs, "")
+		a.op("ADDQ", fmt.Sprintf("$%d", part.vecs*t.bytes), "DI")
+		a.op("ADDQ", fmt.Sprintf("$%d", part.vecs*t.bytes), "DX")
+		a.op("SUBQ", fmt.Sprintf("$%d", part.vecs*t.lanes()), "R12")
+		a.op("JMP", part.label)
+	}
+	a.at(rest)
+	a.op("TESTQ", "R12", "R12")
+	a.op("JZ", done)
+	t.makeMask(a, "R12", "R10", mask)
+	t.down(a, 1, mask)
+	a.at(done)
+	a.op("VZEROUPPER")
+	a.ret()
+}
+
+// down adds all rows to some vectors of t at DX.
+func (t tile) down(a *asm, vecs int, mask string) {
+	loop, end := a.label("down"), a.label("end")
+	for v := range vecs {
+		t.load(a, mem(v*t.bytes, "DX"), mask, t.r(v))
+	}
+	a.op("MOVQ", a.arg("k"), "BX")
+	a.op("MOVQ", a.arg("a"), "SI")
+	a.op("MOVQ", "DI", "R13")
+	a.op("TESTQ", "BX", "BX")
+	a.op("JZ", end)
+	a.at(loop)
+	a.op("VBROADCAST"+t.ss, "(SI)", t.r(8))
+	for v := range vecs {
+		if mask == "" {
+			a.op("VFMADD231"+t.ps, mem(v*t.bytes, "R13"), t.r(8), t.r(v))
+			continue
+		}
+		t.load(a, mem(v*t.bytes, "R13"), mask, t.r(9))
+		a.op("VFMADD231"+t.ps, t.r(9), t.r(8), t.r(v))
+	}
+	a.op("ADDQ", "R9", "SI")
+	a.op("ADDQ", "R11", "R13")
+	a.op("DECQ", "BX")
+	a.op("JNZ", loop)
+	a.at(end)
+	for v := range vecs {
+		t.store(a, t.r(v), mask, mem(v*t.bytes, "DX"))
+	}
+}
+
+const microDoc = `
+// micro%s are microkernels by vectors of a row, less one, and by rows, less
+// one. They multiply packed panels a (k,%d) and b (k,%d) for as many rows of c
+// and for cols columns, which must end in the last vector:
+//
+//	c[i*ldc+j] = alpha * sum over p in order of a[p*%d+i]*b[p*%d+j], plus c[i*ldc+j] where acc
+var micro%s = [%d][%d]func(k int, a, b, c *%s, ldc, cols int, alpha %s, acc bool){
+`
+
+// table declares the microkernels of a tile.
+func (t tile) table(a *asm) {
+	nr := t.nv * t.lanes()
+	fmt.Fprintf(&a.decls, microDoc, t.tag, t.mr, nr, t.mr, nr, t.tag, t.nv, t.mr, t.elem, t.elem)
+	for nv := 1; nv <= t.nv; nv++ {
+		a.decls.WriteString("\t{")
+		for rows := 1; rows <= t.mr; rows++ {
+			if rows > 1 {
+				a.decls.WriteString(", ")
+			}
+			a.decls.WriteString(t.name(rows, nv))
+		}
+		a.decls.WriteString("},\n")
+	}
+	a.decls.WriteString("}\n")
+}

@@ -1,0 +1,221 @@
+package main
+
+import "fmt"
+
+// packAMD64 writes the moves that packing is made of, for float32.
+func packAMD64(a *asm) {
+	turn(a, avx512f32, 4, false)
+	turn(a, avx2f32, 2, false)
+	turn(a, avx2f32, 2, true)
+	for _, add := range []bool{false, true} {
+		lines(a, avx512f32, 1, add)
+		lines(a, avx512f32, 2, add)
+		lines(a, avx2f32, 3, add)
+	}
+}
+
+// A band is four rows of a matrix that lie ld bytes apart from base on.
+type band struct{ base, ld, ld3 string }
+
+func (b band) row(i int) string {
+	switch i {
+	case 0:
+		return "(" + b.base + ")"
+	case 3:
+		return "(" + b.base + ")(" + b.ld3 + "*1)"
+	}
+	return fmt.Sprintf("(%s)(%s*%d)", b.base, b.ld, i)
+}
+
+// bands are the bands of a matrix, four rows apart; those from groups (in a
+// register) on repeat the first, so that nothing beyond is read.
+func bands(a *asm, name, ld string, bases []string, ldReg, ld3Reg string) []band {
+	a.op("MOVQ", a.arg(name), bases[0])
+	a.op("MOVQ", a.arg(ld), ldReg)
+	a.op("SHLQ", "$2", ldReg)
+	a.op("LEAQ", fmt.Sprintf("(%s)(%s*2)", ldReg, ldReg), ld3Reg)
+	out := []band{{bases[0], ldReg, ld3Reg}}
+	for i, base := range bases[1:] {
+		a.op("LEAQ", fmt.Sprintf("(%s)(%s*4)", bases[i], ldReg), base)
+		out = append(out, band{base, ldReg, ld3Reg})
+	}
+	for i, base := range bases[1:] {
+		a.op("CMPQ", a.arg("groups"), fmt.Sprintf("$%d", i+1))
+		a.op("CMOVQLE", bases[0], base)
+	}
+	return out
+}
+
+// turn transposes up to four rows a lane, four columns at a time. The last
+// columns are done twice where k is no multiple of four.
+func turn(a *asm, v vecISA, groups int, add bool) {
+	name, params, more := "turn"+v.tag, "k, groups int, src *float32, lds int, ", ""
+	if add {
+		name, more = "turnAdd"+v.tag, " + add[c*lda+p]"
+		params += "add *float32, lda int, "
+	}
+	a.function(name, params+"dst *float32, ldd int", fmt.Sprintf(`transposes rows, four a group, of which there are at most %d, for k >= 4:
+
+	for c < 4*groups, p < k: dst[p*ldd+c] = src[c*lds+p]%s`, groups, more))
+	src := bands(a, "src", "lds", []string{"SI", "R8", "R9", "R10"}[:groups], "R11", "R12")
+	var plus []band
+	if add {
+		plus = bands(a, "add", "lda", []string{"AX", "DX"}[:groups], "R9", "R10")
+	}
+	a.op("MOVQ", a.arg("dst"), "DI")
+	a.op("MOVQ", a.arg("ldd"), "R13")
+	a.op("SHLQ", "$2", "R13")
+	if v.masked {
+		a.op("MOVQ", a.arg("groups"), "CX")
+		a.op("SHLQ", "$2", "CX")
+		a.op("MOVL", "$1", "BX")
+		a.op("SHLL", "CX", "BX")
+		a.op("DECL", "BX")
+		a.op("KMOVW", "BX", "K1")
+	}
+	a.op("MOVQ", a.arg("k"), "BX")
+	loop, tail, done := a.label("loop"), a.label("tail"), a.label("done")
+	a.at(loop)
+	a.op("SUBQ", "$4", "BX")
+	a.op("JLT", tail)
+	turnFour(a, v, src, plus)
+	for _, b := range append(append([]band{}, src...), plus...) {
+		a.op("ADDQ", "$16", b.base)
+	}
+	a.op("LEAQ", "(DI)(R13*4)", "DI")
+	a.op("JMP", loop)
+	a.at(tail)
+	a.op("ADDQ", "$4", "BX")
+	a.op("JZ", done)
+	a.op("SUBQ", "$4", "BX") // go back by 4 - k%4 columns
+	a.op("MOVQ", "BX", "CX")
+	a.op("IMULQ", "R13", "CX")
+	a.op("ADDQ", "CX", "DI")
+	a.op("SHLQ", "$2", "BX")
+	for _, b := range append(append([]band{}, src...), plus...) {
+		a.op("ADDQ", "BX", b.base)
+	}
+	turnFour(a, v, src, plus)
+	a.at(done)
+	a.op("VZEROUPPER")
+	a.ret()
+}
+
+// turnFour moves four columns: row 4*g+i goes to lane g of register i, lanes
+// are transposed, and each register is then a line of the result.
+func turnFour(a *asm, v vecISA, src, plus []band) {
+	gather := func(from []band, i, reg int) {
+		a.op("VMOVUPS", from[0].row(i), fmt.Sprintf("X%d", reg))
+		for g := 1; g < len(from); g++ {
+			switch {
+			case !v.masked:
+				a.op("VINSERTF128", "$1", from[g].row(i), v.r(reg), v.r(reg))
+			case g == 1:
+				a.op("VINSERTF32X4", "$1", from[g].row(i), fmt.Sprintf("Y%d", reg), fmt.Sprintf("Y%d", reg))
+			default:
+				a.op("VINSERTF32X4", fmt.Sprintf("$%d", g), from[g].row(i), v.r(reg), v.r(reg))
+			}
+		}
+	}
+	for i := range 4 {
+		gather(src, i, i)
+		if plus != nil {
+			gather(plus, i, 4)
+			a.op("VADDPS", v.r(4), v.r(i), v.r(i))
+		}
+	}
+	a.op("VUNPCKLPS", v.r(1), v.r(0), v.r(4)) // 00 10 01 11
+	a.op("VUNPCKHPS", v.r(1), v.r(0), v.r(5)) // 02 12 03 13
+	a.op("VUNPCKLPS", v.r(3), v.r(2), v.r(6)) // 20 30 21 31
+	a.op("VUNPCKHPS", v.r(3), v.r(2), v.r(7)) // 22 32 23 33
+	a.op("VUNPCKLPD", v.r(6), v.r(4), v.r(0))
+	a.op("VUNPCKHPD", v.r(6), v.r(4), v.r(1))
+	a.op("VUNPCKLPD", v.r(7), v.r(5), v.r(2))
+	a.op("VUNPCKHPD", v.r(7), v.r(5), v.r(3))
+	whole, done := "", ""
+	if !v.masked {
+		whole, done = a.label("whole"), a.label("stored")
+		a.op("CMPQ", a.arg("groups"), "$2")
+		a.op("JEQ", whole)
+	}
+	put := func(reg, mask string) {
+		for i := range 4 {
+			to := "(DI)"
+			switch i {
+			case 1, 2:
+				to = fmt.Sprintf("(DI)(R13*%d)", i)
+			case 3:
+				a.op("LEAQ", "(DI)(R13*2)", "CX")
+				to = "(CX)(R13*1)"
+			}
+			v.store(a, fmt.Sprintf("%s%d", reg, i), mask, to)
+		}
+	}
+	if v.masked {
+		put(v.reg, "K1")
+		return
+	}
+	put("X", "")
+	a.op("JMP", done)
+	a.at(whole)
+	put(v.reg, "")
+	a.at(done)
+}
+
+// lines copies lines of vecs vectors.
+func lines(a *asm, v vecISA, vecs int, add bool) {
+	name, params, more := fmt.Sprintf("lines%d%s", vecs, v.tag), "lines, n, w int, src *float32, lds int, ", ""
+	if add {
+		name, more = fmt.Sprintf("linesAdd%d%s", vecs, v.tag), " + add[p*lda+c]"
+		params += "add *float32, lda int, "
+	}
+	n := v.lanes()
+	a.function(name, params+"dst *float32, ldd int", fmt.Sprintf(`copies the first n elements of lines and fills up to w with zeros, for n and w
+more than %d and at most %d:
+
+	for p < lines, c < w: dst[p*ldd+c] = c < n ? src[p*lds+c]%s : 0`, (vecs-1)*n, vecs*n, more))
+	loadMask, storeMask := v.r(8), v.r(9)
+	if v.masked {
+		loadMask, storeMask = "K1", "K2"
+	}
+	for _, m := range [][2]string{{"n", loadMask}, {"w", storeMask}} {
+		a.op("MOVQ", a.arg(m[0]), "AX")
+		a.op("SUBQ", fmt.Sprintf("$%d", (vecs-1)*n), "AX")
+		v.makeMask(a, "AX", "R10", m[1])
+	}
+	ptrs := [][3]string{{"src", "lds", "SI R8"}, {"dst", "ldd", "DI R9"}}
+	if add {
+		ptrs = append(ptrs, [3]string{"add", "lda", "DX R11"})
+	}
+	for _, p := range ptrs {
+		base, ld := p[2][:2], p[2][3:]
+		a.op("MOVQ", a.arg(p[0]), base)
+		a.op("MOVQ", a.arg(p[1]), ld)
+		a.op("SHLQ", "$2", ld)
+	}
+	a.op("MOVQ", a.arg("lines"), "BX")
+	loop := a.label("loop")
+	a.at(loop)
+	for i := range vecs {
+		lm, sm := "", ""
+		if i == vecs-1 {
+			lm, sm = loadMask, storeMask
+			if !v.masked {
+				sm = "" // masked stores are slow: w is always whole here
+			}
+		}
+		v.load(a, mem(i*v.bytes, "SI"), lm, v.r(i))
+		if add {
+			v.load(a, mem(i*v.bytes, "DX"), lm, v.r(vecs+i))
+			a.op("VADDPS", v.r(vecs+i), v.r(i), v.r(i))
+		}
+		v.store(a, v.r(i), sm, mem(i*v.bytes, "DI"))
+	}
+	for _, p := range ptrs {
+		a.op("ADDQ", p[2][3:], p[2][:2])
+	}
+	a.op("DECQ", "BX")
+	a.op("JNZ", loop)
+	a.op("VZEROUPPER")
+	a.ret()
+}

@@ -1,0 +1,3 @@
+module github.com/bonnx/bonnx/internal/kernel/_generate
+
+go 1.26

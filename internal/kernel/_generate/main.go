@@ -1,0 +1,34 @@
+// Command generate writes the assembly of package kernel into the folder that
+// is its argument, as go generate does. It has no dependency, and takes none
+// of the package's own code, so the twins in plain Go stay an independent
+// reference.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+// A file is one assembly file and the Go file that declares its functions.
+type file struct {
+	name  string // without the system's suffix
+	arch  string
+	write func(a *asm)
+}
+
+var files = []file{
+	{"gemm", "amd64", gemmAMD64},
+	{"pack", "amd64", packAMD64},
+}
+
+func main() {
+	dir := os.Args[1]
+	for _, f := range files {
+		a := &asm{}
+		f.write(a)
+		if err := a.save(dir, f.name, f.arch); err != nil {
+			fmt.Fprintln(os.Stderr, "generate:", err)
+			os.Exit(1)
+		}
+	}
+}
