@@ -51,19 +51,39 @@ func binary[T any](p *par.Pool, b *Broadcast, dst, x, y []T, loop fast[T]) {
 	})
 }
 
+func addLoops[T Numeric]() fast[T] {
+	return fast[T]{addVV[T], addVS[T], func(d []T, x T, y []T) { addVS(d, y, x) }}
+}
+
+func subLoops[T Numeric]() fast[T] { return fast[T]{subVV[T], subVS[T], subSV[T]} }
+
+func mulLoops[T Numeric]() fast[T] {
+	return fast[T]{mulVV[T], mulVS[T], func(d []T, x T, y []T) { mulVS(d, y, x) }}
+}
+
+func divLoops[T Numeric]() fast[T] { return fast[T]{divVV[T], divVS[T], divSV[T]} }
+
+// fastest is f32 where T is float32, else plain.
+func fastest[T Numeric](f32 *fast[float32], plain fast[T]) fast[T] {
+	if f, ok := any(f32).(*fast[T]); ok {
+		return *f
+	}
+	return plain
+}
+
 // Add is dst = x + y. Integers wrap.
 func Add[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binary(p, b, dst, x, y, fast[T]{addVV[T], addVS[T], func(d []T, x T, y []T) { addVS(d, y, x) }})
+	binary(p, b, dst, x, y, fastest(&vec32.add, addLoops[T]()))
 }
 
 // Sub is dst = x - y.
 func Sub[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binary(p, b, dst, x, y, fast[T]{subVV[T], subVS[T], subSV[T]})
+	binary(p, b, dst, x, y, fastest(&vec32.sub, subLoops[T]()))
 }
 
 // Mul is dst = x * y.
 func Mul[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binary(p, b, dst, x, y, fast[T]{mulVV[T], mulVS[T], func(d []T, x T, y []T) { mulVS(d, y, x) }})
+	binary(p, b, dst, x, y, fastest(&vec32.mul, mulLoops[T]()))
 }
 
 // Div is dst = x / y. Integers are cut towards zero; an integer divided by
@@ -73,7 +93,7 @@ func Div[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 		Binary(p, b, dst, x, y, divInteger[T])
 		return
 	}
-	binary(p, b, dst, x, y, fast[T]{divVV[T], divVS[T], divSV[T]})
+	binary(p, b, dst, x, y, fastest(&vec32.div, divLoops[T]()))
 }
 
 func divInteger[T Numeric](x, y T) T {
@@ -183,7 +203,8 @@ func Pow[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 	if len(y) == 1 { // the exponents that models are made of
 		switch float64(y[0]) {
 		case 2:
-			binary(p, b, dst, x, y, fast[T]{squareVV[T], func(d, x []T, _ T) { mulVV(d, x, x) }, nil})
+			mul := fastest(&vec32.mul, mulLoops[T]()).vv
+			binary(p, b, dst, x, y, fast[T]{func(d, x, _ []T) { mul(d, x, x) }, func(d, x []T, _ T) { mul(d, x, x) }, nil})
 			return
 		case 0.5:
 			Binary(p, b, dst, x, y, func(x, y T) T { return powHalf(x) })
@@ -195,8 +216,6 @@ func Pow[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 	}
 	Binary(p, b, dst, x, y, func(x, y T) T { return T(math.Pow(float64(x), float64(y))) })
 }
-
-func squareVV[T Numeric](d, x, _ []T) { mulVV(d, x, x) }
 
 // powHalf differs from the square root at -0 and -Inf.
 func powHalf[T Numeric](x T) T {

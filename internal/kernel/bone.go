@@ -16,7 +16,7 @@ func Fold[T Float](p *par.Pool, rows, n, r int, s, x []T) {
 			for k := r; k < n; k += r {
 				part := src[k:min(k+r, n)]
 				head := sum[:len(part)]
-				addVV(head, head, part)
+				vec[T]().add.vv(head, head, part)
 			}
 		}
 	})
@@ -33,7 +33,7 @@ func Unfold[T Float](p *par.Pool, rows, n, r int, x, s []T, accumulate bool) {
 			for k := 0; k < n; k += r {
 				part := dst[k:min(k+r, n)]
 				if accumulate {
-					addVV(part, part, src[:len(part)])
+					vec[T]().add.vv(part, part, src[:len(part)])
 				} else {
 					copy(part, src)
 				}
@@ -50,7 +50,7 @@ func Unfold[T Float](p *par.Pool, rows, n, r int, x, s []T, accumulate bool) {
 func TileAdd[T Float](p *par.Pool, in, out, r int, w2, w, d []T) {
 	p.For(in, rowsPerChunk(out), func(lo, hi int) {
 		for k := lo; k < hi; k++ {
-			addVV(w2[k*out:][:out], w[k*out:][:out], d[k%r*out:][:out])
+			vec[T]().add.vv(w2[k*out:][:out], w[k*out:][:out], d[k%r*out:][:out])
 		}
 	})
 }
@@ -68,7 +68,7 @@ func TileAddGrad[T Float](p *par.Pool, in, out, r int, dd, dw []T) {
 			}
 			copy(sum, dw[l*out:][:out])
 			for k := l + r; k < in; k += r {
-				addVV(sum, sum, dw[k*out:][:out])
+				vec[T]().add.vv(sum, sum, dw[k*out:][:out])
 			}
 		}
 	})

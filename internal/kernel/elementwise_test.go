@@ -41,8 +41,8 @@ var unary32 = []struct {
 	{"reciprocal", Reciprocal[float32], func(x float64) float64 { return 1 / x }, 0.51},
 }
 
-// TestUnary32Accuracy walks over all exponents and both signs.
-func TestUnary32Accuracy(t *testing.T) {
+// accuracyInputs walk over all exponents and both signs.
+func accuracyInputs() []float32 {
 	var x []float32
 	for bits := uint64(0); bits < 1<<32; bits += 39119 {
 		x = append(x, math.Float32frombits(uint32(bits)))
@@ -51,20 +51,30 @@ func TestUnary32Accuracy(t *testing.T) {
 		x = append(x, v)
 	}
 	inf := float32(math.Inf(1))
-	x = append(x, inf, -inf, float32(math.NaN()), 88.72284, 88.7229, -87.4, -103.97, -104.1, 0.25, -0.25, 20, -110)
+	return append(x, inf, -inf, float32(math.NaN()), 88.72284, 88.7229, -87.4, -103.97, -104.1, 0.25, -0.25, 20, -110)
+}
+
+// checkUlps holds got, the values at x, to a function.
+func checkUlps(t *testing.T, name string, got, x []float32, f func(float64) float64, limit float64) {
+	t.Helper()
+	for i, v := range x {
+		want := f(float64(v))
+		if math.IsInf(float64(v), -1) && math.IsNaN(want) {
+			continue // x*0 forms at -Inf: NaN or 0
+		}
+		if d := ulps(got[i], want); d > limit {
+			t.Errorf("%s(%v) = %v, want %v (%.3g ulp)", name, v, got[i], want, d)
+			break
+		}
+	}
+}
+
+func TestUnary32Accuracy(t *testing.T) {
+	x := accuracyInputs()
 	got := make([]float32, len(x))
 	for _, c := range unary32 {
 		c.f(nil, got, x)
-		for i, v := range x {
-			want := c.want(float64(v))
-			if math.IsInf(float64(v), -1) && math.IsNaN(want) {
-				continue // x*0 forms at -Inf: NaN or 0
-			}
-			if d := ulps(got[i], want); d > c.limit {
-				t.Errorf("%s(%v) = %v, want %v (%.3g ulp)", c.name, v, got[i], want, d)
-				break
-			}
-		}
+		checkUlps(t, c.name, got, x, c.want, c.limit)
 	}
 }
 

@@ -28,7 +28,7 @@ func CrossEntropy[T Float](p *par.Pool, rows, n int, loss, lse, x []T, label []i
 			}
 			v := (1 - smoothing) * (l - float64(s[label[i]]))
 			if smoothing != 0 {
-				v += smoothing * (l - sumRow(s)/float64(n))
+				v += smoothing * (l - vec[T]().sum(s)/float64(n))
 			}
 			loss[i] = T(v)
 		}
@@ -51,14 +51,8 @@ func CrossEntropyGrad[T Float](p *par.Pool, rows, n int, dx, x, lse, dloss []T, 
 				continue
 			}
 			g := float64(dloss[min(i, len(dloss)-1)])
-			l, flat, at := float64(lse[i]), smoothing/float64(n), label[i]
-			for j, v := range x[i*n:][:n] {
-				t := expFor[T](float64(v)-l) - flat
-				if int64(j) == at {
-					t -= 1 - smoothing
-				}
-				d[j] = T(g * t)
-			}
+			vec[T]().expScaled(d, x[i*n:][:n], lse[i], T(g), T(g*smoothing/float64(n)))
+			d[label[i]] -= T(g * (1 - smoothing))
 		}
 	})
 }

@@ -1,10 +1,6 @@
 package kernel
 
-import (
-	"math"
-
-	"github.com/bonnx/bonnx/internal/par"
-)
+import "github.com/bonnx/bonnx/internal/par"
 
 // LayerNorm normalises the rows of x (rows,n):
 //
@@ -16,15 +12,20 @@ import (
 // where they are not wanted. It may work in place.
 func LayerNorm[T Float](p *par.Pool, rows, n int, y, x, gamma, beta, mean, invstd []T, eps float64) {
 	p.For(rows, rowsPerChunk(3*n), func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			s := x[i*n:][:n]
-			m := sumRow(s) / float64(n)
-			inv := 1 / math.Sqrt(squaresAround(s, m)/float64(n)+eps)
-			affine(y[i*n:][:n], s, m, inv, gamma, beta)
-			put(mean, i, m)
-			put(invstd, i, inv)
+		rows := vec[T]().layerNorm
+		if gamma == nil || beta == nil {
+			rows = layerNormRows[T]
 		}
+		rows(hi-lo, n, y[lo*n:], x[lo*n:], gamma, beta, from(mean, lo), from(invstd, lo), eps)
 	})
+}
+
+// from is x[i:], nil where x is.
+func from[T Float](x []T, i int) []T {
+	if x == nil {
+		return nil
+	}
+	return x[i:]
 }
 
 func put[T Float](x []T, i int, v float64) {
@@ -74,9 +75,11 @@ func affine[T Float](y, x []T, m, inv float64, gamma, beta []T) {
 func LayerNormGrad[T Float](p *par.Pool, rows, n int, dx, dgamma, dbeta, x, gamma, mean, invstd, dy []T) {
 	if dx != nil {
 		p.For(rows, rowsPerChunk(4*n), func(lo, hi int) {
-			for i := lo; i < hi; i++ {
-				normGradRow(dx[i*n:][:n], x[i*n:][:n], dy[i*n:][:n], gamma, float64(mean[i]), float64(invstd[i]), true)
+			rows := vec[T]().layerNormGrad
+			if gamma == nil {
+				rows = layerNormGradRows[T]
 			}
+			rows(hi-lo, n, dx[lo*n:], x[lo*n:], gamma, mean[lo:], invstd[lo:], dy[lo*n:])
 		})
 	}
 	normParamGrad(p, rows, n, dgamma, dbeta, x, mean, invstd, dy)
@@ -155,12 +158,11 @@ func normParamRow[T Float](dg, db []float64, x, dy []T, mean, inv float64) {
 // work in place.
 func RMSNorm[T Float](p *par.Pool, rows, n int, y, x, gamma, invrms []T, eps float64) {
 	p.For(rows, rowsPerChunk(2*n), func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			s := x[i*n:][:n]
-			inv := 1 / math.Sqrt(squareRow(s)/float64(n)+eps)
-			affine(y[i*n:][:n], s, 0, inv, gamma, nil)
-			put(invrms, i, inv)
+		rows := vec[T]().rmsNorm
+		if gamma == nil {
+			rows = rmsNormRows[T]
 		}
+		rows(hi-lo, n, y[lo*n:], x[lo*n:], gamma, from(invrms, lo), eps)
 	})
 }
 
@@ -174,9 +176,11 @@ func RMSNorm[T Float](p *par.Pool, rows, n int, y, x, gamma, invrms []T, eps flo
 func RMSNormGrad[T Float](p *par.Pool, rows, n int, dx, dgamma, x, gamma, invrms, dy []T) {
 	if dx != nil {
 		p.For(rows, rowsPerChunk(4*n), func(lo, hi int) {
-			for i := lo; i < hi; i++ {
-				normGradRow(dx[i*n:][:n], x[i*n:][:n], dy[i*n:][:n], gamma, 0, float64(invrms[i]), false)
+			rows := vec[T]().rmsNormGrad
+			if gamma == nil {
+				rows = rmsNormGradRows[T]
 			}
+			rows(hi-lo, n, dx[lo*n:], x[lo*n:], gamma, invrms[lo:], dy[lo*n:])
 		})
 	}
 	normParamGrad(p, rows, n, dgamma, nil, x, nil, invrms, dy)

@@ -17,15 +17,8 @@ func AdamW[T Float](p *par.Pool, w, m, v, g []T, lr, beta1, beta2, eps, decay fl
 	rate := lr / (1 - math.Pow(beta1, float64(step)))
 	unbias := 1 / math.Sqrt(1-math.Pow(beta2, float64(step)))
 	keep := 1 - lr*decay
-	p.For(len(w), grain/4, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			gi := float64(g[i])
-			mi := float64(beta1*float64(m[i])) + float64((1-beta1)*gi)
-			vi := float64(beta2*float64(v[i])) + float64((1-beta2)*gi*gi)
-			m[i], v[i] = T(mi), T(vi)
-			w[i] = T(float64(float64(w[i])*keep) - float64(rate*mi/(float64(math.Sqrt(vi)*unbias)+eps)))
-		}
-	})
+	s := adamWStep{rate: rate, unbias: unbias, keep: keep, beta1: beta1, beta2: beta2, eps: eps}
+	p.For(len(w), grain/4, func(lo, hi int) { vec[T]().adamW(w[lo:hi], m[lo:hi], v[lo:hi], g[lo:hi], s) })
 }
 
 // SGD does a step of gradient descent on w, and on the velocity u where
@@ -56,19 +49,14 @@ func SGD[T Float](p *par.Pool, w, u, g []T, lr, momentum, decay float64, nestero
 // SumSquares is sum_i x[i]**2, added in a fixed tree.
 func SumSquares[T Float](p *par.Pool, x []T) float64 {
 	if len(x) < splitRow {
-		return squareRow(x)
+		return squareOf(x)
 	}
-	return foldLong(p, x, squareRow[T])
+	return foldLong(p, x, squareOf[T])
 }
 
 // AddScaled is y += alpha*x.
 func AddScaled[T Float](p *par.Pool, y, x []T, alpha T) {
-	p.For(len(y), grain, func(lo, hi int) {
-		d, s := y[lo:hi], x[lo:hi]
-		for i, v := range s {
-			d[i] += T(alpha * v)
-		}
-	})
+	p.For(len(y), grain, func(lo, hi int) { vec[T]().addScaled(y[lo:hi], x[lo:hi], alpha) })
 }
 
 // FirstNonFinite is the index of the first NaN or infinity, or -1.

@@ -118,6 +118,9 @@ func sumLine[T Float](acc []float64, x []T) {
 
 func squareRow[T Float](x []T) float64 { return dotRow(x, x) }
 
+// squareOf is the sum of squares by the vector table.
+func squareOf[T Float](x []T) float64 { return vec[T]().dot(x, x) }
+
 // dotRow is the sum of x[i]*y[i] in four strands.
 func dotRow[T Float](x, y []T) float64 {
 	var s0, s1, s2, s3 float64
@@ -162,17 +165,17 @@ func root(sum float64, _ int) float64 { return math.Sqrt(sum) }
 
 // ReduceSum is sum_i x[o,i,j].
 func ReduceSum[T Float](p *par.Pool, outer, n, inner int, dst, x []T) {
-	fold(p, outer, n, inner, dst, x, folder[T]{sumRow[T], sumLine[T], nil})
+	fold(p, outer, n, inner, dst, x, folder[T]{vec[T]().sum, vec[T]().sumLine, nil})
 }
 
 // ReduceMean is sum_i x[o,i,j] / n.
 func ReduceMean[T Float](p *par.Pool, outer, n, inner int, dst, x []T) {
-	fold(p, outer, n, inner, dst, x, folder[T]{sumRow[T], sumLine[T], average})
+	fold(p, outer, n, inner, dst, x, folder[T]{vec[T]().sum, vec[T]().sumLine, average})
 }
 
 // ReduceSumSquare is sum_i x[o,i,j]**2.
 func ReduceSumSquare[T Float](p *par.Pool, outer, n, inner int, dst, x []T) {
-	fold(p, outer, n, inner, dst, x, folder[T]{squareRow[T], squareLine[T], nil})
+	fold(p, outer, n, inner, dst, x, folder[T]{squareOf[T], vec[T]().squareLine, nil})
 }
 
 // ReduceL1 is sum_i |x[o,i,j]|.
@@ -182,7 +185,7 @@ func ReduceL1[T Float](p *par.Pool, outer, n, inner int, dst, x []T) {
 
 // ReduceL2 is sqrt(sum_i x[o,i,j]**2).
 func ReduceL2[T Float](p *par.Pool, outer, n, inner int, dst, x []T) {
-	fold(p, outer, n, inner, dst, x, folder[T]{squareRow[T], squareLine[T], root})
+	fold(p, outer, n, inner, dst, x, folder[T]{squareOf[T], vec[T]().squareLine, root})
 }
 
 // Reduce folds with any function, from start on:
@@ -260,6 +263,11 @@ func ReduceLogSumExp[T Float](p *par.Pool, outer, n, inner int, dst, x []T) {
 
 // logSumExp is over n elements, step apart.
 func logSumExp[T Float](x []T, n, step int) float64 {
+	if step == 1 && n > 0 {
+		if top, sum := vec[T]().expSum(x[:n]); sum == sum && !math.IsInf(top, 0) {
+			return top + math.Log(sum)
+		}
+	}
 	top := math.Inf(-1)
 	for i := range n {
 		v := float64(x[i*step])

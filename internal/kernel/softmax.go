@@ -13,7 +13,19 @@ import (
 //
 // It may work in place. A row of -Inf alone gives NaN.
 func Softmax[T Float](p *par.Pool, outer, n, inner int, y, x []T) {
+	if inner == 1 {
+		eachRows(p, outer, n, func(at, rows int) { vec[T]().softmax(rows, n, y[at:], x[at:]) })
+		return
+	}
 	eachVector(p, outer, n, inner, func(k int) { softmaxVector(y[k:], x[k:], n, inner) })
+}
+
+// eachRows calls f with the offset of some rows of n elements.
+func eachRows(p *par.Pool, rows, n int, f func(at, rows int)) {
+	if n == 0 {
+		return
+	}
+	p.For(rows, rowsPerChunk(8*n), func(lo, hi int) { f(lo*n, hi-lo) })
 }
 
 // eachVector calls f with the offset of each vector along the middle axis.
@@ -99,15 +111,21 @@ func LogSoftmax[T Float](p *par.Pool, outer, n, inner int, y, x []T) {
 //
 // It may work in place on dy.
 func SoftmaxGrad[T Float](p *par.Pool, outer, n, inner int, dx, y, dy []T) {
-	eachVector(p, outer, n, inner, func(k int) {
-		var s float64
-		for i := range n {
-			s += float64(float64(dy[k+i*inner]) * float64(y[k+i*inner]))
-		}
-		for i := range n {
-			dx[k+i*inner] = T(float64(y[k+i*inner]) * (float64(dy[k+i*inner]) - s))
-		}
-	})
+	if inner == 1 {
+		eachRows(p, outer, n, func(at, rows int) { vec[T]().softmaxGrad(rows, n, dx[at:], y[at:], dy[at:]) })
+		return
+	}
+	eachVector(p, outer, n, inner, func(k int) { softmaxGradVector(dx[k:], y[k:], dy[k:], n, inner) })
+}
+
+func softmaxGradVector[T Float](dx, y, dy []T, n, step int) {
+	var s float64
+	for i := 0; i < n*step; i += step {
+		s += float64(float64(dy[i]) * float64(y[i]))
+	}
+	for i := 0; i < n*step; i += step {
+		dx[i] = T(float64(y[i]) * (float64(dy[i]) - s))
+	}
 }
 
 // LogSoftmaxGrad is the gradient of LogSoftmax from its result y:

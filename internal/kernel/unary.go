@@ -29,6 +29,7 @@ func each[T Float](f func(T) T) func(dst, x []T) {
 func wide32(f func(float64) float64) func(dst, x []float32) {
 	return func(dst, x []float32) {
 		var block [64]float64
+		x = x[:len(dst)]
 		for len(x) > 0 {
 			n := min(len(x), len(block))
 			b := block[:n]
@@ -119,12 +120,15 @@ func Map[T, R any](p *par.Pool, dst []R, x []T, f func(T) R) {
 }
 
 func run[T Float](p *par.Pool, l *loops, dst, x []T) {
-	loop := pick[func(dst, x []T)](l.f32, l.f64)
+	runLoop(p, pick[func(dst, x []T)](l.f32, l.f64), dst, x)
+}
+
+func runLoop[T Float](p *par.Pool, loop func(dst, x []T), dst, x []T) {
 	p.For(len(dst), grain/4, func(lo, hi int) { loop(dst[lo:hi], x[lo:hi]) })
 }
 
 // Exp is e**x.
-func Exp[T Float](p *par.Pool, dst, x []T) { run(p, &expLoops, dst, x) }
+func Exp[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().exp, dst, x) }
 
 // Log is the natural logarithm.
 func Log[T Float](p *par.Pool, dst, x []T) { run(p, &logLoops, dst, x) }
@@ -136,13 +140,13 @@ func Sqrt[T Float](p *par.Pool, dst, x []T) { run(p, &sqrtLoops, dst, x) }
 func Rsqrt[T Float](p *par.Pool, dst, x []T) { run(p, &rsqrtLoops, dst, x) }
 
 // Erf is the error function.
-func Erf[T Float](p *par.Pool, dst, x []T) { run(p, &erfLoops, dst, x) }
+func Erf[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().erf, dst, x) }
 
 // Tanh is the hyperbolic tangent.
-func Tanh[T Float](p *par.Pool, dst, x []T) { run(p, &tanhLoops, dst, x) }
+func Tanh[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().tanh, dst, x) }
 
 // Sigmoid is 1/(1+e**-x).
-func Sigmoid[T Float](p *par.Pool, dst, x []T) { run(p, &sigmoidLoops, dst, x) }
+func Sigmoid[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().sigmoid, dst, x) }
 
 // Softplus is log(1+e**x).
 func Softplus[T Float](p *par.Pool, dst, x []T) { run(p, &softplusLoops, dst, x) }
@@ -151,14 +155,14 @@ func Softplus[T Float](p *par.Pool, dst, x []T) { run(p, &softplusLoops, dst, x)
 func Mish[T Float](p *par.Pool, dst, x []T) { run(p, &mishLoops, dst, x) }
 
 // SiLU is x*sigmoid(x).
-func SiLU[T Float](p *par.Pool, dst, x []T) { run(p, &siluLoops, dst, x) }
+func SiLU[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().silu, dst, x) }
 
 // GELU is x*Phi(x), Phi being the distribution function of the normal
 // distribution.
-func GELU[T Float](p *par.Pool, dst, x []T) { run(p, &geluLoops, dst, x) }
+func GELU[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().gelu, dst, x) }
 
 // GELUTanh is 0.5*x*(1+tanh(sqrt(2/pi)*(x+0.044715*x**3))).
-func GELUTanh[T Float](p *par.Pool, dst, x []T) { run(p, &geluTanhLoops, dst, x) }
+func GELUTanh[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().geluTanh, dst, x) }
 
 // Sin is the sine.
 func Sin[T Float](p *par.Pool, dst, x []T) { run(p, &sinLoops, dst, x) }

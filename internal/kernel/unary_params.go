@@ -37,20 +37,16 @@ func Sign[T Numeric](p *par.Pool, dst, x []T) {
 
 // Reciprocal is 1/x.
 func Reciprocal[T Float](p *par.Pool, dst, x []T) {
-	p.For(len(dst), grain, func(lo, hi int) { divSV(dst[lo:hi], 1, x[lo:hi]) })
+	p.For(len(dst), grain, func(lo, hi int) { vec[T]().div.sv(dst[lo:hi], 1, x[lo:hi]) })
 }
 
 // ReLU is max(x, 0), and NaN for NaN.
 func ReLU[T Numeric](p *par.Pool, dst, x []T) {
-	p.For(len(dst), grain, func(lo, hi int) {
-		d, s := dst[lo:hi], x[lo:hi]
-		for i, v := range s {
-			if v < 0 {
-				v = 0
-			}
-			d[i] = v
-		}
-	})
+	loop := reluLoop[T]
+	if f, ok := any(vec32.relu).(func(y, x []T)); ok {
+		loop = f
+	}
+	p.For(len(dst), grain, func(lo, hi int) { loop(dst[lo:hi], x[lo:hi]) })
 }
 
 // Clip is min(max(x, low), high), and NaN for NaN.
@@ -68,7 +64,7 @@ func Clip[T Numeric](p *par.Pool, dst, x []T, low, high T) {
 
 // Scale is alpha*x.
 func Scale[T Float](p *par.Pool, dst, x []T, alpha T) {
-	p.For(len(dst), grain, func(lo, hi int) { mulVS(dst[lo:hi], x[lo:hi], alpha) })
+	p.For(len(dst), grain, func(lo, hi int) { vec[T]().mul.vs(dst[lo:hi], x[lo:hi], alpha) })
 }
 
 // LeakyReLU is x, below zero alpha*x.
@@ -153,29 +149,19 @@ func IsInf[T Float](p *par.Pool, dst []bool, x []T, negative, positive bool) {
 	})
 }
 
-// mapGrad is dx = dy * f'(x).
-func mapGrad[T Float](p *par.Pool, dx, x, dy []T, slope func(float64) float64) {
-	p.For(len(dx), grain/4, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			dx[i] = T(float64(dy[i]) * slope(float64(x[i])))
-		}
-	})
+// mapGrad is dx = dy * f'(x) by a loop of the vector table.
+func mapGrad[T Float](p *par.Pool, dx, x, dy []T, loop func(dx, x, dy []T)) {
+	p.For(len(dx), grain/4, func(lo, hi int) { loop(dx[lo:hi], x[lo:hi], dy[lo:hi]) })
 }
 
 // GELUGrad is dx = dy * (derivative of GELU at x). It may work in place.
-func GELUGrad[T Float](p *par.Pool, dx, x, dy []T) {
-	if isFloat32[T]() {
-		mapGrad(p, dx, x, dy, geluSlopeOf)
-		return
-	}
-	mapGrad(p, dx, x, dy, geluSlope)
-}
+func GELUGrad[T Float](p *par.Pool, dx, x, dy []T) { mapGrad(p, dx, x, dy, vec[T]().geluGrad) }
 
 // GELUTanhGrad is dx = dy * (derivative of GELUTanh at x). It may work in place.
-func GELUTanhGrad[T Float](p *par.Pool, dx, x, dy []T) { mapGrad(p, dx, x, dy, geluTanhSlope[T]) }
+func GELUTanhGrad[T Float](p *par.Pool, dx, x, dy []T) { mapGrad(p, dx, x, dy, vec[T]().geluTanhGrad) }
 
 // SiLUGrad is dx = dy * (derivative of SiLU at x). It may work in place.
-func SiLUGrad[T Float](p *par.Pool, dx, x, dy []T) { mapGrad(p, dx, x, dy, siluSlope[T]) }
+func SiLUGrad[T Float](p *par.Pool, dx, x, dy []T) { mapGrad(p, dx, x, dy, vec[T]().siluGrad) }
 
 // sigmoidFor is the sigmoid to the precision of T.
 func sigmoidFor[T Float](x float64) float64 {

@@ -48,8 +48,9 @@ func sizeOf(typ string) int {
 }
 
 // function begins a function: its comment, name and parameters stand in the
-// declarations, and arguments are then named by a.arg.
-func (a *asm) function(name, params, doc string) {
+// declarations, and arguments are then named by a.arg. A result, of eight bytes,
+// is called ret.
+func (a *asm) function(name, params, doc string, result ...string) {
 	a.fn, a.labels, a.args = name, 0, map[string]string{}
 	at := 0
 	for _, p := range parseArgs(params) {
@@ -58,11 +59,16 @@ func (a *asm) function(name, params, doc string) {
 		a.args[p.name] = fmt.Sprintf("%s+%d(FP)", p.name, at)
 		at += size
 	}
+	ret := strings.Join(append([]string{""}, result...), " ")
 	if doc != "" {
 		fmt.Fprintf(&a.decls, "\n%s//", comment(name+" "+doc))
 	}
-	fmt.Fprintf(&a.decls, "\n//go:noescape\nfunc %s(%s)\n", name, params)
-	fmt.Fprintf(&a.text, "\n// func %s(%s)\nTEXT ·%s(SB), NOSPLIT, $0-%d\n", name, params, name, at)
+	if len(result) > 0 {
+		a.args["ret"] = fmt.Sprintf("ret+%d(FP)", at)
+		at += 8
+	}
+	fmt.Fprintf(&a.decls, "\n//go:noescape\nfunc %s(%s)%s\n", name, params, ret)
+	fmt.Fprintf(&a.text, "\n// func %s(%s)%s\nTEXT ·%s(SB), NOSPLIT, $0-%d\n", name, params, ret, name, at)
 }
 
 func comment(doc string) string {

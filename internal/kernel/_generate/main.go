@@ -19,6 +19,7 @@ type file struct {
 var files = []file{
 	{"gemm", "amd64", gemmAMD64},
 	{"pack", "amd64", packAMD64},
+	{"vec", "amd64", vecAMD64},
 }
 
 func main() {

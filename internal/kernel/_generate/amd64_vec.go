@@ -1,0 +1,351 @@
+package main
+
+import "fmt"
+
+// vecAMD64 writes the loops over float32 that are not products of matrices.
+func vecAMD64(a *asm) {
+	for _, v := range []vecISA{avx512f32, avx2f32} {
+		for _, m := range maps {
+			l := newLoop(a, v, m.name, "n int, y, x *float32", "is "+m.doc+":\n\n\tfor i < n: y[i] = "+m.name+"(x[i])")
+			l.each(true, 1, func(p *pass) { p.out("y", m.f(p, p.in("x"))) })
+			l.end()
+		}
+		for _, m := range slopes {
+			l := newLoop(a, v, m.name+"Grad", "n int, dx, x, dy *float32",
+				"multiplies by the derivative:\n\n\tfor i < n: dx[i] = dy[i] * "+m.name+"'(x[i])")
+			l.each(true, 1, func(p *pass) { p.out("dx", p.mul(m.f(p, p.in("x")), p.in("dy"))) })
+			l.end()
+		}
+		binaries(a, v)
+		reductions(a, v)
+		softmaxes(a, v)
+		norms(a, v)
+		adamW(a, v)
+	}
+}
+
+// binaries are functions of two vectors, and of a vector and a scalar.
+func binaries(a *asm, v vecISA) {
+	for _, b := range []struct {
+		name, sign string
+		f          func(p *pass, x, y val) val
+	}{{"add", "+", (*pass).add}, {"sub", "-", (*pass).sub}, {"mul", "*", (*pass).mul}, {"div", "/", (*pass).div}} {
+		l := newLoop(a, v, b.name+"VV", "n int, d, x, y *float32", "is\n\n\tfor i < n: d[i] = x[i] "+b.sign+" y[i]")
+		l.each(false, 4, func(p *pass) { p.out("d", b.f(p, p.in("x"), p.in("y"))) })
+		l.end()
+		l = newLoop(a, v, b.name+"VS", "n int, d, x *float32, y float32", "is\n\n\tfor i < n: d[i] = x[i] "+b.sign+" y")
+		y := l.scalar("y", false)
+		l.each(false, 4, func(p *pass) { p.out("d", b.f(p, p.in("x"), y)) })
+		l.end()
+		if b.name == "add" || b.name == "mul" {
+			continue
+		}
+		l = newLoop(a, v, b.name+"SV", "n int, d, y *float32, x float32", "is\n\n\tfor i < n: d[i] = x "+b.sign+" y[i]")
+		x := l.scalar("x", false)
+		l.each(false, 4, func(p *pass) { p.out("d", b.f(p, x, p.in("y"))) })
+		l.end()
+	}
+	l := newLoop(a, v, "addScaled", "n int, y, x *float32, alpha float32", "is\n\n\tfor i < n: y[i] += alpha*x[i], the product rounded")
+	alpha := l.scalar("alpha", false)
+	l.each(false, 4, func(p *pass) { p.out("y", p.add(p.mul(p.in("x"), alpha), p.in("y"))) })
+	l.end()
+	l = newLoop(a, v, "relu", "n int, y, x *float32", "is\n\n\tfor i < n: y[i] = max(x[i], 0), NaN for NaN")
+	l.each(false, 4, func(p *pass) { p.out("y", p.max(p.reg(p.c(0)), p.in("x"))) })
+	l.end()
+}
+
+// strands is into how many sums an accumulation is dealt.
+const strands = 4
+
+// pins are several pinned values, zero at first.
+func (l *loop) zeros(n int) []val {
+	out := make([]val, n)
+	for i := range out {
+		out[i] = l.pin()
+	}
+	l.clear(out...)
+	return out
+}
+
+// total adds up accumulators of float64 and their lanes, into all lanes of the
+// first.
+func (l *loop) total(acc []val) val {
+	for n := len(acc); n > 1; n /= 2 {
+		for i := range n / 2 {
+			l.a.op("VADDPD", acc[i+n/2].fixed, acc[i].fixed, acc[i].fixed)
+		}
+	}
+	l.across("VADDPD", true, acc[0], acc[len(acc)-1])
+	return acc[0]
+}
+
+func (p *pass) strand(acc []val) val { return acc[p.off/p.isa.lanes()%len(acc)] }
+
+func reductions(a *asm, v vecISA) {
+	for _, r := range []struct {
+		name, params, doc string
+		f                 func(p *pass, acc val)
+	}{
+		{"sum", "n int, x *float32", "is the sum of x[i] for i < n", func(p *pass, acc val) { p.sum(acc, p.in("x")) }},
+		{"dot", "n int, x, y *float32", "is the sum of x[i]*y[i] for i < n", func(p *pass, acc val) {
+			p.addProduct(acc, p.in("x"), p.in("y"))
+		}},
+		{"around", "n int, x *float32, m float64", "is the sum of (x[i]-m)**2 for i < n", nil},
+	} {
+		l := newLoop(a, v, r.name, r.params, r.doc+".", "float64")
+		acc := l.zeros(strands)
+		f := r.f
+		if f == nil {
+			m := l.scalar("m", true)
+			f = func(p *pass, acc val) {
+				d := p.inTail(p.sub(p.in("x"), m))
+				p.addProduct(acc, d, d)
+			}
+		}
+		l.each(true, strands, func(p *pass) { f(p, p.strand(acc)) })
+		a.op("VMOVSD", low(l.total(acc)), a.arg("ret"))
+		l.end()
+	}
+	for _, square := range []bool{false, true} {
+		name, doc := "sumLine", "adds a line to sums:\n\n\tfor i < n: acc[i] += x[i]"
+		if square {
+			name, doc = "squareLine", doc+"**2"
+		}
+		l := newLoop(a, v, name, "n int, acc *float64, x *float32", doc)
+		l.each(true, 2, func(p *pass) {
+			x := p.in("x")
+			if square {
+				p.out("acc", p.fma(x, x, p.in("acc")))
+			} else {
+				p.out("acc", p.add(x, p.in("acc")))
+			}
+		})
+		l.end()
+	}
+}
+
+// greatest makes top the greatest of the array x, in all lanes; NaNs may be
+// passed over.
+func (l *loop) greatest(top [2]val, tmp val) {
+	l.a.op("VBROADCASTSS", l.a.constant(0xff800000)+"(SB)", top[0].fixed)
+	l.a.op("VMOVAPS", top[0].fixed, top[1].fixed)
+	l.each(false, 2, func(p *pass) { p.accumulate("VMAXPS", p.strand(top[:]), p.in("x")) })
+	l.a.op("VMAXPS", top[1].fixed, top[0].fixed, top[0].fixed)
+	l.across("VMAXPS", false, top[0], tmp)
+}
+
+// below is e**d of d <= 0: 0 where d is far down, NaN for NaN.
+func (p *pass) below(d val) val {
+	const least = -87
+	return p.keepIf(p.when(d, notLT, p.c(least)), p.exp(p.max(p.reg(p.c(least)), d)))
+}
+
+// toFloat32 rounds the float64 in v and puts it in all lanes.
+func (l *loop) toFloat32(v val) {
+	l.a.op("VCVTSD2SS", low(v), low(v), low(v))
+	l.a.op("VBROADCASTSS", low(v), v.fixed)
+}
+
+func softmaxes(a *asm, v vecISA) {
+	l := newLoop(a, v, "softmax", "rows, n int, y, x *float32", "is Softmax of rows of n > 0 elements that follow each other.")
+	top, acc := [2]val{l.pin(), l.pin()}, l.zeros(2)
+	l.eachRow()
+	l.greatest(top, acc[0])
+	l.clear(acc...)
+	l.each(false, 2, func(p *pass) {
+		e := p.below(p.sub(p.in("x"), top[0]))
+		p.out("y", e)
+		p.sumWide([2]val(acc), e)
+	})
+	s := l.total(acc)
+	l.a.op("VMOVSD", a.constant(bitsOf(1, true)...)+"(SB)", low(acc[1]))
+	l.a.op("VDIVSD", low(s), low(acc[1]), low(s))
+	l.toFloat32(s)
+	l.each(false, 4, func(p *pass) { p.out("y", p.mul(p.in("y"), s)) })
+	l.nextRow("y", "x")
+	l.end()
+
+	l = newLoop(a, v, "softmaxGrad", "rows, n int, dx, y, dy *float32", "is SoftmaxGrad of rows of n > 0 elements that follow each other.")
+	acc = l.zeros(2)
+	l.eachRow()
+	l.clear(acc...)
+	l.each(true, 2, func(p *pass) { p.addProduct(p.strand(acc), p.in("y"), p.in("dy")) })
+	s = l.total(acc)
+	l.toFloat32(s)
+	l.each(false, 2, func(p *pass) { p.out("dx", p.mul(p.sub(p.in("dy"), s), p.in("y"))) })
+	l.nextRow("dx", "y", "dy")
+	l.end()
+
+	l = newLoop(a, v, "expSum", "n int, x *float32, top, sum *float64", `is the greatest of n > 0 elements, NaNs perhaps passed over, and
+
+	sum = sum over i < n of e**(x[i]-top)`)
+	top, acc = [2]val{l.pin(), l.pin()}, l.zeros(2)
+	l.greatest(top, acc[0])
+	l.clear(acc...)
+	l.each(false, 2, func(p *pass) { p.sumWide([2]val(acc), p.below(p.sub(p.in("x"), top[0]))) })
+	a.op("VMOVSD", low(l.total(acc)), mem(0, l.ptr["sum"]))
+	a.op("VCVTSS2SD", low(top[0]), low(top[0]), low(top[0]))
+	a.op("VMOVSD", low(top[0]), mem(0, l.ptr["top"]))
+	l.end()
+
+	l = newLoop(a, v, "expScaled", "n int, y, x *float32, top, scale, less float32",
+		"is, for x[i] <= top,\n\n\tfor i < n: y[i] = scale*e**(x[i]-top) - less")
+	t, scale, less := l.scalar("top", false), l.scalar("scale", false), l.scalar("less", false)
+	l.each(false, 1, func(p *pass) {
+		p.out("y", p.sub(p.mul(p.below(p.sub(p.in("x"), t)), scale), less))
+	})
+	l.end()
+}
+
+// norms normalise rows; gamma, and beta where there is one, are not nil, what
+// is written beside y may be.
+func norms(a *asm, v vecISA) {
+	l := newLoop(a, v, "rmsNorm", "rows, n int, y, x, gamma, invrms *float32, eps float64", "is RMSNorm; invrms may be nil.")
+	acc := l.zeros(strands)
+	eps, count := l.scalar("eps", true), l.count()
+	l.eachRow()
+	l.clear(acc...)
+	l.each(true, strands, func(p *pass) { x := p.in("x"); p.addProduct(p.strand(acc), x, x) })
+	inv := l.invRoot(l.total(acc), acc[1], count, eps)
+	l.putRow("invrms", inv, acc[1])
+	l.each(true, 2, func(p *pass) { p.out("y", p.mul(p.mul(p.in("x"), inv), p.in("gamma"))) })
+	l.nextRow("y", "x")
+	l.end()
+
+	l = newLoop(a, v, "layerNorm", "rows, n int, y, x, gamma, beta, mean, invstd *float32, eps float64",
+		"is LayerNorm; mean and invstd may be nil.")
+	acc = l.zeros(strands)
+	mean := l.pin()
+	eps, count = l.scalar("eps", true), l.count()
+	l.eachRow()
+	l.clear(acc...)
+	l.each(true, strands, func(p *pass) { p.sum(p.strand(acc), p.in("x")) })
+	a.op("VDIVPD", count.fixed, l.total(acc).fixed, mean.fixed)
+	l.putRow("mean", mean, acc[1])
+	l.clear(acc...)
+	l.each(true, strands, func(p *pass) {
+		d := p.inTail(p.sub(p.in("x"), mean))
+		p.addProduct(p.strand(acc), d, d)
+	})
+	inv = l.invRoot(l.total(acc), acc[1], count, eps)
+	l.putRow("invstd", inv, acc[1])
+	l.each(true, 2, func(p *pass) {
+		t := p.mul(p.sub(p.in("x"), mean), inv)
+		p.out("y", p.fma(t, p.in("gamma"), p.in("beta")))
+	})
+	l.nextRow("y", "x")
+	l.end()
+
+	for _, centred := range []bool{false, true} {
+		normGrad(a, v, centred)
+	}
+}
+
+func normGrad(a *asm, v vecISA, centred bool) {
+	name, params, moved := "rmsNormGrad", "rows, n int, dx, x, gamma, dy, inv *float32", []string{"dx", "x", "dy", "inv:1"}
+	if centred {
+		name, params, moved = "layerNormGrad", "rows, n int, dx, x, gamma, dy, inv, mean *float32", append(moved, "mean:1")
+	}
+	l := newLoop(a, v, name, params, "is dx of the gradient.")
+	sg, sgx := l.zeros(1), l.zeros(1)
+	mean, inv, count := l.pin(), l.pin(), l.count()
+	tmp := l.pin()
+	centre := func(p *pass, x val) val {
+		if centred {
+			return p.sub(x, mean)
+		}
+		return x
+	}
+	l.eachRow()
+	l.clear(sg[0], sgx[0])
+	l.rowScalar("inv", inv)
+	if centred {
+		l.rowScalar("mean", mean)
+	}
+	l.each(true, 1, func(p *pass) {
+		g := p.mul(p.in("dy"), p.in("gamma"))
+		if centred {
+			p.sum(sg[0], g)
+		}
+		p.addProduct(sgx[0], g, centre(p, p.in("x")))
+	})
+	l.across("VADDPD", true, sgx[0], tmp)
+	for _, f := range []string{"VMULPD " + inv.fixed, "VMULPD " + inv.fixed, "VDIVPD " + count.fixed} {
+		a.op(f[:6], f[7:], sgx[0].fixed, sgx[0].fixed)
+	}
+	if centred {
+		l.across("VADDPD", true, sg[0], tmp)
+		a.op("VDIVPD", count.fixed, sg[0].fixed, sg[0].fixed)
+	}
+	l.each(true, 1, func(p *pass) {
+		g := p.mul(p.in("dy"), p.in("gamma"))
+		if centred {
+			g = p.sub(g, sg[0])
+		}
+		p.out("dx", p.mul(p.fnma(centre(p, p.in("x")), sgx[0], g), inv))
+	})
+	l.nextRow(moved...)
+	l.end()
+}
+
+// count is n as a float64.
+func (l *loop) count() val {
+	c := l.pin()
+	l.a.op("MOVQ", l.a.arg("n"), "AX")
+	l.a.op("VCVTSI2SDQ", "AX", low(c), low(c))
+	l.a.op("VBROADCASTSD", low(c), c.fixed)
+	return c
+}
+
+// invRoot is 1/sqrt(sum/count + eps); tmp is lost.
+func (l *loop) invRoot(sum, tmp, count, eps val) val {
+	a := l.a
+	a.op("VDIVSD", low(count), low(sum), low(sum))
+	a.op("VADDSD", low(eps), low(sum), low(sum))
+	a.op("VSQRTSD", low(sum), low(sum), low(sum))
+	a.op("VMOVSD", a.constant(bitsOf(1, true)...)+"(SB)", low(tmp))
+	a.op("VDIVSD", low(sum), low(tmp), low(sum))
+	a.op("VBROADCASTSD", low(sum), sum.fixed)
+	return sum
+}
+
+// putRow writes the float64 v to the array, which may be nil, and moves on.
+func (l *loop) putRow(array string, v, tmp val) {
+	skip := l.a.label("skip")
+	l.a.op("TESTQ", l.ptr[array], l.ptr[array])
+	l.a.op("JZ", skip)
+	l.a.op("VCVTSD2SS", low(v), low(v), low(tmp))
+	l.a.op("VMOVSS", low(tmp), mem(0, l.ptr[array]))
+	l.a.op("ADDQ", fmt.Sprintf("$%d", l.step[array]), l.ptr[array])
+	l.a.at(skip)
+}
+
+// rowScalar is the array's first element as a float64 in all lanes.
+func (l *loop) rowScalar(array string, v val) {
+	l.a.op("VMOVSS", mem(0, l.ptr[array]), low(v))
+	l.a.op("VCVTSS2SD", low(v), low(v), low(v))
+	l.a.op("VBROADCASTSD", low(v), v.fixed)
+}
+
+func adamW(a *asm, v vecISA) {
+	l := newLoop(a, v, "adamW", "n int, w, m, v, dw *float32, rate, unbias, keep, beta1, rest1, beta2, rest2, eps float64",
+		`is a step of AdamW, rest1 and rest2 being 1-beta1 and 1-beta2:
+
+	m[i] = beta1*m[i] + rest1*dw[i]
+	v[i] = beta2*v[i] + rest2*dw[i]*dw[i]
+	w[i] = keep*w[i] - rate*m[i]/(sqrt(v[i])*unbias+eps)`)
+	s := map[string]val{}
+	for _, name := range []string{"rate", "unbias", "keep", "beta1", "rest1", "beta2", "rest2", "eps"} {
+		s[name] = l.scalar(name, true)
+	}
+	l.each(true, 1, func(p *pass) {
+		g := p.in("dw")
+		m := p.fma(p.in("m"), s["beta1"], p.mul(g, s["rest1"]))
+		v := p.fma(p.in("v"), s["beta2"], p.mul(p.mul(g, g), s["rest2"]))
+		p.out("m", m)
+		p.out("v", v)
+		step := p.div(p.mul(m, s["rate"]), p.fma(p.sqrt(v), s["unbias"], s["eps"]))
+		p.out("w", p.sub(p.mul(p.in("w"), s["keep"]), step))
+	})
+	l.end()
+}

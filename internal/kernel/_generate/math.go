@@ -1,0 +1,184 @@
+package main
+
+import "math"
+
+// chebyshev is the polynomial of a degree, in powers of x, that goes through f
+// at Chebyshev's nodes of [-h,h]: its error is close to the least possible.
+func chebyshev(f func(float64) float64, h float64, degree int) []float64 {
+	n := degree + 1
+	c := make([]float64, n) // of Chebyshev's polynomials
+	for j := range n {
+		for k := range n {
+			t := math.Pi * (float64(k) + 0.5) / float64(n)
+			c[j] += 2 / float64(n) * f(h*math.Cos(t)) * math.Cos(float64(j)*t)
+		}
+	}
+	c[0] /= 2
+	out, prev, cur := make([]float64, n), make([]float64, n), make([]float64, n)
+	prev[0] = 1
+	if n > 1 {
+		cur[1] = 1
+	}
+	for j := range n { // cur is T_j in powers of x/h
+		t := prev
+		if j > 0 {
+			t = cur
+		}
+		for i, v := range t {
+			out[i] += c[j] * v
+		}
+		if j > 0 {
+			next := make([]float64, n)
+			for i := range n {
+				next[i] = -prev[i]
+				if i > 0 {
+					next[i] += 2 * cur[i-1]
+				}
+			}
+			prev, cur = cur, next
+		}
+	}
+	for i := range out {
+		out[i] /= math.Pow(h, float64(i))
+	}
+	return out
+}
+
+// poly is c[0] + c[1]*x + ... by Horner's rule.
+func (p *pass) poly(x val, c []float64) val {
+	last := len(c) - 1
+	s := p.fma(x, p.c(c[last]), p.c(c[last-1]))
+	for i := last - 2; i >= 0; i-- {
+		s = p.fma(s, x, p.c(c[i]))
+	}
+	return s
+}
+
+// parts of e**x = 2**n * e**r: t, a float that holds n and the exponent's bias
+// in its low bits, and |r| <= ln(2)/2.
+func (p *pass) reduce(x val) (t, r val) {
+	magic := 1.5*(1<<23) + 127
+	if p.wide {
+		magic = 1.5*(1<<52) + 1023
+	}
+	t = p.fma(x, p.c(math.Log2E), p.reg(p.c(magic)))
+	n := p.sub(t, p.c(magic))
+	if p.wide {
+		return t, p.fnma(n, p.c(math.Ln2), x)
+	}
+	const hi = 355.0 / 512 // n*hi is exact
+	r = p.fnma(n, p.c(hi), x)
+	return t, p.fnma(n, p.c(math.Ln2-hi), r)
+}
+
+var (
+	expTerms   = chebyshev(math.Exp, math.Ln2/2, 6)
+	expm1Terms = chebyshev(func(r float64) float64 {
+		if r == 0 {
+			return 1
+		}
+		return math.Expm1(r) / r
+	}, math.Ln2/2, 6)
+	// erfcTerms are of ln(erfc(z)/t) + z*z for t = 2/(2+z) = (7u+9)/16.
+	erfcTerms = chebyshev(func(u float64) float64 {
+		t := (7*u + 9) / 16
+		z := 2/t - 2
+		return math.Log(math.Erfc(z)/t) + z*z
+	}, 1, 12)
+)
+
+// exp is e**x for x that a normal float can be the result of, to 28 bits where
+// wide and to 23 where not.
+func (p *pass) exp(x val) val {
+	t, r := p.reduce(x)
+	return p.power(p.poly(r, expTerms), t)
+}
+
+// expm1 is e**x - 1 to as many significant bits.
+func (p *pass) expm1(x val) val {
+	t, r := p.reduce(x)
+	s := p.power(p.reg(p.c(1)), t)
+	return p.fma(p.mul(r, p.poly(r, expm1Terms)), s, p.sub(s, p.c(1)))
+}
+
+// far bounds the argument of exponentials: beyond it nothing shows in float32.
+const far = 200
+
+// sigmoid is 1/(1+e**-x) of an x within far.
+func (p *pass) sigmoid(x val) val {
+	return p.recip(p.add(p.exp(p.sub(p.c(0), x)), p.c(1)), 1)
+}
+
+// erfc is the complementary error function of 0 <= z <= 14.
+func (p *pass) erfc(z val) val {
+	t := p.mul(p.recip(p.add(z, p.c(2)), 2), p.c(2))
+	u := p.fma(t, p.c(16.0/7), p.reg(p.c(-9.0/7)))
+	return p.mul(p.exp(p.fnma(z, z, p.poly(u, erfcTerms))), t)
+}
+
+// phi is the normal distribution function for |x| <= 15.
+func (p *pass) phi(x val) val {
+	half := p.mul(p.erfc(p.mul(p.abs(x), p.c(math.Sqrt2/2))), p.c(0.5))
+	return p.pick(p.when(x, lt, p.c(0)), half, p.sub(p.c(1), half))
+}
+
+// geluTanhArg is 2u of 0.5*x*(1+tanh(u)) = x*sigmoid(2u).
+func (p *pass) geluTanhArg(x val) val {
+	const c = 2 * 0.7978845608028653558798921198687 // 2*sqrt(2/pi)
+	s := p.fma(p.mul(x, x), p.c(0.044715*c), p.reg(p.c(c)))
+	return p.clamp(p.mul(x, s), -far, far)
+}
+
+// The elementwise functions, of float64 values that are rounded once.
+var maps = []struct {
+	name, doc string
+	f         func(p *pass, x val) val
+}{
+	{"exp", "e**x", func(p *pass, x val) val { return p.exp(p.clamp(x, -far, far)) }},
+	{"sigmoid", "1/(1+e**-x)", func(p *pass, x val) val { return p.sigmoid(p.clamp(x, -far, far)) }},
+	{"tanh", "the hyperbolic tangent", func(p *pass, x val) val {
+		e := p.expm1(p.clamp(p.add(x, x), -far, far))
+		return p.mul(e, p.recip(p.add(e, p.c(2)), 1))
+	}},
+	{"erf", "the error function", func(p *pass, x val) val {
+		a := p.min(p.reg(p.c(6)), p.abs(x))
+		s := p.mul(a, a)
+		near := p.mul(a, p.poly(s, []float64{2 / math.SqrtPi, -2 / math.SqrtPi / 3, 2 / math.SqrtPi / 10,
+			-2 / math.SqrtPi / 42, 2 / math.SqrtPi / 216}))
+		y := p.pick(p.when(a, lt, p.c(0.125)), near, p.sub(p.c(1), p.erfc(a)))
+		return p.or(y, p.sign(x))
+	}},
+	{"silu", "x*sigmoid(x)", func(p *pass, x val) val {
+		return p.mul(p.max(p.reg(p.c(-far)), x), p.sigmoid(p.clamp(x, -far, far)))
+	}},
+	{"gelu", "x*Phi(x), Phi being the normal distribution", func(p *pass, x val) val {
+		return p.mul(p.max(p.reg(p.c(-15)), x), p.phi(p.clamp(x, -15, 15)))
+	}},
+	{"geluTanh", "0.5*x*(1+tanh(sqrt(2/pi)*(x+0.044715*x**3)))", func(p *pass, x val) val {
+		return p.mul(p.max(p.reg(p.c(-far)), x), p.sigmoid(p.geluTanhArg(p.clamp(x, -1e6, 1e6))))
+	}},
+}
+
+// Their derivatives.
+var slopes = []struct {
+	name string
+	f    func(p *pass, x val) val
+}{
+	{"silu", func(p *pass, x val) val {
+		x = p.clamp(x, -far, far)
+		s := p.sigmoid(x)
+		return p.mul(s, p.fma(x, p.sub(p.c(1), s), p.c(1)))
+	}},
+	{"gelu", func(p *pass, x val) val {
+		x = p.clamp(x, -15, 15)
+		e := p.exp(p.mul(p.mul(x, x), p.c(-0.5)))
+		return p.fma(p.mul(x, e), p.c(1/math.Sqrt(2*math.Pi)), p.phi(x))
+	}},
+	{"geluTanh", func(p *pass, x val) val {
+		const c = 2 * 0.7978845608028653558798921198687
+		x = p.clamp(x, -30, 30)
+		s := p.sigmoid(p.geluTanhArg(x))
+		d := p.fma(p.mul(x, x), p.c(3*0.044715*c), p.reg(p.c(c)))
+		return p.fma(p.mul(p.mul(s, p.sub(p.c(1), s)), x), d, s)
+	}},
+}

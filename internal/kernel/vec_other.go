@@ -1,0 +1,7 @@
+//go:build noasm || !amd64
+
+package kernel
+
+// platformVectors32 are the rows of the vector table written in assembly for
+// this platform, best first: none.
+func platformVectors32() []vecRow[float32] { return nil }

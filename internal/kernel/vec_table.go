@@ -1,0 +1,87 @@
+package kernel
+
+import "github.com/bonnx/bonnx/internal/cpu"
+
+// A vecRow is one implementation of the inner loops that run over vectors and
+// over rows of them: a row of the vector table. Slices are as long as the
+// comment says or longer. An element of a result does not depend on its place
+// in the slice, nor a sum on the slice's place in memory.
+type vecRow[T Float] struct {
+	name      string
+	supported func(cpu.Features) bool
+
+	// for i < len(y): y[i] = f(x[i])
+	exp, sigmoid, tanh, erf, silu, gelu, geluTanh, relu func(y, x []T)
+
+	// for i < len(dx): dx[i] = dy[i] * f'(x[i])
+	siluGrad, geluGrad, geluTanhGrad func(dx, x, dy []T)
+
+	// for i < len(d): d[i] = x[i] op y[i], or one of x and y a scalar
+	add, sub, mul, div fast[T]
+
+	// for i < len(y): y[i] += alpha*x[i], the product rounded
+	addScaled func(y, x []T, alpha T)
+
+	// The sums of x[i], x[i]*y[i] and (x[i]-m)**2 over len(x), in float64.
+	sum    func(x []T) float64
+	dot    func(x, y []T) float64
+	around func(x []T, m float64) float64
+
+	// for i < len(acc): acc[i] += x[i], or x[i]**2
+	sumLine, squareLine func(acc []float64, x []T)
+
+	// softmax and softmaxGrad are Softmax and SoftmaxGrad of rows of n > 0
+	// elements that follow each other.
+	softmax     func(rows, n int, y, x []T)
+	softmaxGrad func(rows, n int, dx, y, dy []T)
+
+	// expSum is the greatest x[i] and the sum of e**(x[i]-top), for len(x) > 0.
+	// What is said of NaNs and infinities: the sum is not a number, or top is
+	// not finite.
+	expSum func(x []T) (top, sum float64)
+
+	// for i < len(y): y[i] = scale*e**(x[i]-top) - less
+	expScaled func(y, x []T, top, scale, less T)
+
+	// Norms of rows of n > 0 elements that follow each other, and their
+	// gradients for x. gamma and beta are not nil; statistics that are written
+	// may be.
+	rmsNorm       func(rows, n int, y, x, gamma, invrms []T, eps float64)
+	layerNorm     func(rows, n int, y, x, gamma, beta, mean, invstd []T, eps float64)
+	rmsNormGrad   func(rows, n int, dx, x, gamma, invrms, dy []T)
+	layerNormGrad func(rows, n int, dx, x, gamma, mean, invstd, dy []T)
+
+	adamW func(w, m, v, g []T, s adamWStep)
+}
+
+// An adamWStep is the numbers of one step of AdamW:
+//
+//	m = beta1*m + (1-beta1)*g
+//	v = beta2*v + (1-beta2)*g*g
+//	w = keep*w - rate*m/(sqrt(v)*unbias+eps)
+type adamWStep struct{ rate, unbias, keep, beta1, beta2, eps float64 }
+
+// vectors32 and vectors64 are the vector table, best first.
+var (
+	vectors32 = append(platformVectors32(), portableVectors[float32]())
+	vectors64 = []vecRow[float64]{portableVectors[float64]()}
+)
+
+// vec32 and vec64 are the rows in use, fixed when the program starts.
+var (
+	vec32 = firstVectors(vectors32, cpu.Detect())
+	vec64 = firstVectors(vectors64, cpu.Detect())
+)
+
+// firstVectors is the first row that runs on f.
+func firstVectors[T Float](rows []vecRow[T], f cpu.Features) *vecRow[T] {
+	for i := range rows {
+		if rows[i].supported(f) {
+			return &rows[i]
+		}
+	}
+	panic("kernel: table without a portable row")
+}
+
+// vec is the row in use for T.
+func vec[T Float]() *vecRow[T] { return pick[*vecRow[T]](vec32, vec64) }

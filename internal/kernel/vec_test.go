@@ -1,0 +1,218 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/bonnx/bonnx/internal/cpu"
+)
+
+// eachVectorRow runs f for every row of the vector table that this CPU
+// supports.
+func eachVectorRow(t *testing.T, f func(t *testing.T, row *vecRow[float32])) {
+	for i := range vectors32 {
+		if vectors32[i].supported(cpu.Detect()) {
+			t.Run(vectors32[i].name, func(t *testing.T) { f(t, &vectors32[i]) })
+		}
+	}
+}
+
+// A vecCase is one loop of the table on vectors of n elements, of which some
+// are written; x, y and z hold n normal numbers each and NaNs after them.
+type vecCase struct {
+	name  string
+	tol   float64 // 0: equal bit for bit
+	write func(r *vecRow[float32], n int, d []float32, x, y, z []float32)
+}
+
+var vecCases = []vecCase{
+	{"exp", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.exp(d, x) }},
+	{"sigmoid", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.sigmoid(d, x) }},
+	{"tanh", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.tanh(d, x) }},
+	{"erf", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.erf(d, x) }},
+	{"silu", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.silu(d, x) }},
+	{"gelu", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.gelu(d, x) }},
+	{"geluTanh", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.geluTanh(d, x) }},
+	{"relu", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.relu(d, x) }},
+	{"siluGrad", 2e-7, func(r *vecRow[float32], _ int, d, x, y, _ []float32) { r.siluGrad(d, x, y) }},
+	{"geluGrad", 2e-7, func(r *vecRow[float32], _ int, d, x, y, _ []float32) { r.geluGrad(d, x, y) }},
+	{"geluTanhGrad", 2e-7, func(r *vecRow[float32], _ int, d, x, y, _ []float32) { r.geluTanhGrad(d, x, y) }},
+	{"addScaled", 0, func(r *vecRow[float32], _ int, d, x, y, _ []float32) { copy(d, x); r.addScaled(d, y, -1.3) }},
+	{"sum", 1e-12, func(r *vecRow[float32], n int, d, x, _, _ []float32) { fill(d, float32(r.sum(x[:n]))) }},
+	{"dot", 1e-12, func(r *vecRow[float32], n int, d, x, y, _ []float32) { fill(d, float32(r.dot(x[:n], y))) }},
+	{"around", 1e-12, func(r *vecRow[float32], n int, d, x, _, _ []float32) { fill(d, float32(r.around(x[:n], 0.3))) }},
+	{"sumLine", 1e-7, func(r *vecRow[float32], n int, d, x, y, _ []float32) { lineOf(r.sumLine, n, d, x, y) }},
+	{"squareLine", 1e-7, func(r *vecRow[float32], n int, d, x, y, _ []float32) { lineOf(r.squareLine, n, d, x, y) }},
+	{"expScaled", 2e-6, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.expScaled(d, x, 4, 2, 0.25) }},
+	{"adamW w", 1e-6, func(r *vecRow[float32], n int, d, x, y, z []float32) {
+		m, v := slices.Clone(y), slices.Clone(y)
+		r.relu(v, y)
+		copy(d, x)
+		r.adamW(d, m, v, z, adamWStep{0.01, 1.2, 0.99, 0.9, 0.999, 1e-8})
+	}},
+	{"adamW m", 1e-7, func(r *vecRow[float32], n int, d, x, y, z []float32) {
+		w, v := slices.Clone(x), make([]float32, n)
+		copy(d, y)
+		r.adamW(w[:n], d, v, z, adamWStep{0.01, 1.2, 0.99, 0.9, 0.999, 1e-8})
+	}},
+	{"adamW v", 1e-7, func(r *vecRow[float32], n int, d, x, y, z []float32) {
+		w, m := slices.Clone(x), slices.Clone(y)
+		r.relu(d, y)
+		r.adamW(w[:n], m, d, z, adamWStep{0.01, 1.2, 0.99, 0.9, 0.999, 1e-8})
+	}},
+}
+
+// lineOf is acc = x, then a line y added.
+func lineOf(line func(acc []float64, x []float32), n int, d, x, y []float32) {
+	acc := wide(x[:n])
+	line(acc, y)
+	for i, v := range acc {
+		d[i] = float32(v)
+	}
+}
+
+// binaryCases are the loops with two operands in all their forms.
+func binaryCases() []vecCase {
+	var cs []vecCase
+	for i, name := range []string{"add", "sub", "mul", "div"} {
+		of := func(r *vecRow[float32]) fast[float32] { return []fast[float32]{r.add, r.sub, r.mul, r.div}[i] }
+		cs = append(cs,
+			vecCase{name + " vv", 0, func(r *vecRow[float32], _ int, d, x, y, _ []float32) { of(r).vv(d, x, y) }},
+			vecCase{name + " vs", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { of(r).vs(d, x, 1.7) }},
+			vecCase{name + " sv", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { of(r).sv(d, 1.7, x) }},
+			vecCase{name + " in place", 0, func(r *vecRow[float32], _ int, d, x, y, _ []float32) {
+				copy(d, x)
+				of(r).vv(d, d, y)
+			}})
+	}
+	return cs
+}
+
+// afterNaN is n normal numbers, followed by NaNs in the same array.
+func afterNaN(seed, n int) []float32 {
+	r := newRand()
+	for range seed {
+		r.Uint64()
+	}
+	x := randSlice[float32](r, n+80)
+	fill(x[n:], float32(math.NaN()))
+	return x
+}
+
+// TestVectors holds every row to the portable one, for all lengths of a tail.
+func TestVectors(t *testing.T) {
+	portable := portableVectors[float32]()
+	eachVectorRow(t, func(t *testing.T, row *vecRow[float32]) {
+		for _, c := range append(binaryCases(), vecCases...) {
+			for n := range 140 {
+				x, y, z := afterNaN(1, n), afterNaN(2, n), afterNaN(3, n)
+				got, check := guarded[float32](t, n)
+				want := make([]float32, n)
+				c.write(row, n, got, x, y, z)
+				c.write(&portable, n, want, x, y, z)
+				check()
+				what := fmt.Sprintf("%s, n=%d", c.name, n)
+				if c.tol == 0 {
+					checkSame(t, what, got, want)
+				} else {
+					checkClose(t, what, got, wide(want), max(c.tol, 2e-7))
+				}
+			}
+		}
+	})
+}
+
+// TestVectorRows holds the loops over rows to the portable ones.
+func TestVectorRows(t *testing.T) {
+	portable := portableVectors[float32]()
+	eachVectorRow(t, func(t *testing.T, row *vecRow[float32]) {
+		for n := 1; n < 70; n++ {
+			for _, rows := range []int{1, 3} {
+				testVectorRows(t, row, &portable, rows, n)
+			}
+		}
+	})
+}
+
+func testVectorRows(t *testing.T, row, portable *vecRow[float32], rows, n int) {
+	x, dy := afterNaN(1, rows*n), afterNaN(2, rows*n)
+	gamma, beta := afterNaN(3, n), afterNaN(4, n)
+	type result struct {
+		name string
+		tol  float64
+		n    int
+		f    func(r *vecRow[float32], d []float32)
+	}
+	stats := func(r *vecRow[float32]) (mean, inv []float32) {
+		mean, inv = make([]float32, rows), make([]float32, rows)
+		r.layerNorm(rows, n, make([]float32, rows*n), x, gamma, beta, mean, inv, 1e-5)
+		return mean, inv
+	}
+	all := rows * n
+	for _, c := range []result{
+		{"softmax", 3e-7, all, func(r *vecRow[float32], d []float32) { r.softmax(rows, n, d, x) }},
+		{"softmax in place", 3e-7, all, func(r *vecRow[float32], d []float32) { copy(d, x); r.softmax(rows, n, d, d) }},
+		{"softmaxGrad", 1e-6, all, func(r *vecRow[float32], d []float32) { r.softmaxGrad(rows, n, d, gammaRows(x, all), dy) }},
+		{"rmsNorm", 3e-7, all, func(r *vecRow[float32], d []float32) { r.rmsNorm(rows, n, d, x, gamma, nil, 1e-5) }},
+		{"invrms", 3e-7, rows, func(r *vecRow[float32], d []float32) {
+			r.rmsNorm(rows, n, make([]float32, all), x, gamma, d, 1e-5)
+		}},
+		{"layerNorm", 1e-6, all, func(r *vecRow[float32], d []float32) { r.layerNorm(rows, n, d, x, gamma, beta, nil, nil, 1e-5) }},
+		{"mean", 3e-7, rows, func(r *vecRow[float32], d []float32) {
+			r.layerNorm(rows, n, make([]float32, all), x, gamma, beta, d, nil, 1e-5)
+		}},
+		{"invstd", 3e-7, rows, func(r *vecRow[float32], d []float32) {
+			r.layerNorm(rows, n, make([]float32, all), x, gamma, beta, nil, d, 1e-5)
+		}},
+		{"rmsNormGrad", 3e-7, all, func(r *vecRow[float32], d []float32) {
+			_, inv := stats(portable)
+			r.rmsNormGrad(rows, n, d, x, gamma, inv, dy)
+		}},
+		{"layerNormGrad", 3e-7, all, func(r *vecRow[float32], d []float32) {
+			mean, inv := stats(portable)
+			r.layerNormGrad(rows, n, d, x, gamma, mean, inv, dy)
+		}},
+	} {
+		got, check := guarded[float32](t, c.n)
+		want := make([]float32, c.n)
+		c.f(row, got)
+		c.f(portable, want)
+		check()
+		checkClose(t, fmt.Sprintf("%s %dx%d", c.name, rows, n), got, wide(want), c.tol)
+	}
+	top, sum := row.expSum(x[:n])
+	wantTop, wantSum := portable.expSum(x[:n])
+	if top != wantTop || !close64(sum, wantSum, 1e-6, 0) {
+		t.Fatalf("expSum of %d: %v, %v; want %v, %v", n, top, sum, wantTop, wantSum)
+	}
+}
+
+// gammaRows is x made positive, as a softmax's result is.
+func gammaRows(x []float32, n int) []float32 {
+	y := make([]float32, n)
+	Abs(nil, y, x[:n])
+	return y
+}
+
+// TestVectorAccuracy holds every row to the limits of the functions.
+func TestVectorAccuracy(t *testing.T) {
+	x := accuracyInputs()
+	got := make([]float32, len(x))
+	eachVectorRow(t, func(t *testing.T, row *vecRow[float32]) {
+		loops := map[string]func(y, x []float32){"exp": row.exp, "tanh": row.tanh, "sigmoid": row.sigmoid,
+			"erf": row.erf, "silu": row.silu, "gelu": row.gelu, "gelutanh": row.geluTanh}
+		tested := 0
+		for _, c := range unary32 {
+			if loop, ok := loops[c.name]; ok {
+				loop(got, x)
+				checkUlps(t, c.name, got, x, c.want, c.limit)
+				tested++
+			}
+		}
+		if tested != len(loops) {
+			t.Errorf("%d functions tested, want %d", tested, len(loops))
+		}
+	})
+}
