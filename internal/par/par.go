@@ -6,8 +6,8 @@ package par
 
 import (
 	"runtime"
-	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // maxChunks bounds how finely one loop is cut, so that handing out chunks
@@ -15,13 +15,19 @@ import (
 // changing it changes the rounding of split sums.
 const maxChunks = 256
 
+// A Task is a loop that can be cut: Run does the part [lo,hi) of it. Parts run
+// concurrently and in no order.
+type Task interface{ Run(lo, hi int) }
+
 // A Pool is a set of workers that share the chunks of one loop at a time. The
-// goroutine that calls For works too. A nil Pool runs everything inline.
+// goroutine that calls Do or For works too. A nil Pool runs everything inline.
 // A Pool may be shared: a loop that finds the workers taken runs inline.
 type Pool struct {
 	threads int
-	busy    atomic.Bool // one loop at a time owns the workers
-	jobs    chan *job   // nil when threads == 1
+	busy    atomic.Bool // one loop at a time owns what follows
+	stored  []Task      // one of each type that ever ran here
+	job     job
+	gate    gate
 }
 
 // New starts a pool of the given number of threads, the caller of For
@@ -31,11 +37,9 @@ func New(threads int) *Pool {
 		threads = runtime.GOMAXPROCS(0)
 	}
 	p := &Pool{threads: threads}
-	if threads > 1 {
-		p.jobs = make(chan *job, threads-1)
-		for range threads - 1 {
-			go work(p.jobs)
-		}
+	p.gate.init(threads - 1)
+	for range threads - 1 {
+		go p.work()
 	}
 	return p
 }
@@ -51,19 +55,21 @@ func (p *Pool) Threads() int {
 // Close ends the workers once a running loop has finished. Later loops run
 // inline. Closing twice, or a nil Pool, does nothing.
 func (p *Pool) Close() {
-	if p == nil || p.jobs == nil {
+	if p == nil || p.threads == 1 || p.gate.closed.Load() {
 		return
 	}
 	for !p.busy.CompareAndSwap(false, true) {
+		if p.gate.closed.Load() {
+			return
+		}
 		runtime.Gosched()
 	}
-	close(p.jobs) // busy stays set: every later For runs inline, none sends
-	p.jobs = nil
+	p.gate.close() // busy stays set: every later loop runs inline
 }
 
-// Chunks says how For cuts [0,n): count chunks of size elements, the last one
-// maybe shorter. Chunk c is [c*size, min((c+1)*size, n)). A grain below 1
-// counts as 1.
+// Chunks says how Do and For cut [0,n): count chunks of size elements, the
+// last one maybe shorter. Chunk c is [c*size, min((c+1)*size, n)). A grain
+// below 1 counts as 1.
 func Chunks(n, grain int) (count, size int) {
 	if n <= 0 {
 		return 0, 0
@@ -72,66 +78,96 @@ func Chunks(n, grain int) (count, size int) {
 	return (n-1)/size + 1, size
 }
 
-// For calls body(lo, hi) for every chunk of [0,n) as cut by Chunks(n, grain)
-// and returns when all have run. Chunks run concurrently and in no order. A
-// For inside a body runs inline. A panic in a body is raised again in the
+// Do runs the task t for every chunk of [0,n) as cut by Chunks(n, grain) and
+// returns when all have run. Nothing is allocated but once for a type of task.
+// A Do inside a task runs inline. A panic in a task is raised again in the
 // caller, after the chunks under way have ended; chunks not begun are dropped.
-func (p *Pool) For(n, grain int, body func(lo, hi int)) {
+func Do[T any, P interface {
+	*T
+	Task
+}](p *Pool, n, grain int, t T) {
 	count, size := Chunks(n, grain)
 	if count == 0 {
 		return
 	}
 	if count == 1 || p == nil || p.threads == 1 || !p.busy.CompareAndSwap(false, true) {
+		run := P(unescaped(&t))
 		for lo := 0; lo < n; lo += size {
-			body(lo, min(lo+size, n))
+			run.Run(lo, min(lo+size, n))
 		}
+		runtime.KeepAlive(&t)
 		return
 	}
-	j := &job{body: body, n: n, size: size, count: int64(count)}
-	helpers := min(count, p.threads) - 1
-	j.running.Add(helpers)
-	for range helpers {
-		p.jobs <- j
-	}
-	j.run()
-	p.recall(j)
-	j.running.Wait()
-	p.busy.Store(false)
-	if j.failed.Load() {
-		panic(j.reason)
-	}
+	s := stored[T, P](p)
+	*s = t
+	p.share(s, n, size, count)
+	var none T
+	*s = none // holds on to no memory
+	p.release()
 }
 
-// recall takes back what no worker has picked up yet, so that a loop never
-// waits for a worker to wake only to find nothing left. While busy is held the
-// channel carries no other job.
-func (p *Pool) recall(j *job) {
-	for {
-		select {
-		case <-p.jobs:
-			j.running.Done()
-		default:
-			return
+// unescaped is t, hidden from escape analysis: a task that runs inline is only
+// used until its call returns, so it may stay on the stack.
+func unescaped[T any](t *T) *T {
+	at := uintptr(unsafe.Pointer(t))
+	return *(**T)(unsafe.Pointer(&at))
+}
+
+// stored is the pool's own task of a type.
+func stored[T any, P interface {
+	*T
+	Task
+}](p *Pool) P {
+	for _, s := range p.stored {
+		if s, ok := s.(P); ok {
+			return s
 		}
+	}
+	s := P(new(T))
+	p.stored = append(p.stored, s)
+	return s
+}
+
+// loop is a Task of a function.
+type loop struct{ body func(lo, hi int) }
+
+func (l *loop) Run(lo, hi int) { l.body(lo, hi) }
+
+// For is Do for a function. Where the function has variables of its
+// surroundings they are allocated: code that runs in every step has a Task.
+func (p *Pool) For(n, grain int, body func(lo, hi int)) { Do(p, n, grain, loop{body}) }
+
+// share runs a task on the caller and on the workers that come in time.
+func (p *Pool) share(t Task, n, size, count int) {
+	j := &p.job
+	j.task, j.n, j.size, j.count = t, n, size, int64(count)
+	j.next.Store(0)
+	p.gate.open(min(count, p.threads) - 1)
+	j.run()
+	p.gate.shut()
+	j.task = nil
+}
+
+// release gives the workers free, and raises what a task panicked with.
+func (p *Pool) release() {
+	failed, reason := p.job.failed.Load(), p.job.reason
+	p.job.failed.Store(false)
+	p.job.reason = nil
+	p.busy.Store(false)
+	if failed {
+		panic(reason)
 	}
 }
 
 // A job is one loop under way.
 type job struct {
-	body    func(lo, hi int)
-	n, size int
-	count   int64
-	next    atomic.Int64 // the next chunk to hand out
-	running sync.WaitGroup
-	failed  atomic.Bool
-	reason  any // of the first panic; read after running is done
-}
-
-func work(jobs <-chan *job) {
-	for j := range jobs {
-		j.run()
-		j.running.Done()
-	}
+	task   Task
+	n      int
+	size   int
+	count  int64
+	next   atomic.Int64 // the next chunk to hand out
+	failed atomic.Bool
+	reason any // of the first panic; read when the gate is shut
 }
 
 // run takes chunks until none is left.
@@ -150,6 +186,18 @@ func (j *job) run() {
 			return
 		}
 		lo := int(c) * j.size
-		j.body(lo, min(lo+j.size, j.n))
+		j.task.Run(lo, min(lo+j.size, j.n))
+	}
+}
+
+func (p *Pool) work() {
+	round := uint64(0)
+	for {
+		var ok bool
+		if round, ok = p.gate.enter(round); !ok {
+			return
+		}
+		p.job.run()
+		p.gate.leave()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/bonnx/bonnx/internal/par"
 )
@@ -128,5 +129,94 @@ func BenchmarkForEmpty(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		p.For(64, 1, func(lo, hi int) {})
+	}
+}
+
+// sums is a Task with a slice of its own.
+type sums struct{ into []int64 }
+
+func (s *sums) Run(lo, hi int) {
+	for i := lo; i < hi; i++ {
+		s.into[i] += int64(i)
+	}
+}
+
+func TestDoAllocatesNothing(t *testing.T) {
+	for name, p := range pools(t) {
+		s := sums{make([]int64, 1000)}
+		runs := int64(0)
+		run := func() { runs++; par.Do(p, len(s.into), 1, s) }
+		run() // the pool's own task
+		if got := testing.AllocsPerRun(100, run); got != 0 {
+			t.Errorf("pool %s: %v allocations a loop, want 0", name, got)
+		}
+		for i, v := range s.into {
+			if v != runs*int64(i) {
+				t.Fatalf("pool %s: element %d is %d after %d runs, want %d", name, i, v, runs, runs*int64(i))
+			}
+		}
+	}
+}
+
+// stack is a Task whose run needs a larger stack than its caller has.
+type stack struct{ into []int64 }
+
+func (s *stack) Run(lo, hi int) {
+	for i := lo; i < hi; i++ {
+		s.into[i] = deep(200)
+	}
+}
+
+//go:noinline
+func deep(n int) int64 {
+	var pad [256]byte
+	pad[n%256] = 1
+	if n == 0 {
+		return int64(pad[0])
+	}
+	return deep(n-1) + int64(pad[n%256]) - 1
+}
+
+// TestDoWhileStacksMove: an inline task lies on a stack that is moved while
+// the task runs.
+func TestDoWhileStacksMove(t *testing.T) {
+	for _, p := range pools(t) {
+		done := make(chan []int64)
+		go func() {
+			s := stack{make([]int64, 50)}
+			par.Do(p, len(s.into), 1, s)
+			done <- s.into
+		}()
+		for i, v := range <-done {
+			if v != 1 {
+				t.Fatalf("element %d is %d, want 1", i, v)
+			}
+		}
+	}
+}
+
+// TestSleepersWake: loops that come after the workers went to sleep are shared
+// again, and closing ends sleepers.
+func TestSleepersWake(t *testing.T) {
+	p := par.New(3)
+	for range 5 {
+		time.Sleep(2 * time.Millisecond)
+		var total atomic.Int64
+		p.For(64, 1, func(lo, hi int) { total.Add(int64(hi - lo)) })
+		if total.Load() != 64 {
+			t.Fatalf("covered %d, want 64", total.Load())
+		}
+	}
+	time.Sleep(2 * time.Millisecond)
+	p.Close()
+}
+
+func BenchmarkDoEmpty(b *testing.B) {
+	p := par.New(0)
+	defer p.Close()
+	b.ReportAllocs()
+	s := sums{make([]int64, 64)}
+	for b.Loop() {
+		par.Do(p, 64, 1, s)
 	}
 }
