@@ -14,15 +14,26 @@ import (
 // All elementwise functions of two inputs may work in place on an input that
 // is not repeated.
 func Binary[T, R any](p *par.Pool, b *Broadcast, dst []R, x, y []T, f func(x, y T) R) {
-	sx, sy := b.inner(0), b.inner(1)
-	b.lines(p, func(o int, at [maxIn]int, n int) {
+	eachLine(p, b, pairs[T, R]{b.inner(0), b.inner(1), dst, x, y, f})
+}
+
+type pairs[T, R any] struct {
+	sx, sy int
+	dst    []R
+	x, y   []T
+	f      func(x, y T) R
+}
+
+func (t *pairs[T, R]) lines(o int, at [maxIn]int, rows, n int, step [maxIn]int) {
+	for range rows {
 		u, v := at[0], at[1]
-		d := dst[o:][:n]
+		d := t.dst[o:][:n]
 		for i := range d {
-			d[i] = f(x[u], y[v])
-			u, v = u+sx, v+sy
+			d[i] = t.f(t.x[u], t.y[v])
+			u, v = u+t.sx, v+t.sy
 		}
-	})
+		o, at[0], at[1] = o+n, at[0]+step[0], at[1]+step[1]
+	}
 }
 
 // A fast is the loops of a cheap function over lines: two vectors, a vector
@@ -34,56 +45,72 @@ type fast[T any] struct {
 }
 
 func binary[T any](p *par.Pool, b *Broadcast, dst, x, y []T, loop fast[T]) {
-	sx, sy := b.inner(0), b.inner(1)
-	b.lines(p, func(o int, at [maxIn]int, n int) {
-		d := dst[o:][:n]
-		switch {
-		case sx != 0 && sy != 0:
-			loop.vv(d, x[at[0]:][:n], y[at[1]:][:n])
-		case sx != 0:
-			loop.vs(d, x[at[0]:][:n], y[at[1]])
-		case sy != 0:
-			loop.sv(d, x[at[0]], y[at[1]:][:n])
-		default:
-			loop.vv(d[:1], x[at[0]:][:1], y[at[1]:][:1])
-			fill(d[1:], d[0])
-		}
-	})
+	eachLine(p, b, fastLines[T]{b.inner(0), b.inner(1), dst, x, y, loop})
 }
 
-func addLoops[T Numeric]() fast[T] {
-	return fast[T]{addVV[T], addVS[T], func(d []T, x T, y []T) { addVS(d, y, x) }}
+type fastLines[T any] struct {
+	sx, sy    int
+	dst, x, y []T
+	loop      fast[T]
 }
+
+func (t *fastLines[T]) lines(o int, at [maxIn]int, rows, n int, step [maxIn]int) {
+	u, v := at[0], at[1]
+	for range rows {
+		d := t.dst[o:][:n]
+		switch {
+		case t.sx != 0 && t.sy != 0:
+			t.loop.vv(d, t.x[u:][:n], t.y[v:][:n])
+		case t.sx != 0:
+			t.loop.vs(d, t.x[u:][:n], t.y[v])
+		case t.sy != 0:
+			t.loop.sv(d, t.x[u], t.y[v:][:n])
+		default:
+			t.loop.vv(d[:1], t.x[u:][:1], t.y[v:][:1])
+			fill(d[1:], d[0])
+		}
+		o, u, v = o+n, u+step[0], v+step[1]
+	}
+}
+
+// shortLine is a length up to which plain Go is faster than a call of assembly.
+const shortLine = 12
+
+func addLoops[T Numeric]() fast[T] { return fast[T]{addVV[T], addVS[T], addSV[T]} }
 
 func subLoops[T Numeric]() fast[T] { return fast[T]{subVV[T], subVS[T], subSV[T]} }
 
-func mulLoops[T Numeric]() fast[T] {
-	return fast[T]{mulVV[T], mulVS[T], func(d []T, x T, y []T) { mulVS(d, y, x) }}
-}
+func mulLoops[T Numeric]() fast[T] { return fast[T]{mulVV[T], mulVS[T], mulSV[T]} }
 
 func divLoops[T Numeric]() fast[T] { return fast[T]{divVV[T], divVS[T], divSV[T]} }
 
-// fastest is f32 where T is float32, else plain.
-func fastest[T Numeric](f32 *fast[float32], plain fast[T]) fast[T] {
-	if f, ok := any(f32).(*fast[T]); ok {
+// fastest are the loops for T and for the lines of b: of the vector table where
+// it has them, else plain.
+func fastest[T Numeric](b *Broadcast, f32 *fast[float32], f64 *fast[float64], plain func() fast[T]) fast[T] {
+	if b.dims[len(b.dims)-1] > shortLine {
+		if f, ok := any(f32).(*fast[T]); ok {
+			return *f
+		}
+	}
+	if f, ok := any(f64).(*fast[T]); ok {
 		return *f
 	}
-	return plain
+	return plain()
 }
 
 // Add is dst = x + y. Integers wrap.
 func Add[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binary(p, b, dst, x, y, fastest(&vec32.add, addLoops[T]()))
+	binary(p, b, dst, x, y, fastest(b, &vec32.add, &vec64.add, addLoops[T]))
 }
 
 // Sub is dst = x - y.
 func Sub[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binary(p, b, dst, x, y, fastest(&vec32.sub, subLoops[T]()))
+	binary(p, b, dst, x, y, fastest(b, &vec32.sub, &vec64.sub, subLoops[T]))
 }
 
 // Mul is dst = x * y.
 func Mul[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binary(p, b, dst, x, y, fastest(&vec32.mul, mulLoops[T]()))
+	binary(p, b, dst, x, y, fastest(b, &vec32.mul, &vec64.mul, mulLoops[T]))
 }
 
 // Div is dst = x / y. Integers are cut towards zero; an integer divided by
@@ -93,7 +120,7 @@ func Div[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 		Binary(p, b, dst, x, y, divInteger[T])
 		return
 	}
-	binary(p, b, dst, x, y, fastest(&vec32.div, divLoops[T]()))
+	binary(p, b, dst, x, y, fastest(b, &vec32.div, &vec64.div, divLoops[T]))
 }
 
 func divInteger[T Numeric](x, y T) T {
@@ -116,6 +143,8 @@ func addVS[T Numeric](d, x []T, y T) {
 		d[i] = x[i] + y
 	}
 }
+
+func addSV[T Numeric](d []T, x T, y []T) { addVS(d, y, x) }
 
 func subVV[T Numeric](d, x, y []T) {
 	x, y = x[:len(d)], y[:len(d)]
@@ -151,6 +180,8 @@ func mulVS[T Numeric](d, x []T, y T) {
 		d[i] = x[i] * y
 	}
 }
+
+func mulSV[T Numeric](d []T, x T, y []T) { mulVS(d, y, x) }
 
 func divVV[T Numeric](d, x, y []T) {
 	x, y = x[:len(d)], y[:len(d)]
@@ -203,7 +234,7 @@ func Pow[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 	if len(y) == 1 { // the exponents that models are made of
 		switch float64(y[0]) {
 		case 2:
-			mul := fastest(&vec32.mul, mulLoops[T]()).vv
+			mul := fastest(b, &vec32.mul, &vec64.mul, mulLoops[T]).vv
 			binary(p, b, dst, x, y, fast[T]{func(d, x, _ []T) { mul(d, x, x) }, func(d, x []T, _ T) { mul(d, x, x) }, nil})
 			return
 		case 0.5:

@@ -9,17 +9,25 @@ import "github.com/bonnx/bonnx/internal/par"
 //
 // It is the reading side of Bone: y = x W + s D.
 func Fold[T Float](p *par.Pool, rows, n, r int, s, x []T) {
-	p.For(rows, rowsPerChunk(n), func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			src, sum := x[i*n:][:n], s[i*r:][:r]
-			clear(sum[copy(sum, src):]) // where r > n
-			for k := r; k < n; k += r {
-				part := src[k:min(k+r, n)]
-				head := sum[:len(part)]
-				vec[T]().add.vv(head, head, part)
-			}
+	par.Do(p, rows, rowsPerChunk(n), &columnFold[T]{n, r, s, x})
+}
+
+type columnFold[T Float] struct {
+	n, r int
+	s, x []T
+}
+
+func (t *columnFold[T]) Run(lo, hi int) {
+	add := vec[T]().add.vv
+	for i := lo; i < hi; i++ {
+		src, sum := t.x[i*t.n:][:t.n], t.s[i*t.r:][:t.r]
+		clear(sum[copy(sum, src):]) // where r > n
+		for k := t.r; k < t.n; k += t.r {
+			part := src[k:min(k+t.r, t.n)]
+			head := sum[:len(part)]
+			add(head, head, part)
 		}
-	})
+	}
 }
 
 // Unfold is the transpose of Fold: it repeats the columns of s (rows,r) over
@@ -27,19 +35,28 @@ func Fold[T Float](p *par.Pool, rows, n, r int, s, x []T) {
 //
 //	x[i,k] = s[i,k mod r], plus x[i,k] where accumulate
 func Unfold[T Float](p *par.Pool, rows, n, r int, x, s []T, accumulate bool) {
-	p.For(rows, rowsPerChunk(n), func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			dst, src := x[i*n:][:n], s[i*r:][:r]
-			for k := 0; k < n; k += r {
-				part := dst[k:min(k+r, n)]
-				if accumulate {
-					vec[T]().add.vv(part, part, src[:len(part)])
-				} else {
-					copy(part, src)
-				}
+	par.Do(p, rows, rowsPerChunk(n), &unfolding[T]{n, r, x, s, accumulate})
+}
+
+type unfolding[T Float] struct {
+	n, r       int
+	x, s       []T
+	accumulate bool
+}
+
+func (t *unfolding[T]) Run(lo, hi int) {
+	add := vec[T]().add.vv
+	for i := lo; i < hi; i++ {
+		dst, src := t.x[i*t.n:][:t.n], t.s[i*t.r:][:t.r]
+		for k := 0; k < t.n; k += t.r {
+			part := dst[k:min(k+t.r, t.n)]
+			if t.accumulate {
+				add(part, part, src[:len(part)])
+			} else {
+				copy(part, src)
 			}
 		}
-	})
+	}
 }
 
 // TileAdd adds the block d (r,out) to w (in,out) again and again downwards:
@@ -48,30 +65,46 @@ func Unfold[T Float](p *par.Pool, rows, n, r int, x, s []T, accumulate bool) {
 //
 // w2 may be w.
 func TileAdd[T Float](p *par.Pool, in, out, r int, w2, w, d []T) {
-	p.For(in, rowsPerChunk(out), func(lo, hi int) {
-		for k := lo; k < hi; k++ {
-			vec[T]().add.vv(w2[k*out:][:out], w[k*out:][:out], d[k%r*out:][:out])
-		}
-	})
+	par.Do(p, in, rowsPerChunk(out), &tiling[T]{out, r, w2, w, d})
+}
+
+type tiling[T Float] struct {
+	out, r   int
+	w2, w, d []T
+}
+
+func (t *tiling[T]) Run(lo, hi int) {
+	add, out := vec[T]().add.vv, t.out
+	for k := lo; k < hi; k++ {
+		add(t.w2[k*out:][:out], t.w[k*out:][:out], t.d[k%t.r*out:][:out])
+	}
 }
 
 // TileAddGrad is the gradient of TileAdd for the block, from dw (in,out):
 //
 //	dd[l,j] = sum over k mod r == l of dw[k,j]
 func TileAddGrad[T Float](p *par.Pool, in, out, r int, dd, dw []T) {
-	p.For(r, rowsPerChunk(out*(in/r+1)), func(lo, hi int) {
-		for l := lo; l < hi; l++ {
-			sum := dd[l*out:][:out]
-			if l >= in {
-				clear(sum)
-				continue
-			}
-			copy(sum, dw[l*out:][:out])
-			for k := l + r; k < in; k += r {
-				vec[T]().add.vv(sum, sum, dw[k*out:][:out])
-			}
+	par.Do(p, r, rowsPerChunk(out*(in/r+1)), &tilingGrad[T]{in, out, r, dd, dw})
+}
+
+type tilingGrad[T Float] struct {
+	in, out, r int
+	dd, dw     []T
+}
+
+func (t *tilingGrad[T]) Run(lo, hi int) {
+	add, out := vec[T]().add.vv, t.out
+	for l := lo; l < hi; l++ {
+		sum := t.dd[l*out:][:out]
+		if l >= t.in {
+			clear(sum)
+			continue
 		}
-	})
+		copy(sum, t.dw[l*out:][:out])
+		for k := l + t.r; k < t.in; k += t.r {
+			add(sum, sum, t.dw[k*out:][:out])
+		}
+	}
 }
 
 // A Bat is the cut of a weight (in,out) into blocks of r by r, planned once and
@@ -108,15 +141,23 @@ func BatScratch[T Float](b *Bat) int {
 // that is w2[j*r+p, i*r+q] = w[j*r+p, i*r+q] + sum_s b[i,s,p]*w[j*r+s, i*r+q] + b[i,q,p].
 func BatApply[T Float](p *par.Pool, plan *Bat, w2, w, b, scratch []T) {
 	r, out := plan.r, plan.out
-	p.For(plan.in, rowsPerChunk(2*out), func(lo, hi int) {
-		for k := lo; k < hi; k++ {
-			row, src := w2[k*out:][:out], w[k*out:][:out]
-			for c := range row { // c = i*r+q and b[i,q,p] is b[c*r+p]
-				row[c] = src[c] + b[c*r+k%r]
-			}
-		}
-	})
+	par.Do(p, plan.in, rowsPerChunk(2*out), &batOnes[T]{r, out, w2, w, b})
 	GemmBatch(p, plan.at, true, false, r, r, r, 1, b, r, w, out, true, w2, out, scratch)
+}
+
+// batOnes is the part that needs no product: W_ji + transposed(B_i).
+type batOnes[T Float] struct {
+	r, out   int
+	w2, w, b []T
+}
+
+func (t *batOnes[T]) Run(lo, hi int) {
+	for k := lo; k < hi; k++ {
+		row, src, p := t.w2[k*t.out:][:t.out], t.w[k*t.out:][:t.out], k%t.r
+		for c := range row { // c = i*r+q and b[i,q,p] is b[c*r+p]
+			row[c] = src[c] + t.b[c*t.r+p]
+		}
+	}
 }
 
 // BatGrad is the gradient of BatApply for the blocks, from dw2 (in,out):
@@ -125,27 +166,36 @@ func BatApply[T Float](p *par.Pool, plan *Bat, w2, w, b, scratch []T) {
 func BatGrad[T Float](p *par.Pool, plan *Bat, db, w, dw2, scratch []T) {
 	r, out := plan.r, plan.out
 	need := GemmScratch[T](r, r, r)
-	p.For(out/r, rowsPerChunk(plan.in*r*r), func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			d := db[i*r*r:][:r*r]
-			clear(d)
-			for k := range plan.in { // the identity's part: d[s,p] += dw2[j*r+p, i*r+s]
-				for s, v := range dw2[k*out+i*r:][:r] {
-					d[s*r+k%r] += v
-				}
-			}
-			for j := range plan.in / r {
-				at := j*r*out + i*r
-				Gemm(nil, false, true, r, r, r, 1, w[at:], out, dw2[at:], out, true, d, r, scratch[i*need:][:need])
+	par.Do(p, out/r, rowsPerChunk(plan.in*r*r), &batGrad[T]{plan, db, w, dw2, scratch, need})
+}
+
+type batGrad[T Float] struct {
+	plan                *Bat
+	db, w, dw2, scratch []T
+	need                int // of scratch for one block
+}
+
+func (t *batGrad[T]) Run(lo, hi int) {
+	r, out := t.plan.r, t.plan.out
+	for i := lo; i < hi; i++ {
+		d := t.db[i*r*r:][:r*r]
+		clear(d)
+		for k := range t.plan.in { // the identity's part: d[s,p] += dw2[j*r+p, i*r+s]
+			for s, v := range t.dw2[k*out+i*r:][:r] {
+				d[s*r+k%r] += v
 			}
 		}
-	})
+		for j := range t.plan.in / r {
+			at := j*r*out + i*r
+			Gemm(nil, false, true, r, r, r, 1, t.w[at:], out, t.dw2[at:], out, true, d, r, t.scratch[i*t.need:][:t.need])
+		}
+	}
 }
 
 // BatGradWeight is the gradient of BatApply for w, from dw2 (in,out):
 //
 //	dW_ji = dW2_ji + B_i dW2_ji
 func BatGradWeight[T Float](p *par.Pool, plan *Bat, dw, dw2, b, scratch []T) {
-	p.For(plan.in*plan.out, grain, func(lo, hi int) { copy(dw[lo:hi], dw2[lo:hi]) })
+	copyAll(p, dw[:plan.in*plan.out], dw2)
 	GemmBatch(p, plan.at, false, false, plan.r, plan.r, plan.r, 1, b, plan.r, dw2, plan.out, true, dw, plan.out, scratch)
 }

@@ -87,34 +87,76 @@ func (b *Broadcast) close(inputs int) {
 // inner is the stride of input i along a line: 1, or 0 where repeated.
 func (b *Broadcast) inner(i int) int { return b.stride[i][len(b.dims)-1] }
 
-// lines calls f for lines of n consecutive output elements from o on, whose
-// inputs begin at the offsets at. Lines are cut by the shapes alone.
-func (b *Broadcast) lines(p *par.Pool, f func(o int, at [maxIn]int, n int)) {
-	last := len(b.dims) - 1
-	if last == 0 {
-		p.For(b.dims[0], grain, func(lo, hi int) {
-			var at [maxIn]int
-			for i, s := range b.stride {
-				if len(s) > 0 {
-					at[i] = lo * s[0]
-				}
-			}
-			f(lo, at, hi-lo)
-		})
-		return
+// A liner computes rows lines of n consecutive output elements each, from o on,
+// whose inputs begin at the offsets at and, for each line more, step further.
+type liner interface {
+	lines(o int, at [maxIn]int, rows, n int, step [maxIn]int)
+}
+
+// eachLine has l compute all lines. They are cut by the shapes alone.
+func eachLine[L any, P interface {
+	*L
+	liner
+}](p *par.Pool, b *Broadcast, l L) {
+	n := b.dims[len(b.dims)-1]
+	switch {
+	case n == 0:
+	case len(b.dims) == 1:
+		par.Do(p, n, grain, &oneLine[L, P]{b, l})
+	default:
+		par.Do(p, b.size/n, rowsPerChunk(n+4), &manyLines[L, P]{b, l})
 	}
-	n := b.dims[last]
-	if n == 0 {
-		return
-	}
-	p.For(b.size/n, rowsPerChunk(n+4), func(lo, hi int) {
-		var index [maxDims]int
-		at := b.seek(lo, &index)
-		for line := lo; line < hi; line++ {
-			f(line*n, at, n)
-			b.next(&index, &at)
+}
+
+// oneLine is a broadcast with a single axis, which may be cut.
+type oneLine[L any, P interface {
+	*L
+	liner
+}] struct {
+	b *Broadcast
+	l L
+}
+
+func (t *oneLine[L, P]) Run(lo, hi int) {
+	var at [maxIn]int
+	for i, s := range t.b.stride {
+		if len(s) > 0 {
+			at[i] = lo * s[0]
 		}
-	})
+	}
+	P(&t.l).lines(lo, at, 1, hi-lo, [maxIn]int{})
+}
+
+// manyLines is a broadcast with more axes, of which the last is not cut.
+type manyLines[L any, P interface {
+	*L
+	liner
+}] struct {
+	b *Broadcast
+	l L
+}
+
+func (t *manyLines[L, P]) Run(lo, hi int) {
+	b, last := t.b, len(t.b.dims)-1
+	n, rows := b.dims[last], b.dims[last-1]
+	var step [maxIn]int
+	for i, s := range b.stride {
+		if len(s) > 0 {
+			step[i] = s[last-1]
+		}
+	}
+	var index [maxDims]int
+	at := b.seek(lo, &index)
+	for line := lo; line < hi; {
+		now := min(rows-index[last-1], hi-line)
+		P(&t.l).lines(line*n, at, now, n, step)
+		line += now
+		for i, s := range step {
+			at[i] -= index[last-1] * s
+		}
+		index[last-1] = 0
+		b.next(&index, &at)
+	}
 }
 
 // seek is the position of a line.
@@ -131,9 +173,9 @@ func (b *Broadcast) seek(line int, index *[maxDims]int) (at [maxIn]int) {
 	return at
 }
 
-// next moves to the next line.
+// next moves on along the axes before the last two.
 func (b *Broadcast) next(index *[maxDims]int, at *[maxIn]int) {
-	for d := len(b.dims) - 2; d >= 0; d-- {
+	for d := len(b.dims) - 3; d >= 0; d-- {
 		index[d]++
 		wrap := index[d] == b.dims[d]
 		for i, s := range b.stride {
@@ -156,33 +198,69 @@ func (b *Broadcast) next(index *[maxDims]int, at *[maxIn]int) {
 //
 //	for i < len(dst): dst[i] = x[where b puts it]
 func Expand[T any](p *par.Pool, b *Broadcast, dst, x []T) {
-	step := b.inner(0)
-	b.lines(p, func(o int, at [maxIn]int, n int) {
-		d := dst[o:][:n]
-		if step == 0 {
-			fill(d, x[at[0]])
+	eachLine(p, b, expanding[T]{b.inner(0), dst, x})
+}
+
+type expanding[T any] struct {
+	step   int
+	dst, x []T
+}
+
+func (t *expanding[T]) lines(o int, at [maxIn]int, rows, n int, step [maxIn]int) {
+	u := at[0]
+	for range rows {
+		d := t.dst[o:][:n]
+		if t.step == 0 {
+			fill(d, t.x[u])
 		} else {
-			copy(d, x[at[0]:][:n])
+			copyLine(d, t.x[u:][:n])
 		}
-	})
+		o, u = o+n, u+step[0]
+	}
+}
+
+// copyLine is copy for lines that may be short.
+func copyLine[T any](d, s []T) {
+	if len(d) > 8 {
+		copy(d, s)
+		return
+	}
+	s = s[:len(d)]
+	for i := range d {
+		d[i] = s[i]
+	}
 }
 
 // Where chooses by cond, b's inputs being cond, x and y:
 //
 //	for i < len(dst): dst[i] = cond[.] ? x[.] : y[.]
 func Where[T any](p *par.Pool, b *Broadcast, dst []T, cond []bool, x, y []T) {
-	sc, sx, sy := b.inner(0), b.inner(1), b.inner(2)
-	b.lines(p, func(o int, at [maxIn]int, n int) {
+	eachLine(p, b, choosing[T]{[maxIn]int{b.inner(0), b.inner(1), b.inner(2)}, dst, cond, x, y})
+}
+
+type choosing[T any] struct {
+	inner [maxIn]int
+	dst   []T
+	cond  []bool
+	x, y  []T
+}
+
+func (t *choosing[T]) lines(o int, at [maxIn]int, rows, n int, step [maxIn]int) {
+	for range rows {
 		c, u, v := at[0], at[1], at[2]
-		for i := range dst[o:][:n] {
-			if cond[c] {
-				dst[o+i] = x[u]
+		for i := range t.dst[o:][:n] {
+			if t.cond[c] {
+				t.dst[o+i] = t.x[u]
 			} else {
-				dst[o+i] = y[v]
+				t.dst[o+i] = t.y[v]
 			}
-			c, u, v = c+sc, u+sx, v+sy
+			c, u, v = c+t.inner[0], u+t.inner[1], v+t.inner[2]
 		}
-	})
+		o += n
+		for i, s := range step {
+			at[i] += s
+		}
+	}
 }
 
 func fill[T any](d []T, v T) {

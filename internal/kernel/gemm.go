@@ -128,12 +128,23 @@ func (g *gemm[T]) tiles(a, b []T, i0, rows, j0, cols, kc int, acc bool) {
 	tm, tn := roundUp(tileM, g.row.mr), roundUp(tileN, g.row.nr)
 	down, across := (rows+tm-1)/tm, (cols+tn-1)/tn
 	cost := 2 * kc * min(tm, rows) * min(tn, cols)
-	g.p.For(down*across, rowsPerChunk(cost/4), func(lo, hi int) {
-		for t := lo; t < hi; t++ {
-			i, j := t/across*tm, t%across*tn
-			g.tile(a[i*kc:], b[j*kc:], g.c[(i0+i)*g.ldc+j0+j:], min(tm, rows-i), min(tn, cols-j), kc, acc)
-		}
-	})
+	par.Do(g.p, down*across, rowsPerChunk(cost/4), &tiles[T]{*g, a, b, g.c[i0*g.ldc+j0:], rows, cols, kc, tm, tn, across, acc})
+}
+
+// tiles is the tasks of a block of C.
+type tiles[T Float] struct {
+	g                        gemm[T]
+	a, b, c                  []T
+	rows, cols               int
+	kc, high, wide, inAcross int
+	acc                      bool
+}
+
+func (t *tiles[T]) Run(lo, hi int) {
+	for at := lo; at < hi; at++ {
+		i, j := at/t.inAcross*t.high, at%t.inAcross*t.wide
+		t.g.tile(t.a[i*t.kc:], t.b[j*t.kc:], t.c[i*t.g.ldc+j:], min(t.high, t.rows-i), min(t.wide, t.cols-j), t.kc, t.acc)
+	}
 }
 
 // tile runs the microkernel over the panels of one tile, a panel of B staying
@@ -151,13 +162,21 @@ func (g *gemm[T]) tile(a, b, c []T, rows, cols, kc int, acc bool) {
 // runRows computes a C of few rows from B as it lies. scratch takes the sums
 // of one row.
 func (g *gemm[T]) runRows(scratch []T) {
-	g.p.For(g.n, max(64, rowsPerChunk(g.k*g.m)), func(lo, hi int) {
-		for i := range g.m {
-			for p0 := 0; p0 < g.k; p0 += blockK {
-				g.rowPart(i, p0, min(blockK, g.k-p0), lo, scratch[lo:hi])
-			}
+	par.Do(g.p, g.n, max(64, rowsPerChunk(g.k*g.m)), &rowParts[T]{*g, scratch})
+}
+
+// rowParts is columns of a C of few rows.
+type rowParts[T Float] struct {
+	g       gemm[T]
+	scratch []T
+}
+
+func (t *rowParts[T]) Run(lo, hi int) {
+	for i := range t.g.m {
+		for p0 := 0; p0 < t.g.k; p0 += blockK {
+			t.g.rowPart(i, p0, min(blockK, t.g.k-p0), lo, t.scratch[lo:hi])
 		}
-	})
+	}
 }
 
 // rowPart adds kc terms from p0 on to len(t) elements of row i from column j.

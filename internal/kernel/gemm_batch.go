@@ -41,23 +41,39 @@ func GemmBatchScratch[T Float](batch, m, n, k int) int {
 // GemmBatch is Gemm for len(at.OffC) products of equal sizes.
 func GemmBatch[T Float](p *par.Pool, at Batch, transA, transB bool, m, n, k int, alpha T, a []T, lda int,
 	b []T, ldb int, accumulate bool, c []T, ldc int, scratch []T) {
-	batch := len(at.OffC)
-	one := func(p *par.Pool, l int, scratch []T) {
-		Gemm(p, transA, transB, m, n, k, alpha, a[at.OffA[l]:], lda, b[at.OffB[l]:], ldb,
-			accumulate, c[at.OffC[l]:], ldc, scratch)
-	}
-	chunks, size := batchCut(batch, m, n, k)
+	g := gemm[T]{p: p, row: chosenRow[T](), m: m, n: n, k: k, alpha: alpha, acc: accumulate, ldc: ldc}
+	g.a = matrix[T]{ld: lda, trans: transA}
+	g.b = matrix[T]{ld: ldb, trans: transB}
+	t := products[T]{g: g, at: at, a: a, b: b, c: c, scratch: scratch}
+	chunks, size := batchCut(len(at.OffC), m, n, k)
 	if chunks == 0 {
-		for l := range batch {
-			one(p, l, scratch)
+		for l := range at.OffC {
+			t.one(l, scratch)
 		}
 		return
 	}
-	need := GemmScratch[T](m, n, k)
-	p.For(batch, size, func(lo, hi int) {
-		mine := scratch[lo/size*need:][:need]
-		for l := lo; l < hi; l++ {
-			one(nil, l, mine)
-		}
-	})
+	t.g.p, t.size, t.need = nil, size, GemmScratch[T](m, n, k)
+	par.Do(p, len(at.OffC), size, &t)
+}
+
+// products is a batched product under way.
+type products[T Float] struct {
+	g          gemm[T]
+	at         Batch
+	a, b, c    []T
+	size, need int // products that share a scratch, and its elements
+	scratch    []T
+}
+
+func (t *products[T]) Run(lo, hi int) {
+	mine := t.scratch[lo/t.size*t.need:][:t.need]
+	for l := lo; l < hi; l++ {
+		t.one(l, mine)
+	}
+}
+
+func (t *products[T]) one(l int, scratch []T) {
+	g := t.g
+	g.a.data, g.b.data, g.c = t.a[t.at.OffA[l]:], t.b[t.at.OffB[l]:], t.c[t.at.OffC[l]:]
+	g.run(scratch)
 }

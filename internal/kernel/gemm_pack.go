@@ -116,17 +116,31 @@ func packAll[T Float](p *par.Pool, row *gemmRow[T], b *matrix[T], n, k int, dst 
 // packBlock packs the block of B at (p0,j0), kc deep and cols wide.
 func packBlock[T Float](p *par.Pool, row *gemmRow[T], b *matrix[T], p0, kc, j0, cols int, dst []T) {
 	panels := (cols + row.nr - 1) / row.nr
-	p.For(panels, rowsPerChunk(kc*row.nr), func(lo, hi int) {
-		j := lo * row.nr
-		packCols(row, dst[j*kc:], b, p0, kc, j0+j, min(hi*row.nr, cols)-j)
-	})
+	par.Do(p, panels, rowsPerChunk(kc*row.nr), &packing[T]{row, *b, dst, false, j0, cols, p0, kc})
+}
+
+// packing is panels of a block of an operand: of rows, or of columns.
+type packing[T Float] struct {
+	row      *gemmRow[T]
+	m        matrix[T]
+	dst      []T
+	rows     bool
+	first, n int // rows or columns
+	p0, kc   int
+}
+
+func (t *packing[T]) Run(lo, hi int) {
+	if t.rows {
+		i := lo * t.row.mr
+		packRows(t.row, t.dst[i*t.kc:], &t.m, t.first+i, min(hi*t.row.mr, t.n)-i, t.p0, t.kc)
+		return
+	}
+	j := lo * t.row.nr
+	packCols(t.row, t.dst[j*t.kc:], &t.m, t.p0, t.kc, t.first+j, min(hi*t.row.nr, t.n)-j)
 }
 
 // packRowBlock packs the block of A at (i0,p0), rows high and kc deep.
 func packRowBlock[T Float](p *par.Pool, row *gemmRow[T], a *matrix[T], i0, rows, p0, kc int, dst []T) {
 	panels := (rows + row.mr - 1) / row.mr
-	p.For(panels, rowsPerChunk(kc*row.mr), func(lo, hi int) {
-		i := lo * row.mr
-		packRows(row, dst[i*kc:], a, i0+i, min(hi*row.mr, rows)-i, p0, kc)
-	})
+	par.Do(p, panels, rowsPerChunk(kc*row.mr), &packing[T]{row, *a, dst, true, i0, rows, p0, kc})
 }

@@ -17,23 +17,33 @@ func CrossEntropy[T Float](p *par.Pool, rows, n int, loss, lse, x []T, label []i
 			return i
 		}
 	}
-	p.For(rows, rowsPerChunk(8*n), func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			s := x[i*n:][:n]
-			l := logSumExp(s, n, 1)
-			lse[i] = T(l)
-			if label[i] == ignore {
-				loss[i] = 0
-				continue
-			}
-			v := (1 - smoothing) * (l - float64(s[label[i]]))
-			if smoothing != 0 {
-				v += smoothing * (l - vec[T]().sum(s)/float64(n))
-			}
-			loss[i] = T(v)
-		}
-	})
+	par.Do(p, rows, rowsPerChunk(8*n), &crossEntropy[T]{n, loss, lse, x, label, ignore, smoothing})
 	return -1
+}
+
+type crossEntropy[T Float] struct {
+	n            int
+	loss, lse, x []T
+	label        []int64
+	ignore       int64
+	smoothing    float64
+}
+
+func (t *crossEntropy[T]) Run(lo, hi int) {
+	for i := lo; i < hi; i++ {
+		s := t.x[i*t.n:][:t.n]
+		l := logSumExp(s, t.n, 1)
+		t.lse[i] = T(l)
+		if t.label[i] == t.ignore {
+			t.loss[i] = 0
+			continue
+		}
+		v := (1 - t.smoothing) * (l - float64(s[t.label[i]]))
+		if t.smoothing != 0 {
+			v += t.smoothing * (l - vec[T]().sum(s)/float64(t.n))
+		}
+		t.loss[i] = T(v)
+	}
 }
 
 // CrossEntropyGrad is the gradient of CrossEntropy for x, from lse and the
@@ -43,18 +53,28 @@ func CrossEntropy[T Float](p *par.Pool, rows, n int, loss, lse, x []T, label []i
 //
 // and 0 where label[i] == ignore. It may work in place.
 func CrossEntropyGrad[T Float](p *par.Pool, rows, n int, dx, x, lse, dloss []T, label []int64, ignore int64, smoothing float64) {
-	p.For(rows, rowsPerChunk(8*n), func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			d := dx[i*n:][:n]
-			if label[i] == ignore {
-				clear(d)
-				continue
-			}
-			g := float64(dloss[min(i, len(dloss)-1)])
-			vec[T]().expScaled(d, x[i*n:][:n], lse[i], T(g), T(g*smoothing/float64(n)))
-			d[label[i]] -= T(g * (1 - smoothing))
+	par.Do(p, rows, rowsPerChunk(8*n), &crossEntropyGrad[T]{n, dx, x, lse, dloss, label, ignore, smoothing})
+}
+
+type crossEntropyGrad[T Float] struct {
+	n                 int
+	dx, x, lse, dloss []T
+	label             []int64
+	ignore            int64
+	smoothing         float64
+}
+
+func (t *crossEntropyGrad[T]) Run(lo, hi int) {
+	for i := lo; i < hi; i++ {
+		d := t.dx[i*t.n:][:t.n]
+		if t.label[i] == t.ignore {
+			clear(d)
+			continue
 		}
-	})
+		g := float64(t.dloss[min(i, len(t.dloss)-1)])
+		vec[T]().expScaled(d, t.x[i*t.n:][:t.n], t.lse[i], T(g), T(g*t.smoothing/float64(t.n)))
+		d[t.label[i]] -= T(g * (1 - t.smoothing))
+	}
 }
 
 // CountLabels is how many labels are not ignore.

@@ -41,35 +41,47 @@ func (v *View) Len() int { return v.walk.size }
 
 // ReadView copies the part of src to the contiguous dst.
 func ReadView[T any](p *par.Pool, v *View, dst, src []T) {
-	step := v.walk.inner(0)
-	v.walk.lines(p, func(o int, at [maxIn]int, n int) {
-		i, d := v.base+at[0], dst[o:][:n]
-		if step == 1 {
-			copy(d, src[i:][:n])
-			return
-		}
-		for j := range d {
-			d[j] = src[i]
-			i += step
-		}
-	})
+	eachLine(p, &v.walk, viewing[T]{v, v.walk.inner(0), dst, src, false})
 }
 
 // WriteView copies the contiguous src to the part of dst and leaves the rest
 // of dst alone.
 func WriteView[T any](p *par.Pool, v *View, dst, src []T) {
-	step := v.walk.inner(0)
-	v.walk.lines(p, func(o int, at [maxIn]int, n int) {
-		i, s := v.base+at[0], src[o:][:n]
-		if step == 1 {
-			copy(dst[i:][:n], s)
-			return
+	eachLine(p, &v.walk, viewing[T]{v, v.walk.inner(0), src, dst, true})
+}
+
+// viewing copies between a part of whole and the contiguous part.
+type viewing[T any] struct {
+	v           *View
+	inner       int
+	part, whole []T
+	write       bool
+}
+
+func (t *viewing[T]) lines(o int, at [maxIn]int, rows, n int, step [maxIn]int) {
+	i := t.v.base + at[0]
+	for range rows {
+		line := t.part[o:][:n]
+		switch {
+		case t.inner == 1 && t.write:
+			copyLine(t.whole[i:][:n], line)
+		case t.inner == 1:
+			copyLine(line, t.whole[i:][:n])
+		case t.write:
+			k := i
+			for _, x := range line {
+				t.whole[k] = x
+				k += t.inner
+			}
+		default:
+			k := i
+			for j := range line {
+				line[j] = t.whole[k]
+				k += t.inner
+			}
 		}
-		for _, x := range s {
-			dst[i] = x
-			i += step
-		}
-	})
+		o, i = o+n, i+step[0]
+	}
 }
 
 // CopyBlocks copies rows of width elements between arrays whose rows lie apart,
@@ -80,11 +92,21 @@ func CopyBlocks[T any](p *par.Pool, rows, width int, dst []T, dstStep int, src [
 	if width == 0 {
 		return
 	}
-	p.For(rows, rowsPerChunk(width), func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			copy(dst[i*dstStep:][:width], src[i*srcStep:][:width])
-		}
-	})
+	par.Do(p, rows, rowsPerChunk(width), &copyingRows[T]{width, dst, dstStep, src, srcStep})
+}
+
+type copyingRows[T any] struct {
+	width   int
+	dst     []T
+	dstStep int
+	src     []T
+	srcStep int
+}
+
+func (t *copyingRows[T]) Run(lo, hi int) {
+	for i := lo; i < hi; i++ {
+		copyLine(t.dst[i*t.dstStep:][:t.width], t.src[i*t.srcStep:][:t.width])
+	}
 }
 
 // NewTile plans, for Expand, the repetition of an array of the given shape
@@ -108,16 +130,32 @@ func Gather[T any](p *par.Pool, outer, n, inner int, dst, src []T, index []int64
 	if m == 0 || inner == 0 {
 		return
 	}
-	p.For(outer*m, rowsPerChunk(inner+4), func(lo, hi int) {
-		for r := lo; r < hi; r++ {
-			from := (r/m*n + int(index[r%m])) * inner
-			if inner == 1 {
-				dst[r] = src[from]
-				continue
+	par.Do(p, outer*m, rowsPerChunk(inner+4), &gathering[T]{n, inner, dst, src, index})
+}
+
+type gathering[T any] struct {
+	n, inner int
+	dst, src []T
+	index    []int64
+}
+
+func (t *gathering[T]) Run(lo, hi int) {
+	m := len(t.index)
+	o, i := lo/m, lo%m
+	for r := lo; r < hi; o, i = o+1, 0 {
+		now := t.index[i:min(m, i+hi-r)]
+		src := t.src[o*t.n*t.inner:]
+		if t.inner == 1 {
+			for k, at := range now {
+				t.dst[r+k] = src[at]
 			}
-			copy(dst[r*inner:][:inner], src[from:][:inner])
+		} else {
+			for k, at := range now {
+				copyLine(t.dst[(r+k)*t.inner:][:t.inner], src[int(at)*t.inner:][:t.inner])
+			}
 		}
-	})
+		r += len(now)
+	}
 }
 
 // ScatterAdd is the gradient of Gather: it adds src (outer,len(index),inner)
@@ -125,21 +163,32 @@ func Gather[T any](p *par.Pool, outer, n, inner int, dst, src []T, index []int64
 //
 //	for o < outer, i < len(index), j < inner: dst[o,index[i],j] += src[o,i,j]
 func ScatterAdd[T Numeric](p *par.Pool, outer, n, inner int, dst, src []T, index []int64) {
-	const width = 64 // columns of one task
-	m := len(index)
-	blocks := (inner + width - 1) / width
-	p.For(outer*blocks, rowsPerChunk(m*min(width, inner)), func(lo, hi int) {
-		for t := lo; t < hi; t++ {
-			o, j := t/blocks, t%blocks*width
-			w := min(width, inner-j)
-			for i, to := range index {
-				d := dst[(o*n+int(to))*inner+j:][:w]
-				for c, v := range src[(o*m+i)*inner+j:][:w] {
-					d[c] += v
-				}
+	blocks := (inner + scatterWidth - 1) / scatterWidth
+	par.Do(p, outer*blocks, rowsPerChunk(len(index)*min(scatterWidth, inner)), &scattering[T]{n, inner, blocks, dst, src, index})
+}
+
+// scatterWidth is how many columns one task of ScatterAdd takes.
+const scatterWidth = 64
+
+type scattering[T Numeric] struct {
+	n, inner, blocks int
+	dst, src         []T
+	index            []int64
+}
+
+func (t *scattering[T]) Run(lo, hi int) {
+	for b := lo; b < hi; b++ {
+		o, j := b/t.blocks, b%t.blocks*scatterWidth
+		w := min(scatterWidth, t.inner-j)
+		at := o*len(t.index)*t.inner + j
+		for _, to := range t.index {
+			d := t.dst[(o*t.n+int(to))*t.inner+j:][:w]
+			for c, v := range t.src[at:][:w] {
+				d[c] += v
 			}
+			at += t.inner
 		}
-	})
+	}
 }
 
 // NonNegative writes index to dst with n added to negative entries, and

@@ -11,13 +11,22 @@ import "github.com/bonnx/bonnx/internal/par"
 // gamma (n) and beta (n) may be nil for 1 and 0, mean and invstd (rows) nil
 // where they are not wanted. It may work in place.
 func LayerNorm[T Float](p *par.Pool, rows, n int, y, x, gamma, beta, mean, invstd []T, eps float64) {
-	p.For(rows, rowsPerChunk(3*n), func(lo, hi int) {
-		rows := vec[T]().layerNorm
-		if gamma == nil || beta == nil {
-			rows = layerNormRows[T]
-		}
-		rows(hi-lo, n, y[lo*n:], x[lo*n:], gamma, beta, from(mean, lo), from(invstd, lo), eps)
-	})
+	par.Do(p, rows, rowsPerChunk(3*n), &layerNorm[T]{n, y, x, gamma, beta, mean, invstd, eps})
+}
+
+type layerNorm[T Float] struct {
+	n                               int
+	y, x, gamma, beta, mean, invstd []T
+	eps                             float64
+}
+
+func (t *layerNorm[T]) Run(lo, hi int) {
+	rows := vec[T]().layerNorm
+	if t.gamma == nil || t.beta == nil {
+		rows = layerNormRows[T]
+	}
+	at := lo * t.n
+	rows(hi-lo, t.n, t.y[at:], t.x[at:], t.gamma, t.beta, from(t.mean, lo), from(t.invstd, lo), t.eps)
 }
 
 // from is x[i:], nil where x is.
@@ -74,15 +83,30 @@ func affine[T Float](y, x []T, m, inv float64, gamma, beta []T) {
 // may not work in place.
 func LayerNormGrad[T Float](p *par.Pool, rows, n int, dx, dgamma, dbeta, x, gamma, mean, invstd, dy []T) {
 	if dx != nil {
-		p.For(rows, rowsPerChunk(4*n), func(lo, hi int) {
-			rows := vec[T]().layerNormGrad
-			if gamma == nil {
-				rows = layerNormGradRows[T]
-			}
-			rows(hi-lo, n, dx[lo*n:], x[lo*n:], gamma, mean[lo:], invstd[lo:], dy[lo*n:])
-		})
+		par.Do(p, rows, rowsPerChunk(4*n), &normGrad[T]{n, dx, x, gamma, mean, invstd, dy})
 	}
 	normParamGrad(p, rows, n, dgamma, dbeta, x, mean, invstd, dy)
+}
+
+// normGrad is dx of the gradient of a norm, of RMSNorm where mean is nil.
+type normGrad[T Float] struct {
+	n                           int
+	dx, x, gamma, mean, inv, dy []T
+}
+
+func (t *normGrad[T]) Run(lo, hi int) {
+	at, v := lo*t.n, vec[T]()
+	dx, x, inv, dy := t.dx[at:], t.x[at:], t.inv[lo:], t.dy[at:]
+	switch {
+	case t.gamma == nil && t.mean == nil:
+		rmsNormGradRows(hi-lo, t.n, dx, x, nil, inv, dy)
+	case t.mean == nil:
+		v.rmsNormGrad(hi-lo, t.n, dx, x, t.gamma, inv, dy)
+	case t.gamma == nil:
+		layerNormGradRows(hi-lo, t.n, dx, x, nil, t.mean[lo:], inv, dy)
+	default:
+		v.layerNormGrad(hi-lo, t.n, dx, x, t.gamma, t.mean[lo:], inv, dy)
+	}
 }
 
 // normGradRow is one row of dx; the mean of g counts only where centred.
@@ -157,13 +181,21 @@ func normParamRow[T Float](dg, db []float64, x, dy []T, mean, inv float64) {
 // gamma (n) may be nil for 1, invrms (rows) nil where it is not wanted. It may
 // work in place.
 func RMSNorm[T Float](p *par.Pool, rows, n int, y, x, gamma, invrms []T, eps float64) {
-	p.For(rows, rowsPerChunk(2*n), func(lo, hi int) {
-		rows := vec[T]().rmsNorm
-		if gamma == nil {
-			rows = rmsNormRows[T]
-		}
-		rows(hi-lo, n, y[lo*n:], x[lo*n:], gamma, from(invrms, lo), eps)
-	})
+	par.Do(p, rows, rowsPerChunk(2*n), &rmsNorm[T]{n, y, x, gamma, invrms, eps})
+}
+
+type rmsNorm[T Float] struct {
+	n                   int
+	y, x, gamma, invrms []T
+	eps                 float64
+}
+
+func (t *rmsNorm[T]) Run(lo, hi int) {
+	rows := vec[T]().rmsNorm
+	if t.gamma == nil {
+		rows = rmsNormRows[T]
+	}
+	rows(hi-lo, t.n, t.y[lo*t.n:], t.x[lo*t.n:], t.gamma, from(t.invrms, lo), t.eps)
 }
 
 // RMSNormGrad is the gradient of RMSNorm. With xh = x*invrms and g = dy*gamma:
@@ -175,13 +207,7 @@ func RMSNorm[T Float](p *par.Pool, rows, n int, y, x, gamma, invrms []T, eps flo
 // work in place.
 func RMSNormGrad[T Float](p *par.Pool, rows, n int, dx, dgamma, x, gamma, invrms, dy []T) {
 	if dx != nil {
-		p.For(rows, rowsPerChunk(4*n), func(lo, hi int) {
-			rows := vec[T]().rmsNormGrad
-			if gamma == nil {
-				rows = rmsNormGradRows[T]
-			}
-			rows(hi-lo, n, dx[lo*n:], x[lo*n:], gamma, invrms[lo:], dy[lo*n:])
-		})
+		par.Do(p, rows, rowsPerChunk(4*n), &normGrad[T]{n, dx, x, gamma, nil, invrms, dy})
 	}
 	normParamGrad(p, rows, n, dgamma, nil, x, nil, invrms, dy)
 }

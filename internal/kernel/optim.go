@@ -18,7 +18,16 @@ func AdamW[T Float](p *par.Pool, w, m, v, g []T, lr, beta1, beta2, eps, decay fl
 	unbias := 1 / math.Sqrt(1-math.Pow(beta2, float64(step)))
 	keep := 1 - lr*decay
 	s := adamWStep{rate: rate, unbias: unbias, keep: keep, beta1: beta1, beta2: beta2, eps: eps}
-	p.For(len(w), grain/4, func(lo, hi int) { vec[T]().adamW(w[lo:hi], m[lo:hi], v[lo:hi], g[lo:hi], s) })
+	par.Do(p, len(w), grain/4, &adamWTask[T]{w, m, v, g, s})
+}
+
+type adamWTask[T Float] struct {
+	w, m, v, g []T
+	step       adamWStep
+}
+
+func (t *adamWTask[T]) Run(lo, hi int) {
+	vec[T]().adamW(t.w[lo:hi], t.m[lo:hi], t.v[lo:hi], t.g[lo:hi], t.step)
 }
 
 // SGD does a step of gradient descent on w, and on the velocity u where
@@ -49,14 +58,14 @@ func SGD[T Float](p *par.Pool, w, u, g []T, lr, momentum, decay float64, nestero
 // SumSquares is sum_i x[i]**2, added in a fixed tree.
 func SumSquares[T Float](p *par.Pool, x []T) float64 {
 	if len(x) < splitRow {
-		return squareOf(x)
+		return foldRow(squares, x)
 	}
-	return foldLong(p, x, squareOf[T])
+	return foldLong(p, x, squares)
 }
 
 // AddScaled is y += alpha*x.
 func AddScaled[T Float](p *par.Pool, y, x []T, alpha T) {
-	p.For(len(y), grain, func(lo, hi int) { vec[T]().addScaled(y[lo:hi], x[lo:hi], alpha) })
+	par.Do(p, len(y), grain, &appliedWith[T]{vec[T]().addScaled, y, x, alpha})
 }
 
 // FirstNonFinite is the index of the first NaN or infinity, or -1.

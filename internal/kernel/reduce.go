@@ -21,65 +21,108 @@ const (
 	splitParts = 64
 )
 
-// A folder adds float elements into float64: row folds a contiguous row, line
-// one element into each of the accumulators, and end finishes a result.
-type folder[T Float] struct {
-	row  func(x []T) float64
-	line func(acc []float64, x []T)
-	end  func(acc float64, n int) float64 // nil: nothing to do
+// A term is what a fold adds up.
+type term uint8
+
+const (
+	values term = iota
+	squares
+	magnitudes
+)
+
+// foldRow adds up the terms of a row.
+func foldRow[T Float](of term, x []T) float64 {
+	switch of {
+	case values:
+		return vec[T]().sum(x)
+	case squares:
+		return vec[T]().dot(x, x)
+	}
+	return absRow(x)
 }
 
-func fold[T Float](p *par.Pool, outer, n, inner int, dst, x []T, f folder[T]) {
-	end := f.end
-	if end == nil {
-		end = func(acc float64, _ int) float64 { return acc }
+// foldLine adds a term to each of the accumulators.
+func foldLine[T Float](of term, acc []float64, x []T) {
+	switch of {
+	case values:
+		addLine(acc, x)
+	case squares:
+		squareLine(acc, x)
+	default:
+		absLine(acc, x)
 	}
+}
+
+// addLine is sumLine by assembly where there is some, called directly: acc may
+// be on the stack.
+func addLine[T Float](acc []float64, x []T) {
+	if x, ok := any(x).([]float32); ok {
+		sumLine32(acc, x)
+		return
+	}
+	sumLine(acc, x)
+}
+
+// An ending finishes a result.
+type ending func(sum float64, n int) float64
+
+func fold[T Float](p *par.Pool, outer, n, inner int, dst, x []T, of term, end ending) {
+	f := folding[T]{of: of, end: end, n: n, inner: inner, dst: dst, x: x}
 	switch {
 	case inner == 1 && outer == 1 && n >= splitRow:
-		dst[0] = T(end(foldLong(p, x[:n], f.row), n))
+		dst[0] = T(end(foldLong(p, x[:n], of), n))
 	case inner == 1:
-		p.For(outer, rowsPerChunk(n), func(lo, hi int) {
-			for o := lo; o < hi; o++ {
-				dst[o] = T(end(f.row(x[o*n:][:n]), n))
-			}
-		})
+		par.Do(p, outer, rowsPerChunk(n), &f)
 	default:
-		foldColumns(p, outer, n, inner, x, func(at int, acc []float64) {
-			for c, a := range acc {
-				dst[at+c] = T(end(a, n))
-			}
-		}, f.line)
+		f.blocks = (inner + columns - 1) / columns
+		par.Do(p, outer*f.blocks, rowsPerChunk(n*min(columns, inner)), &f)
 	}
 }
 
-// foldColumns folds blocks of columns and hands over each block's sums with
-// the place of the first in the result.
-func foldColumns[T Float](p *par.Pool, outer, n, inner int, x []T, store func(at int, acc []float64),
-	line func(acc []float64, x []T)) {
-	blocks := (inner + columns - 1) / columns
-	p.For(outer*blocks, rowsPerChunk(n*min(columns, inner)), func(lo, hi int) {
-		var sums [columns]float64
-		for t := lo; t < hi; t++ {
-			o, j := t/blocks, t%blocks*columns
-			acc := sums[:min(columns, inner-j)]
-			clear(acc)
-			for i := range n {
-				line(acc, x[(o*n+i)*inner+j:][:len(acc)])
-			}
-			store(o*inner+j, acc)
+// folding is rows, or blocks of columns where inner > 1.
+type folding[T Float] struct {
+	of               term
+	end              ending
+	n, inner, blocks int
+	dst, x           []T
+}
+
+func (t *folding[T]) Run(lo, hi int) {
+	if t.blocks == 0 {
+		for o := lo; o < hi; o++ {
+			t.dst[o] = T(t.end(foldRow(t.of, t.x[o*t.n:][:t.n]), t.n))
 		}
-	})
+		return
+	}
+	var sums [columns]float64
+	for b := lo; b < hi; b++ {
+		o, j := b/t.blocks, b%t.blocks*columns
+		acc := sums[:min(columns, t.inner-j)]
+		clear(acc)
+		for i := range t.n {
+			foldLine(t.of, acc, t.x[(o*t.n+i)*t.inner+j:])
+		}
+		for c, a := range acc {
+			t.dst[o*t.inner+j+c] = T(t.end(a, t.n))
+		}
+	}
 }
 
 // foldLong folds pieces of one long row and adds them up in a fixed tree.
-func foldLong[T any](p *par.Pool, x []T, row func(x []T) float64) float64 {
-	size := max(splitRow/4, (len(x)+splitParts-1)/splitParts)
-	var parts [splitParts]float64
-	p.For(len(x), size, func(lo, hi int) {
-		parts[lo/size] = row(x[lo:hi])
-	})
-	return addTree(parts[:(len(x)-1)/size+1])
+func foldLong[T Float](p *par.Pool, x []T, of term) float64 {
+	t := pieces[T]{of: of, x: x, size: max(splitRow/4, (len(x)+splitParts-1)/splitParts)}
+	par.Do(p, len(x), t.size, &t)
+	return addTree(t.sums[:(len(x)-1)/t.size+1])
 }
+
+type pieces[T Float] struct {
+	of   term
+	x    []T
+	size int
+	sums [splitParts]float64
+}
+
+func (t *pieces[T]) Run(lo, hi int) { t.sums[lo/t.size] = foldRow(t.of, t.x[lo:hi]) }
 
 // addTree adds x pairwise; x is overwritten.
 func addTree(x []float64) float64 {
@@ -117,9 +160,6 @@ func sumLine[T Float](acc []float64, x []T) {
 }
 
 func squareRow[T Float](x []T) float64 { return dotRow(x, x) }
-
-// squareOf is the sum of squares by the vector table.
-func squareOf[T Float](x []T) float64 { return vec[T]().dot(x, x) }
 
 // dotRow is the sum of x[i]*y[i] in four strands.
 func dotRow[T Float](x, y []T) float64 {
@@ -159,33 +199,35 @@ func absLine[T Float](acc []float64, x []T) {
 	}
 }
 
+func none(sum float64, _ int) float64 { return sum }
+
 func average(sum float64, n int) float64 { return sum / float64(n) }
 
 func root(sum float64, _ int) float64 { return math.Sqrt(sum) }
 
 // ReduceSum is sum_i x[o,i,j].
 func ReduceSum[T Float](p *par.Pool, outer, n, inner int, dst, x []T) {
-	fold(p, outer, n, inner, dst, x, folder[T]{vec[T]().sum, vec[T]().sumLine, nil})
+	fold(p, outer, n, inner, dst, x, values, none)
 }
 
 // ReduceMean is sum_i x[o,i,j] / n.
 func ReduceMean[T Float](p *par.Pool, outer, n, inner int, dst, x []T) {
-	fold(p, outer, n, inner, dst, x, folder[T]{vec[T]().sum, vec[T]().sumLine, average})
+	fold(p, outer, n, inner, dst, x, values, average)
 }
 
 // ReduceSumSquare is sum_i x[o,i,j]**2.
 func ReduceSumSquare[T Float](p *par.Pool, outer, n, inner int, dst, x []T) {
-	fold(p, outer, n, inner, dst, x, folder[T]{squareOf[T], vec[T]().squareLine, nil})
+	fold(p, outer, n, inner, dst, x, squares, none)
 }
 
 // ReduceL1 is sum_i |x[o,i,j]|.
 func ReduceL1[T Float](p *par.Pool, outer, n, inner int, dst, x []T) {
-	fold(p, outer, n, inner, dst, x, folder[T]{absRow[T], absLine[T], nil})
+	fold(p, outer, n, inner, dst, x, magnitudes, none)
 }
 
 // ReduceL2 is sqrt(sum_i x[o,i,j]**2).
 func ReduceL2[T Float](p *par.Pool, outer, n, inner int, dst, x []T) {
-	fold(p, outer, n, inner, dst, x, folder[T]{squareOf[T], vec[T]().squareLine, root})
+	fold(p, outer, n, inner, dst, x, squares, root)
 }
 
 // Reduce folds with any function, from start on:

@@ -13,20 +13,19 @@ import (
 //
 // It may work in place. A row of -Inf alone gives NaN.
 func Softmax[T Float](p *par.Pool, outer, n, inner int, y, x []T) {
-	if inner == 1 {
-		eachRows(p, outer, n, func(at, rows int) { vec[T]().softmax(rows, n, y[at:], x[at:]) })
+	if inner == 1 && n > 0 {
+		par.Do(p, outer, rowsPerChunk(8*n), &softmaxTask[T]{n, y, x})
 		return
 	}
 	eachVector(p, outer, n, inner, func(k int) { softmaxVector(y[k:], x[k:], n, inner) })
 }
 
-// eachRows calls f with the offset of some rows of n elements.
-func eachRows(p *par.Pool, rows, n int, f func(at, rows int)) {
-	if n == 0 {
-		return
-	}
-	p.For(rows, rowsPerChunk(8*n), func(lo, hi int) { f(lo*n, hi-lo) })
+type softmaxTask[T Float] struct {
+	n    int
+	y, x []T
 }
+
+func (t *softmaxTask[T]) Run(lo, hi int) { vec[T]().softmax(hi-lo, t.n, t.y[lo*t.n:], t.x[lo*t.n:]) }
 
 // eachVector calls f with the offset of each vector along the middle axis.
 func eachVector(p *par.Pool, outer, n, inner int, f func(k int)) {
@@ -111,11 +110,21 @@ func LogSoftmax[T Float](p *par.Pool, outer, n, inner int, y, x []T) {
 //
 // It may work in place on dy.
 func SoftmaxGrad[T Float](p *par.Pool, outer, n, inner int, dx, y, dy []T) {
-	if inner == 1 {
-		eachRows(p, outer, n, func(at, rows int) { vec[T]().softmaxGrad(rows, n, dx[at:], y[at:], dy[at:]) })
+	if inner == 1 && n > 0 {
+		par.Do(p, outer, rowsPerChunk(8*n), &softmaxGradTask[T]{n, dx, y, dy})
 		return
 	}
 	eachVector(p, outer, n, inner, func(k int) { softmaxGradVector(dx[k:], y[k:], dy[k:], n, inner) })
+}
+
+type softmaxGradTask[T Float] struct {
+	n         int
+	dx, y, dy []T
+}
+
+func (t *softmaxGradTask[T]) Run(lo, hi int) {
+	at := lo * t.n
+	vec[T]().softmaxGrad(hi-lo, t.n, t.dx[at:], t.y[at:], t.dy[at:])
 }
 
 func softmaxGradVector[T Float](dx, y, dy []T, n, step int) {

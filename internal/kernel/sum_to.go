@@ -69,51 +69,58 @@ func SumTo[T Float](p *par.Pool, s *Stretch, dst, x []T) {
 		terms *= a.n
 	}
 	if !s.tailKept {
-		p.For(s.size, rowsPerChunk(terms*s.tail), func(lo, hi int) {
-			for i := lo; i < hi; i++ {
-				dst[i] = T(sumRuns(s, x[s.keptAt(i):], terms))
-			}
-		})
+		par.Do(p, s.size, rowsPerChunk(terms*s.tail), &summingRuns[T]{s, dst, x, terms})
 		return
 	}
 	if s.size == 0 || s.tail == 0 {
 		return
 	}
 	blocks := (s.tail + stretchBlock - 1) / stretchBlock
-	p.For(s.size/s.tail*blocks, rowsPerChunk(terms*min(s.tail, stretchBlock)), func(lo, hi int) {
-		var sums [stretchBlock]float64
-		for t := lo; t < hi; t++ {
-			line, j := t/blocks, t%blocks*stretchBlock
-			acc := sums[:min(stretchBlock, s.tail-j)]
-			clear(acc)
-			at := s.keptAt(line) + j
-			for i := range terms {
-				part := x[at+s.summedAt(i):][:len(acc)]
-				for c, v := range part {
-					acc[c] += float64(v)
-				}
-			}
-			for c, v := range acc {
-				dst[line*s.tail+j+c] = T(v)
-			}
+	par.Do(p, s.size/s.tail*blocks, rowsPerChunk(terms*min(s.tail, stretchBlock)), &summingLines[T]{s, dst, x, terms, blocks})
+}
+
+// summingRuns sums where the small tensor lacks the last axis.
+type summingRuns[T Float] struct {
+	s      *Stretch
+	dst, x []T
+	terms  int
+}
+
+func (t *summingRuns[T]) Run(lo, hi int) {
+	for i := lo; i < hi; i++ {
+		t.dst[i] = T(sumRuns(t.s, t.x[t.s.keptAt(i):], t.terms))
+	}
+}
+
+// summingLines sums where it has it, block by block.
+type summingLines[T Float] struct {
+	s             *Stretch
+	dst, x        []T
+	terms, blocks int
+}
+
+func (t *summingLines[T]) Run(lo, hi int) {
+	var sums [stretchBlock]float64
+	s := t.s
+	for b := lo; b < hi; b++ {
+		line, j := b/t.blocks, b%t.blocks*stretchBlock
+		acc := sums[:min(stretchBlock, s.tail-j)]
+		clear(acc)
+		at := s.keptAt(line) + j
+		for i := range t.terms {
+			addLine(acc, t.x[at+s.summedAt(i):])
 		}
-	})
+		for c, v := range acc {
+			t.dst[line*s.tail+j+c] = T(v)
+		}
+	}
 }
 
 // sumRuns adds terms runs of the tail.
 func sumRuns[T Float](s *Stretch, x []T, terms int) float64 {
 	sum := 0.0
 	for i := range terms {
-		var a, b float64
-		run := x[s.summedAt(i):][:s.tail]
-		for ; len(run) >= 2; run = run[2:] {
-			a += float64(run[0])
-			b += float64(run[1])
-		}
-		for _, v := range run {
-			a += float64(v)
-		}
-		sum += a + b
+		sum += vec[T]().sum(x[s.summedAt(i):][:s.tail])
 	}
 	return sum
 }

@@ -1,6 +1,10 @@
 package kernel
 
-import "github.com/bonnx/bonnx/internal/par"
+import (
+	"unsafe"
+
+	"github.com/bonnx/bonnx/internal/par"
+)
 
 // transposeBlock is the side of the square in which a plane is transposed, so
 // that its reads and its writes stay in the first-level cache.
@@ -78,11 +82,13 @@ func Transpose[T any](p *par.Pool, t *Transposition, dst, src []T) {
 	last := len(t.dims) - 1
 	switch {
 	case t.plain:
-		p.For(len(dst), 4*grain, func(lo, hi int) { copy(dst[lo:hi], src[lo:hi]) })
+		copyAll(p, dst, src)
 	case t.fast == last:
-		transposeRows(p, t, dst, src)
+		par.Do(p, t.count(), rowsPerChunk(t.dims[last]+8), &movingRows[T]{t, dst, src})
 	default:
-		transposePlanes(p, t, dst, src)
+		rows, cols := t.dims[t.fast], t.dims[last]
+		bands := (rows + transposeBlock - 1) / transposeBlock
+		par.Do(p, t.count()*bands, rowsPerChunk(min(rows, transposeBlock)*cols), &movingBands[T]{t, dst, src, bands})
 	}
 }
 
@@ -107,35 +113,48 @@ func (t *Transposition) count() int {
 	return n
 }
 
-// transposeRows moves rows that are contiguous on both sides.
-func transposeRows[T any](p *par.Pool, t *Transposition, dst, src []T) {
-	n := t.dims[len(t.dims)-1]
-	p.For(t.count(), rowsPerChunk(n+8), func(lo, hi int) {
-		for r := lo; r < hi; r++ {
-			from, to := t.offsets(r)
-			copy(dst[to:][:n], src[from:][:n])
-		}
-	})
+// movingRows moves rows that are contiguous on both sides.
+type movingRows[T any] struct {
+	t        *Transposition
+	dst, src []T
 }
 
-// transposePlanes transposes planes of the axis that is contiguous in the
-// source and the last axis of the result, by blocks.
-func transposePlanes[T any](p *par.Pool, t *Transposition, dst, src []T) {
-	last := len(t.dims) - 1
-	rows, cols := t.dims[t.fast], t.dims[last]
-	bands := (rows + transposeBlock - 1) / transposeBlock
-	p.For(t.count()*bands, rowsPerChunk(min(rows, transposeBlock)*cols), func(lo, hi int) {
-		for b := lo; b < hi; b++ {
-			from, to := t.offsets(b / bands)
-			i := b % bands * transposeBlock
-			transposeBand(dst[to+i*t.to[t.fast]:], t.to[t.fast], src[from+i:], t.from[last],
-				min(transposeBlock, rows-i), cols)
+func (m *movingRows[T]) Run(lo, hi int) {
+	t, n := m.t, m.t.dims[len(m.t.dims)-1]
+	inner := t.planes[len(t.planes)-1]
+	for r := lo; r < hi; {
+		from, to := t.offsets(r)
+		for range min(t.dims[inner]-r%t.dims[inner], hi-r) {
+			copyLine(m.dst[to:][:n], m.src[from:][:n])
+			from, to, r = from+t.from[inner], to+t.to[inner], r+1
 		}
-	})
+	}
+}
+
+// movingBands transposes planes of the axis that is contiguous in the source
+// and the last axis of the result, by blocks.
+type movingBands[T any] struct {
+	t        *Transposition
+	dst, src []T
+	bands    int // of a plane
+}
+
+func (m *movingBands[T]) Run(lo, hi int) {
+	t, last := m.t, len(m.t.dims)-1
+	rows, cols := t.dims[t.fast], t.dims[last]
+	for b := lo; b < hi; b++ {
+		from, to := t.offsets(b / m.bands)
+		i := b % m.bands * transposeBlock
+		transposeBand(m.dst[to+i*t.to[t.fast]:], t.to[t.fast], m.src[from+i:], t.from[last],
+			min(transposeBlock, rows-i), cols)
+	}
 }
 
 // transposeBand is dst[i*ldd+j] = src[j*lds+i] for i < rows, j < cols.
 func transposeBand[T any](dst []T, ldd int, src []T, lds, rows, cols int) {
+	if turnWords(dst, ldd, src, lds, rows, cols) {
+		return
+	}
 	for j0 := 0; j0 < cols; j0 += transposeBlock {
 		w := min(transposeBlock, cols-j0)
 		for i := range rows {
@@ -147,4 +166,17 @@ func transposeBand[T any](dst []T, ldd int, src []T, lds, rows, cols int) {
 			}
 		}
 	}
+}
+
+// turnWords is transposeBand for elements of four bytes by the row of float32,
+// which moves them without a look at them. It reports whether it did.
+func turnWords[T any](dst []T, ldd int, src []T, lds, rows, cols int) bool {
+	var t T
+	if unsafe.Sizeof(t) != 4 || rows < 4 || cols < 4 {
+		return false
+	}
+	d := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(dst))), len(dst))
+	s := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(src))), len(src))
+	chosen.f32.turn(rows, cols, s, lds, nil, 0, d, ldd)
+	return true
 }

@@ -111,12 +111,21 @@ func geluTanh64(x float64) float64 { return x / (1 + math.Exp(-geluTanhArg(x))) 
 //
 // All elementwise functions may work in place (dst the same slice as x).
 func Map[T, R any](p *par.Pool, dst []R, x []T, f func(T) R) {
-	p.For(len(dst), grain, func(lo, hi int) {
-		d, s := dst[lo:hi], x[lo:hi]
-		for i, v := range s {
-			d[i] = f(v)
-		}
-	})
+	par.Do(p, len(dst), grain, &mapped[T, R]{f, dst, x})
+}
+
+// mapped is dst[i] = f(x[i]).
+type mapped[T, R any] struct {
+	f   func(T) R
+	dst []R
+	x   []T
+}
+
+func (t *mapped[T, R]) Run(lo, hi int) {
+	d, s, f := t.dst[lo:hi], t.x[lo:hi], t.f
+	for i, v := range s {
+		d[i] = f(v)
+	}
 }
 
 func run[T Float](p *par.Pool, l *loops, dst, x []T) {
@@ -124,7 +133,7 @@ func run[T Float](p *par.Pool, l *loops, dst, x []T) {
 }
 
 func runLoop[T Float](p *par.Pool, loop func(dst, x []T), dst, x []T) {
-	p.For(len(dst), grain/4, func(lo, hi int) { loop(dst[lo:hi], x[lo:hi]) })
+	par.Do(p, len(dst), grain/4, &applied[T, T]{loop, dst, x})
 }
 
 // Exp is e**x.

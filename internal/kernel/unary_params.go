@@ -46,7 +46,7 @@ func ReLU[T Numeric](p *par.Pool, dst, x []T) {
 	if f, ok := any(vec32.relu).(func(y, x []T)); ok {
 		loop = f
 	}
-	p.For(len(dst), grain, func(lo, hi int) { loop(dst[lo:hi], x[lo:hi]) })
+	par.Do(p, len(dst), grain, &applied[T, T]{loop, dst, x})
 }
 
 // Clip is min(max(x, low), high), and NaN for NaN.
@@ -64,7 +64,7 @@ func Clip[T Numeric](p *par.Pool, dst, x []T, low, high T) {
 
 // Scale is alpha*x.
 func Scale[T Float](p *par.Pool, dst, x []T, alpha T) {
-	p.For(len(dst), grain, func(lo, hi int) { vec[T]().mul.vs(dst[lo:hi], x[lo:hi], alpha) })
+	par.Do(p, len(dst), grain, &appliedWith[T]{vec[T]().mul.vs, dst, x, alpha})
 }
 
 // LeakyReLU is x, below zero alpha*x.
@@ -151,7 +151,7 @@ func IsInf[T Float](p *par.Pool, dst []bool, x []T, negative, positive bool) {
 
 // mapGrad is dx = dy * f'(x) by a loop of the vector table.
 func mapGrad[T Float](p *par.Pool, dx, x, dy []T, loop func(dx, x, dy []T)) {
-	p.For(len(dx), grain/4, func(lo, hi int) { loop(dx[lo:hi], x[lo:hi], dy[lo:hi]) })
+	par.Do(p, len(dx), grain/4, &applied2[T]{loop, dx, x, dy})
 }
 
 // GELUGrad is dx = dy * (derivative of GELU at x). It may work in place.

@@ -21,6 +21,18 @@ func rowsAt(x []float32, n int) *float32 {
 	return at0(x, n)
 }
 
+func sumLine32(acc []float64, x []float32) {
+	n := len(acc)
+	switch vec32.name {
+	case "avx512":
+		sumLineAVX512F32(n, at0(acc, n), at0(x, n))
+	case "avx2":
+		sumLineAVX2F32(n, at0(acc, n), at0(x, n))
+	default:
+		sumLine(acc, x)
+	}
+}
+
 func vectorsAVX512() vecRow[float32] {
 	return vecRow[float32]{
 		name: "avx512", supported: hasAVX512,

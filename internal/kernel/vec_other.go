@@ -5,3 +5,5 @@ package kernel
 // platformVectors32 are the rows of the vector table written in assembly for
 // this platform, best first: none.
 func platformVectors32() []vecRow[float32] { return nil }
+
+func sumLine32(acc []float64, x []float32) { sumLine(acc, x) }

@@ -79,30 +79,32 @@ func Chunks(n, grain int) (count, size int) {
 }
 
 // Do runs the task t for every chunk of [0,n) as cut by Chunks(n, grain) and
-// returns when all have run. Nothing is allocated but once for a type of task.
+// returns when all have run. Where several threads take part they share a copy
+// of the task that the pool keeps, and what it then holds is copied back; so
+// nothing is allocated but once for a type of task, and t may be on the stack.
 // A Do inside a task runs inline. A panic in a task is raised again in the
 // caller, after the chunks under way have ended; chunks not begun are dropped.
 func Do[T any, P interface {
 	*T
 	Task
-}](p *Pool, n, grain int, t T) {
+}](p *Pool, n, grain int, t P) {
 	count, size := Chunks(n, grain)
 	if count == 0 {
 		return
 	}
 	if count == 1 || p == nil || p.threads == 1 || !p.busy.CompareAndSwap(false, true) {
-		run := P(unescaped(&t))
+		run := P(unescaped((*T)(t)))
 		for lo := 0; lo < n; lo += size {
 			run.Run(lo, min(lo+size, n))
 		}
-		runtime.KeepAlive(&t)
+		runtime.KeepAlive(t)
 		return
 	}
 	s := stored[T, P](p)
-	*s = t
+	*s = *t
 	p.share(s, n, size, count)
 	var none T
-	*s = none // holds on to no memory
+	*t, *s = *s, none // what the pool keeps holds on to no memory
 	p.release()
 }
 
@@ -135,7 +137,7 @@ func (l *loop) Run(lo, hi int) { l.body(lo, hi) }
 
 // For is Do for a function. Where the function has variables of its
 // surroundings they are allocated: code that runs in every step has a Task.
-func (p *Pool) For(n, grain int, body func(lo, hi int)) { Do(p, n, grain, loop{body}) }
+func (p *Pool) For(n, grain int, body func(lo, hi int)) { Do(p, n, grain, &loop{body}) }
 
 // share runs a task on the caller and on the workers that come in time.
 func (p *Pool) share(t Task, n, size, count int) {

@@ -145,7 +145,7 @@ func TestDoAllocatesNothing(t *testing.T) {
 	for name, p := range pools(t) {
 		s := sums{make([]int64, 1000)}
 		runs := int64(0)
-		run := func() { runs++; par.Do(p, len(s.into), 1, s) }
+		run := func() { runs++; par.Do(p, len(s.into), 1, &s) }
 		run() // the pool's own task
 		if got := testing.AllocsPerRun(100, run); got != 0 {
 			t.Errorf("pool %s: %v allocations a loop, want 0", name, got)
@@ -184,7 +184,7 @@ func TestDoWhileStacksMove(t *testing.T) {
 		done := make(chan []int64)
 		go func() {
 			s := stack{make([]int64, 50)}
-			par.Do(p, len(s.into), 1, s)
+			par.Do(p, len(s.into), 1, &s)
 			done <- s.into
 		}()
 		for i, v := range <-done {
@@ -217,6 +217,6 @@ func BenchmarkDoEmpty(b *testing.B) {
 	b.ReportAllocs()
 	s := sums{make([]int64, 64)}
 	for b.Loop() {
-		par.Do(p, 64, 1, s)
+		par.Do(p, 64, 1, &s)
 	}
 }
