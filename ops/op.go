@@ -91,3 +91,9 @@ const (
 	// with an absolute part of 1e-6 times the largest magnitude.
 	Accurate
 )
+
+// Tolerance is how far two right results may be apart: a part of the largest
+// magnitude among them, and a part of each.
+func (s Strictness) Tolerance() (ofLargest, relative float64) {
+	return [...]float64{Exact: 0, Rounding: 1e-7, Accurate: 1e-6}[s], [...]float64{Exact: 0, Rounding: 1e-6, Accurate: 1e-5}[s]
+}

@@ -22,15 +22,21 @@ const SharedEnv = "BONNX_SHARED"
 // test is skipped, with a message that says what was looked for.
 func Shared(t testing.TB, rel string) string {
 	t.Helper()
-	root := os.Getenv(SharedEnv)
-	if root == "" {
-		root = filepath.Join(ModuleRoot(t), "..", "shared")
-	}
-	path := filepath.Join(root, filepath.FromSlash(rel))
+	path := SharedPath(t, rel)
 	if _, err := os.Stat(path); err != nil {
 		t.Skipf("needs %s, absent here (set %s to the folder that holds it)", path, SharedEnv)
 	}
 	return path
+}
+
+// SharedPath is Shared for those who look for themselves whether it is there.
+func SharedPath(t testing.TB, rel string) string {
+	t.Helper()
+	root := os.Getenv(SharedEnv)
+	if root == "" {
+		root = filepath.Join(ModuleRoot(t), "..", "shared")
+	}
+	return filepath.Join(root, filepath.FromSlash(rel))
 }
 
 // ModuleRoot is the nearest folder upwards that holds go.mod.
