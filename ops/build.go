@@ -24,20 +24,14 @@ func NewBuilder(a *Analysis, g *ir.Graph, names *ir.Names) *Builder {
 // Fact is what is known of a value.
 func (b *Builder) Fact(v *ir.Value) Fact { return b.Analysis.Fact(v) }
 
-// Scalar is a constant of rank 0 with the dtype of like, which must be a
-// float of 32 or 64 bits or a 64-bit integer.
+// Scalar is a constant of rank 0 with the dtype of like.
 func (b *Builder) Scalar(like *ir.Value, x float64) *ir.Value {
-	switch d := b.Fact(like).DType; d {
-	case tensor.Float32:
-		return b.Const("c", tensor.Scalar(float32(x)))
-	case tensor.Float64:
-		return b.Const("c", tensor.Scalar(x))
-	case tensor.Int64:
-		return b.Const("c", tensor.Scalar(int64(x)))
-	default:
-		b.Fail(fmt.Errorf("a constant like %q, which is %v", like.Name, d))
-		return b.Const("c", tensor.Scalar(float32(x)))
+	t, err := tensor.Scalar(x).Cast(b.Fact(like).DType)
+	if err != nil {
+		b.Fail(fmt.Errorf("a constant like %q, which is %v", like.Name, b.Fact(like).DType))
+		t = tensor.Scalar(float32(x))
 	}
+	return b.Const("c", t)
 }
 
 // Composite adds a node of the domain ai.bonnx.

@@ -16,7 +16,8 @@ const maxNodes = 1 << 20
 
 // Canonical is a private copy of a model in the form that gradients, fusions
 // and the runtime see: at opset max(the model's, CanonicalOpset) of the
-// standard domain, its model-local functions inlined, Constant nodes made
+// standard domain, its model-local functions inlined, operators that stand for
+// others (Attention, those of com.microsoft) spelled out, Constant nodes made
 // initializers, Identity and idle Dropout nodes dropped where no output is
 // named by them, IR version 8 or newer. Other domains are left alone. What
 // the model computes stays exactly the same; m is not changed.
@@ -151,6 +152,9 @@ func (l *lifter) node(n *ir.Node, version int64) error {
 	if branch := l.taken(n); branch != nil {
 		l.splice(n, branch)
 		return nil
+	}
+	if c := l.functionOf(n); c != nil {
+		return l.spell(n, c)
 	}
 	l.infer(n)
 	return nil

@@ -6,6 +6,8 @@ import "slices"
 // convolutions, pooling, losses.
 func nnTable() []Entry {
 	return slices.Concat(softmaxTable(), []Entry{
+		{Name: "Attention", MinIn: 3, MaxIn: 7, MaxOut: 4, Strict: Accurate, New: newAttention},
+		{Name: "RotaryEmbedding", MinIn: 3, MaxIn: 4, MaxOut: 1, Strict: Rounding, New: newRotaryEmbedding},
 		{Name: "Hardmax", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Exact, New: newHardmax},
 		{Name: "LayerNormalization", MinIn: 2, MaxIn: 3, MaxOut: 3, Strict: Accurate, New: newLayerNorm},
 		{Name: "RMSNormalization", MinIn: 2, MaxIn: 2, MaxOut: 1, Strict: Accurate, New: newRMSNormalization},
