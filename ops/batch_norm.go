@@ -16,19 +16,19 @@ import (
 //	x (N,C,D...), scale, bias, mean, var (C) -> y (N,C,D...)
 //	y[n,c,i] = (x[n,c,i]-mean[c]) / sqrt(var[c]+epsilon) * scale[c] + bias[c]
 //
-// An x of one dimension has one channel. Training mode, where the statistics
-// are the batch's, is refused.
+// An x of one dimension has one channel.
 // https://onnx.ai/onnx/operators/onnx__BatchNormalization.html
 type batchNorm struct{ eps float64 }
 
-var errTrainingMode = errors.New("training_mode is set: only the form for inference, with given mean and variance, is supported; export the model for inference")
-
 func newBatchNorm(a *Args) (Op, error) {
-	a.Skip("momentum")
-	if a.Bool("training_mode", false) || a.NumOut() > 1 {
-		return nil, errTrainingMode
+	eps, momentum := a.Float("epsilon", 1e-5), a.Float("momentum", 0.9)
+	switch {
+	case a.Bool("training_mode", false):
+		return batchNormTraining{eps: eps, momentum: decimal(momentum)}, nil
+	case a.NumOut() > 1:
+		return nil, errors.New("only training mode has statistics as outputs")
 	}
-	return batchNorm{a.Float("epsilon", 1e-5)}, nil
+	return batchNorm{eps}, nil
 }
 
 func (o batchNorm) Infer(in []Fact) ([]Fact, error) {

@@ -3,6 +3,7 @@ package ops
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 
 	"github.com/bonnx/bonnx/internal/kernel"
 	"github.com/bonnx/bonnx/ir"
@@ -12,13 +13,16 @@ import (
 // dropout passes x on, and in training zeroes each element with probability
 // ratio (0.5) and divides the others by 1-ratio. Inputs: data, ratio,
 // training_mode (false); outputs: the result, and what was kept. The numbers
-// come from the session's random stream; the attribute seed changes nothing.
+// come from the session's random stream, and with a seed from NumPy's, which
+// each run starts anew.
 // https://onnx.ai/onnx/operators/onnx__Dropout.html
-type dropout struct{}
+type dropout struct {
+	seeded bool
+	seed   uint32
+}
 
 func newDropout(a *Args) (Op, error) {
-	a.Skip("seed")
-	return dropout{}, nil
+	return dropout{a.Has("seed"), uint32(a.Int("seed", 0))}, nil
 }
 
 func (dropout) Random() {}
@@ -38,7 +42,16 @@ func (o dropout) Bind(p *Binder, in, out []Fact) (Step, error) {
 	if on, ok := elemsOf(mode); mode.Absent() || ok && len(on) == 1 && on[0] == known(0) {
 		return dropoutIdle, nil
 	}
-	return bindTyped(p, o, []typedStep{dropoutStep[float32](), dropoutStep[float64]()}, in, out)
+	stream := func(f *Frame) uniform { return f.Rand }
+	if o.seeded {
+		id := p.State(func() any { return new(mt19937) })
+		stream = func(f *Frame) uniform {
+			m := f.State(id).(*mt19937)
+			m.seed(o.seed)
+			return m
+		}
+	}
+	return bindTyped(p, o, []typedStep{dropoutStep[float32](stream), dropoutStep[float64](stream)}, in, out)
 }
 
 func dropoutIdle(_ *Frame, in, out []*tensor.Tensor) error {
@@ -55,7 +68,10 @@ func dropoutIdle(_ *Frame, in, out []*tensor.Tensor) error {
 
 var errRatio = errors.New("ratio is not in [0, 1)")
 
-func dropoutStep[T kernel.Float]() typedStep {
+// uniform is a source of numbers in [0, 1).
+type uniform interface{ Float64() float64 }
+
+func dropoutStep[T kernel.Float](stream func(*Frame) uniform) typedStep {
 	return typedStep{tensor.DTypeOf[T](), func(f *Frame, in, out []*tensor.Tensor) error {
 		if on := tensor.Data[bool](in[2]); len(on) != 1 || !on[0] {
 			return dropoutIdle(f, in, out)
@@ -68,7 +84,8 @@ func dropoutStep[T kernel.Float]() typedStep {
 			}
 			ratio = v[0]
 		}
-		if ratio > 0 && f.Rand == nil {
+		random := stream(f)
+		if r, ok := random.(*rand.Rand); ok && r == nil && ratio > 0 {
 			return errors.New("no random stream")
 		}
 		var mask []bool
@@ -80,7 +97,7 @@ func dropoutStep[T kernel.Float]() typedStep {
 			y = tensor.Data[T](out[0])
 		}
 		for i, v := range tensor.Data[T](in[0]) {
-			keep := ratio == 0 || f.Rand.Float64() >= ratio
+			keep := ratio == 0 || random.Float64() >= ratio
 			switch {
 			case y == nil:
 			case keep:

@@ -17,11 +17,8 @@ type function struct{}
 // errFunction says that something works on a model which is not canonical.
 var errFunction = errors.New("stands for other operators, which Canonical puts in its place")
 
-// Infer knows nothing: Canonical infers the body.
-func (function) Infer([]Fact) ([]Fact, error) { return make([]Fact, maxFunctionOut), nil }
-
-// maxFunctionOut is how many outputs a function has at most.
-const maxFunctionOut = 8
+// Infer fails: the facts are those of the body.
+func (function) Infer([]Fact) ([]Fact, error) { return nil, errFunction }
 
 func (function) Bind(*Binder, []Fact, []Fact) (Step, error) { return nil, errFunction }
 

@@ -54,8 +54,6 @@ var lifts = map[string][]lift{
 	"Selu":     {{6, liftSelu}},
 	"PRelu":    {{7, liftPRelu}},
 
-	"MeanVarianceNormalization": {{NewestOpset + 1, liftMVN}},
-
 	"BatchNormalization": {{9, liftBatchNorm}, {14, batchNormMode}},
 
 	"Add": {{7, oldBroadcast}}, "Sub": {{7, oldBroadcast}}, "Mul": {{7, oldBroadcast}}, "Div": {{7, oldBroadcast}}, "Pow": {{7, oldBroadcast}},

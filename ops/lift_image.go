@@ -59,29 +59,3 @@ func liftResize(s *site, n *ir.Node) error {
 	}
 	return nil
 }
-
-// liftMVN: MeanVarianceNormalization is (x - mean) / (deviation + 1e-9), over
-// the axes given.
-func liftMVN(s *site, n *ir.Node) error {
-	axes := []int{0, 2, 3}
-	if a := n.Attr("axes"); a != nil {
-		v, ok := a.Value.(ir.Ints)
-		if !ok {
-			return errors.New("attribute \"axes\" is not a list of integers")
-		}
-		axes = toInts([]int64(v))
-	}
-	x := n.Input(0)
-	if x == nil || len(n.Inputs()) != 1 {
-		return errors.New("one input is needed")
-	}
-	mean := func(v ...*ir.Value) *ir.Value {
-		return s.Op("ReduceMean", append(v, s.Ints(axes...)), ir.A("keepdims", ir.Int(1)))
-	}
-	d := s.Op("Sub", ir.In(x, mean(x)))
-	tiny := s.Op("CastLike", ir.In(s.Const("tiny", tensor.Scalar[float32](1e-9)), x))
-	n.OpType, n.Attrs = "Div", nil
-	n.SetInput(0, d)
-	n.SetInput(1, s.Op("Add", ir.In(s.Op("Sqrt", ir.In(mean(s.Op("Mul", ir.In(d, d))))), tiny)))
-	return nil
-}

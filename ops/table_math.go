@@ -14,6 +14,7 @@ func mathTable() []Entry {
 		{Name: "MatMul", MinIn: 2, MaxIn: 2, MaxOut: 1, Strict: Accurate, New: newMatMul},
 		{Name: "Gemm", MinIn: 2, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newGemm},
 		{Name: "MatMulInteger", MinIn: 2, MaxIn: 4, MaxOut: 1, Strict: Exact, New: newMatMulInteger},
+		{Name: "Det", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Accurate, New: newDet},
 		{Name: "Einsum", MinIn: 1, MaxIn: -1, MaxOut: 1, Strict: Accurate, New: newEinsum},
 		{Name: "ArgMax", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Exact, New: newArgExtreme(argMaxKinds())},
 		{Name: "ArgMin", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Exact, New: newArgExtreme(argMinKinds())},

@@ -62,9 +62,9 @@ type built struct {
 	b     *ops.Builder
 }
 
-// build makes a model of the one node. mode 0: shapes symbolic; 1: shapes
+// model makes a model of the one node. mode 0: shapes symbolic; 1: shapes
 // known; 2: ranks unknown too.
-func (c *Case) build(mode int) (*built, error) {
+func (c *Case) model(mode int) (*ir.Model, *ir.Node) {
 	opset := c.Opset
 	if opset == 0 {
 		opset = ops.CanonicalOpset
@@ -104,12 +104,18 @@ func (c *Case) build(mode int) (*built, error) {
 		n.SetOutput(i, g.NewValue(fmt.Sprintf("y%d", i), nil))
 	}
 	g.Append(n)
+	return m, n
+}
+
+// build analyzes the model of the one node.
+func (c *Case) build(mode int) (*built, error) {
+	m, n := c.model(mode)
 	an, err := c.set().Analyze(m, ops.AnalyzeOptions{})
 	if err != nil {
 		return nil, err
 	}
 	names := ir.NewNames(m)
-	return &built{m, names, n, an, ops.NewBuilder(an, g, names)}, nil
+	return &built{m, names, n, an, ops.NewBuilder(an, m.Graph, names)}, nil
 }
 
 func (c *Case) set() *ops.Set {
@@ -208,6 +214,13 @@ func (r *runner) RunGraph(g *ir.Graph, in []*tensor.Tensor) ([]*tensor.Tensor, e
 
 // Eval runs the case's node alone, for tests that look at errors.
 func Eval(c Case) ([]*tensor.Tensor, error) {
+	if c.isFunction() {
+		w, err := c.spelled(1)
+		if err != nil {
+			return nil, err
+		}
+		return w.run(c.Inputs)
+	}
 	b, err := c.build(1)
 	if err != nil {
 		return nil, err
@@ -229,6 +242,10 @@ func (c *Case) feeds(b *built) map[*ir.Value]*tensor.Tensor {
 // compared): shape and dtype exactly, floats within abs+rel tol.
 func Forward(t *testing.T, c Case, tol float64, want ...*tensor.Tensor) {
 	t.Helper()
+	if c.isFunction() {
+		c.forwardSpelled(t, tol, want)
+		return
+	}
 	for mode, what := range []string{"symbolic", "known", "unranked"} {
 		b, err := c.build(mode)
 		if err != nil {
@@ -346,6 +363,9 @@ var errNeedsRank = fmt.Errorf("needs the rank")
 
 func (c *Case) gradient(mode int) error {
 	differentiated.Store(c.Domain+"."+c.Op, true)
+	if c.isFunction() {
+		return c.gradientSpelled(mode)
+	}
 	b, err := c.build(mode)
 	if err != nil {
 		if mode == 2 {
@@ -429,14 +449,19 @@ func (c *Case) compare(b *built, feeds map[*ir.Value]*tensor.Tensor, up []*tenso
 	if err != nil {
 		return err
 	}
-	if got := res[0]; !got.Shape().Equal(c.Inputs[i].Shape()) || got.DType() != tensor.Float64 {
-		return fmt.Errorf("gradient of input %d is %v, want %v", i, got, c.Inputs[i])
-	}
-	got := tensor.Data[float64](res[0])
 	want, err := c.numeric(up, i)
 	if err != nil {
 		return err
 	}
+	return c.agree(i, res[0], want)
+}
+
+// agree compares the gradient of input i with finite differences.
+func (c *Case) agree(i int, t *tensor.Tensor, want []float64) error {
+	if !t.Shape().Equal(c.Inputs[i].Shape()) || t.DType() != tensor.Float64 {
+		return fmt.Errorf("gradient of input %d is %v, want %v", i, t, c.Inputs[i])
+	}
+	got := tensor.Data[float64](t)
 	tol := c.Tol
 	if tol == 0 {
 		tol = 1e-6
@@ -451,10 +476,6 @@ func (c *Case) compare(b *built, feeds map[*ir.Value]*tensor.Tensor, up []*tenso
 
 // numeric is the gradient of sum(up*y) by central differences.
 func (c *Case) numeric(up []*tensor.Tensor, i int) ([]float64, error) {
-	h := c.Step
-	if h == 0 {
-		h = 1e-5
-	}
 	b, err := c.build(1)
 	if err != nil {
 		return nil, err
@@ -466,9 +487,19 @@ func (c *Case) numeric(up []*tensor.Tensor, i int) ([]float64, error) {
 			feeds[v] = x
 		}
 	}
-	xs := tensor.Data[float64](x)
+	return c.differences(x, up, func() ([]*tensor.Tensor, error) {
+		return Run(c.set(), b.model, feeds, b.node.Outputs())
+	})
+}
+
+// differences is the gradient of sum(up*y) with respect to x, run giving y.
+func (c *Case) differences(x *tensor.Tensor, up []*tensor.Tensor, run func() ([]*tensor.Tensor, error)) ([]float64, error) {
+	h := c.Step
+	if h == 0 {
+		h = 1e-5
+	}
 	loss := func() (float64, error) {
-		outs, err := Run(c.set(), b.model, feeds, b.node.Outputs())
+		outs, err := run()
 		if err != nil {
 			return 0, err
 		}
@@ -484,6 +515,7 @@ func (c *Case) numeric(up []*tensor.Tensor, i int) ([]float64, error) {
 		}
 		return sum, nil
 	}
+	xs := tensor.Data[float64](x)
 	out := make([]float64, len(xs))
 	for k := range xs {
 		at := xs[k]

@@ -1,0 +1,73 @@
+package ops_test
+
+import (
+	"testing"
+
+	"github.com/bonnx/bonnx/internal/testutil/opcheck"
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+func random(seed uint64, shape ...int) *tensor.Tensor { return opcheck.Random(seed, -1, 1, shape...) }
+
+func TestAttentionGradient(t *testing.T) {
+	q, k, v := random(1, 2, 4, 3, 2), random(2, 2, 2, 5, 2), random(3, 2, 2, 5, 3)
+	mask := tensor.New(tensor.Bool, 3, 5)
+	for i := range tensor.Data[bool](mask) {
+		tensor.Data[bool](mask)[i] = i%3 != 0 && i >= 5 // the first row sees nothing
+	}
+	causal, heads := ir.A("is_causal", ir.Int(1)), []*ir.Attr{ir.A("q_num_heads", ir.Int(4)), ir.A("kv_num_heads", ir.Int(2))}
+	for _, c := range []opcheck.Case{
+		{Name: "grouped", Inputs: []*tensor.Tensor{q, k, v}},
+		{Name: "causal", Attrs: []*ir.Attr{causal}, Inputs: []*tensor.Tensor{q, k, v}},
+		{Name: "softcap, bias", Attrs: []*ir.Attr{ir.A("softcap", ir.Float(0.7)), ir.A("scale", ir.Float(1.5))},
+			Inputs: []*tensor.Tensor{q, k, v, random(4, 4, 3, 5)}},
+		{Name: "mask", Fed: []int{3}, Inputs: []*tensor.Tensor{q, k, v, mask}},
+		{Name: "rank 3", Attrs: append(heads, causal), Inputs: []*tensor.Tensor{random(1, 2, 3, 8), random(2, 2, 5, 4), random(3, 2, 5, 6)}},
+		{Name: "past", Attrs: []*ir.Attr{causal}, Outputs: 3,
+			Inputs: []*tensor.Tensor{q, k, v, nil, random(5, 2, 2, 2, 2), random(6, 2, 2, 2, 3)}},
+		{Name: "lengths", Opset: 24, Fed: []int{6}, Inputs: []*tensor.Tensor{q, k, v, nil, nil, nil, tensor.FromSlice([]int64{5, 3}, 2)}},
+	} {
+		c.Op = "Attention"
+		if c.Opset == 0 {
+			c.Opset = 23
+		}
+		opcheck.Gradient(t, c)
+	}
+}
+
+func TestRotaryEmbeddingGradient(t *testing.T) {
+	at := tensor.FromSlice([]int64{0, 2, 1, 1, 3, 2}, 2, 3)
+	for _, c := range []opcheck.Case{
+		{Name: "halves", Inputs: []*tensor.Tensor{random(1, 2, 2, 3, 4), random(2, 5, 2), random(3, 5, 2), at}},
+		{Name: "pairs", Attrs: []*ir.Attr{ir.A("interleaved", ir.Int(1))},
+			Inputs: []*tensor.Tensor{random(1, 2, 2, 3, 4), random(2, 5, 2), random(3, 5, 2), at}},
+		{Name: "part, rank 3", Attrs: []*ir.Attr{ir.A("num_heads", ir.Int(2)), ir.A("rotary_embedding_dim", ir.Int(4))},
+			Inputs: []*tensor.Tensor{random(1, 2, 3, 12), random(2, 2, 3, 2), random(3, 2, 3, 2)}},
+	} {
+		c.Op, c.Opset, c.Fed = "RotaryEmbedding", 23, []int{3}
+		opcheck.Gradient(t, c)
+	}
+}
+
+func TestFunctionGradients(t *testing.T) {
+	training := []*ir.Attr{ir.A("training_mode", ir.Int(1)), ir.A("momentum", ir.Float(0.5))}
+	for _, c := range []opcheck.Case{
+		{Op: "BatchNormalization", Attrs: training, Outputs: 3, Inputs: []*tensor.Tensor{
+			random(1, 3, 2, 4), random(2, 2), random(3, 2), random(4, 2), random(5, 2)}},
+		{Op: "MeanVarianceNormalization", Inputs: []*tensor.Tensor{random(1, 2, 3, 2, 2)}},
+	} {
+		c.Name = c.Op
+		opcheck.Gradient(t, c)
+	}
+}
+
+func TestTensorScatter(t *testing.T) {
+	past, update, index := random(1, 2, 2, 4, 3), random(2, 2, 2, 2, 3), tensor.FromSlice([]int64{1, 3}, 2)
+	circular := []*ir.Attr{ir.A("mode", ir.String("circular"))}
+	opcheck.Gradient(t, opcheck.Case{Name: "circular", Op: "TensorScatter", Attrs: circular, Fed: []int{2}, Inputs: []*tensor.Tensor{past, update, index}})
+	opcheck.Gradient(t, opcheck.Case{Name: "linear", Op: "TensorScatter", Inputs: []*tensor.Tensor{past, update}})
+	if _, err := opcheck.Eval(opcheck.Case{Op: "TensorScatter", Inputs: []*tensor.Tensor{past, update, index}}); err == nil {
+		t.Error("an update beyond the end of the cache is no error")
+	}
+}
