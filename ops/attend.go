@@ -22,6 +22,7 @@ type attend struct {
 	scale     float64      // 0 means 1/sqrt(D)
 	softcap   float64      // 0 means none
 	precision tensor.DType // of the softmax; Undefined means q's
+	sink      *ir.Value    // (H,1,1): a score that each row has beside its columns
 }
 
 // attended is what attend makes: y, and the scores at each stage.
@@ -51,12 +52,27 @@ func (b *Builder) attend(a attend) attended {
 	if a.precision != tensor.Undefined {
 		scores = b.Cast(scores, a.precision)
 	}
-	r.probs = b.Cast(b.Op("Softmax", ir.In(scores), ir.A("axis", ir.Int(-1))), d)
+	r.probs = b.Cast(b.sunkSoftmax(scores, a.sink), d)
 	if dead != nil {
 		r.probs = b.Op("Where", ir.In(dead, b.Scalar(r.probs, 0), r.probs))
 	}
 	r.y = b.grouped(r.probs, a.v)
 	return r
+}
+
+// sunkSoftmax is the softmax of scores (B,H,S,T) and the sink, without the
+// sink's share.
+func (b *Builder) sunkSoftmax(scores, sink *ir.Value) *ir.Value {
+	if sink != nil {
+		shape := b.Join(b.Extent(scores, 0), b.Extent(scores, 1), b.Extent(scores, 2), b.Ints(1))
+		column := b.Op("Expand", ir.In(b.Cast(sink, b.Fact(scores).DType), shape))
+		scores = b.Op("Concat", ir.In(scores, column), ir.A("axis", ir.Int(-1)))
+	}
+	probs := b.Op("Softmax", ir.In(scores), ir.A("axis", ir.Int(-1)))
+	if sink != nil {
+		probs = b.slice(probs, -1, 0, -1, 1)
+	}
+	return probs
 }
 
 // attendScale is the factor as a constant, or computed from q's last extent

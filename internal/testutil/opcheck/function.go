@@ -127,6 +127,9 @@ func (c *Case) gradientSpelled(mode int) error {
 	}
 	g, err := w.backward(c, outs)
 	if err != nil {
+		if mode == 2 {
+			return errNeedsRank
+		}
 		return err
 	}
 	for k, i := range g.of {
@@ -206,4 +209,26 @@ func (w *spelled) backward(c *Case, outs []*tensor.Tensor) (*backward, error) {
 		err = errors.New("an input has no gradient")
 	}
 	return g, err
+}
+
+// Model is the case as a model with known shapes, what is fed to it, and
+// what its outputs are, computed node by node.
+func (c Case) Model() (m *ir.Model, feeds map[string]*tensor.Tensor, want map[string]*tensor.Tensor, err error) {
+	outs, err := Eval(c)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	m, n := c.model(1)
+	feeds, want = map[string]*tensor.Tensor{}, map[string]*tensor.Tensor{}
+	for i, v := range n.Inputs() {
+		if v != nil && v.IsInput() {
+			feeds[v.Name] = c.Inputs[i]
+		}
+	}
+	for i, v := range n.Outputs() {
+		v.Type = &ir.TensorType{Elem: outs[i].DType()}
+		m.Graph.Outputs = append(m.Graph.Outputs, v)
+		want[v.Name] = outs[i]
+	}
+	return m, feeds, want, nil
 }
