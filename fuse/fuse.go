@@ -45,6 +45,7 @@ var raise = []pass{
 	{"gelu", []string{"Mul"}, gelu},
 	{"silu", []string{"Mul"}, silu},
 	{"cross-entropy", []string{"SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss"}, crossEntropy},
+	{"quantized activation", []string{"DequantizeLinear"}, quantizedActivation},
 	{"transposed product", []string{"MatMul"}, transposedProduct},
 	{"scaled product", []string{"Mul", "Div"}, scaledProduct},
 }

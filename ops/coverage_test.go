@@ -40,8 +40,9 @@ var needed = map[string][]*ir.Attr{
 }
 
 // constantNearly are operators that share code with differentiable ones but
-// have no slope to check: steps, whole numbers, and a product that is refused.
-var constantNearly = []string{".Floor", ".Ceil", ".Round", ".Sign", ".BitwiseAnd", ".BitwiseOr", ".BitwiseXor", ".BitwiseNot", ".CumProd"}
+// have no slope to check: steps (whose estimate fuse tests), whole numbers, and
+// a product that is refused.
+var constantNearly = []string{"ai.bonnx.FakeQuantize", ".Floor", ".Ceil", ".Round", ".Sign", ".BitwiseAnd", ".BitwiseOr", ".BitwiseXor", ".BitwiseNot", ".CumProd"}
 
 // unchecked lists operators with a gradient that opcheck has not seen.
 func unchecked() []string {

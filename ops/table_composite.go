@@ -13,6 +13,7 @@ func compositeTable() []Entry {
 		{Name: "GeluGrad", MinIn: 2, MaxIn: 2, MaxOut: 1, Strict: Accurate, New: newFusedGeluGrad},
 		{Name: "SiLU", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Accurate, New: newSiLU},
 		{Name: "SiLUGrad", MinIn: 2, MaxIn: 2, MaxOut: 1, Strict: Accurate, New: newSiLUGrad},
+		{Name: "FakeQuantize", MinIn: 2, MaxIn: 3, MaxOut: 1, Strict: Rounding, New: newFakeQuantize},
 		{Name: "Bone", MinIn: 3, MaxIn: 3, MaxOut: 2, Strict: Accurate, New: newBone},
 		{Name: "BoneGradX", MinIn: 3, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newBoneGradX},
 		{Name: "BatWeight", MinIn: 2, MaxIn: 2, MaxOut: 1, Strict: Accurate, New: newBatWeight},
