@@ -18,7 +18,7 @@ import (
 // for those that it does not compute on a CPU (TestPackedHeads).
 func TestORTContrib(t *testing.T) {
 	ort.Available(t)
-	for _, c := range contribCases() {
+	for _, c := range contribCases(16) {
 		if strings.HasPrefix(c.Name, "MultiHeadAttention packed") {
 			continue
 		}

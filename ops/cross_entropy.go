@@ -179,6 +179,10 @@ func (o crossEntropyGrad) Infer(in []Fact) ([]Fact, error) {
 }
 
 func (o crossEntropyGrad) Bind(p *Binder, in, _ []Fact) (Step, error) {
+	rows := in[0].MustShape()[:in[0].Rank()-1].Size()
+	if n, d := in[2].MustShape().Size(), in[3].MustShape().Size(); n != rows || d != 1 && d != rows {
+		return nil, fmt.Errorf("%d rows with lse %v and dloss %v", rows, in[2], in[3])
+	}
 	p.InPlace(0, 0)
 	return floatStep(in[0].DType,
 		func() (Step, error) { return crossEntropyGradStep[float32](o, in[0].MustShape()), nil },

@@ -53,6 +53,9 @@ func (o tensorScatter) Bind(p *Binder, in, out []Fact) (Step, error) {
 	if err != nil {
 		return nil, err
 	}
+	if i := at(in, 2); axis == 0 || len(past) != len(update) || !i.Absent() && !i.MustShape().Equal(past[:1]) {
+		return nil, fmt.Errorf("update %v at %v along axis %d of %v", in[1], i, axis, in[0])
+	}
 	for i := range past {
 		if i != axis && past[i] != update[i] {
 			return nil, fmt.Errorf("update %v does not fit %v", in[1], in[0])
