@@ -21,8 +21,11 @@ func Gradient(b *ops.Builder, loss *ir.Value, params []*ir.Value) ([]*ir.Value, 
 	if !b.Fact(loss).DType.IsFloat() {
 		return nil, fmt.Errorf("loss %q is %v, not a float", loss.Name, b.Fact(loss))
 	}
-	d := &differ{b: b, parts: map[*ir.Value][]*ir.Value{}, active: activeValues(params)}
-	path := d.path(loss)
+	if err := unroll(b, loss, params); err != nil {
+		return nil, err
+	}
+	d := &differ{b: b, parts: map[*ir.Value][]*ir.Value{}, active: activeValues(loss.Graph(), params)}
+	path := d.path([]*ir.Value{loss}, loss.Graph())
 	if prefix := b.Prefix; prefix == "" {
 		b.Prefix = "grad/"
 		defer func() { b.Prefix = prefix }()
@@ -46,44 +49,51 @@ type differ struct {
 	active map[*ir.Value]bool        // values that depend on a parameter
 }
 
-// activeValues are the parameters and all that is computed from them.
-func activeValues(params []*ir.Value) map[*ir.Value]bool {
+// activeValues are the parameters and all that g's nodes compute from them.
+func activeValues(g *ir.Graph, params []*ir.Value) map[*ir.Value]bool {
 	active := map[*ir.Value]bool{}
-	todo := append([]*ir.Value{}, params...)
-	for len(todo) > 0 {
-		v := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if active[v] {
-			continue
-		}
+	for _, v := range params {
 		active[v] = true
-		for _, u := range v.Uses() {
-			for _, o := range u.Node.Outputs() {
-				if o != nil {
-					todo = append(todo, o)
-				}
+	}
+	for n := range g.Nodes() {
+		reads := false
+		read(n, func(v *ir.Value) { reads = reads || active[v] })
+		for _, o := range n.Outputs() {
+			if o != nil && reads {
+				active[o] = true
 			}
 		}
 	}
 	return active
 }
 
-// path lists the nodes between the parameters and the loss, consumers first.
-func (d *differ) path(loss *ir.Value) []*ir.Node {
+// read visits what a node reads, by its sub-graphs too.
+func read(n *ir.Node, visit func(v *ir.Value)) {
+	for _, v := range n.Inputs() {
+		if v != nil {
+			visit(v)
+		}
+	}
+	ops.Captured(n, visit)
+}
+
+// path lists the nodes of g between the parameters and the values to, consumers
+// first.
+func (d *differ) path(to []*ir.Value, g *ir.Graph) []*ir.Node {
 	wanted := map[*ir.Node]bool{}
-	if n := loss.Producer(); n != nil && d.active[loss] {
-		wanted[n] = true
+	want := func(v *ir.Value) {
+		if d.active[v] && v.Producer() != nil && d.isFloat(v) {
+			wanted[v.Producer()] = true
+		}
+	}
+	for _, v := range to {
+		want(v)
 	}
 	var path []*ir.Node
-	for n := range loss.Graph().Backward() {
-		if !wanted[n] {
-			continue
-		}
-		path = append(path, n)
-		for _, v := range n.Inputs() {
-			if v != nil && d.active[v] && v.Producer() != nil && d.isFloat(v) {
-				wanted[v.Producer()] = true
-			}
+	for n := range g.Backward() {
+		if wanted[n] {
+			path = append(path, n)
+			read(n, want)
 		}
 	}
 	return path
@@ -143,6 +153,12 @@ func (d *differ) node(n *ir.Node) error {
 	needs := make([]bool, len(n.Inputs()))
 	for i, v := range n.Inputs() {
 		needs[i] = v != nil && d.active[v] && d.isFloat(v)
+	}
+	if n.Is("If") {
+		if err := d.branches(n, grads); err != nil {
+			return fmt.Errorf("%v: gradient: %w", n, err)
+		}
+		return nil
 	}
 	op, ok := d.b.Analysis.Op(n).(ops.Differentiable)
 	if !ok {

@@ -11,8 +11,7 @@ import (
 
 // Lower replaces every composite operator of a canonical model by standard
 // ones, and drops the import of their domain. What bodies have in common is
-// computed once; the model's own initializers all stay apart. Composites inside of sub-graphs
-// are an error: what Raise and gradients make is in the main graph.
+// computed once; the model's own initializers all stay apart.
 func Lower(m *ir.Model, set *ops.Set) error {
 	a, err := set.Analyze(m, ops.AnalyzeOptions{})
 	if err != nil {
@@ -23,32 +22,38 @@ func Lower(m *ir.Model, set *ops.Set) error {
 		if again = false; round > maxNesting {
 			return errors.New("composite operators expand without end")
 		}
-		for n := range m.Graph.Nodes() {
-			if n.Domain != ops.Domain {
-				continue
-			}
-			again = true
-			if err := r.lower(n); err != nil {
-				return fmt.Errorf("%v: %w", n, err)
-			}
+		if again, err = r.lowerGraph(m.Graph); err != nil {
+			return err
 		}
 	}
 	r.dedupe() // bodies repeat tables, scalars and W' of forward and backward
 	r.prune()
-	var left *ir.Node
-	m.Graphs(func(g *ir.Graph) bool {
-		for n := range g.Nodes() {
-			if n.Domain == ops.Domain {
-				left = n
-			}
-		}
-		return left == nil
-	})
-	if left != nil {
-		return fmt.Errorf("%v: stands in a sub-graph, where it cannot be spelled out", left)
-	}
 	m.Opsets = slices.DeleteFunc(m.Opsets, func(o ir.Opset) bool { return o.Domain == ops.Domain })
 	return nil
+}
+
+// lowerGraph lowers the nodes of g and, what gradients of branches have, those
+// of its sub-graphs; it reports whether there were any.
+func (r *rewriter) lowerGraph(g *ir.Graph) (bool, error) {
+	some := false
+	for n := range g.Nodes() {
+		for _, sub := range n.Subgraphs() {
+			r.a.Body(sub)
+			inner, err := r.lowerGraph(sub)
+			if err != nil {
+				return false, err
+			}
+			some = some || inner
+		}
+		if n.Domain != ops.Domain {
+			continue
+		}
+		some = true
+		if err := r.lower(n); err != nil {
+			return false, fmt.Errorf("%v: %w", n, err)
+		}
+	}
+	return some, nil
 }
 
 // initializersOf tells which values are initializers of g as it is now.
@@ -69,7 +74,7 @@ func (r *rewriter) lower(n *ir.Node) error {
 	if !ok {
 		return errors.New("has no form in standard operators")
 	}
-	b := ops.NewBuilder(r.a, r.g, r.names)
+	b := ops.NewBuilder(r.a, n.Graph(), r.names)
 	b.Before, b.Tag, b.Prefix = n, n.Tag, prefixOf(n.Name)
 	outs, err := c.Expand(b, n)
 	if err == nil {
@@ -88,7 +93,7 @@ func (r *rewriter) lower(n *ir.Node) error {
 		}
 		r.takeOver(b, n, old, outs[i], made)
 	}
-	r.g.Remove(n)
+	n.Graph().Remove(n)
 	return b.Err()
 }
 

@@ -150,3 +150,14 @@ func (a *Analysis) Node(n *ir.Node) error {
 	}
 	return nil
 }
+
+// Body infers what it can of a sub-graph from what its inputs declare and what
+// it reads from around.
+func (a *Analysis) Body(g *ir.Graph) {
+	for _, v := range g.Inputs {
+		a.Set(v, FromType(v.Type))
+	}
+	for n := range g.Nodes() {
+		_ = a.Node(n) // who needs the fact will miss it
+	}
+}

@@ -42,7 +42,7 @@ func (o gatherElements) Bind(p *Binder, in, _ []Fact) (Step, error) {
 
 func (o gatherElements) Grad(b *GradBuilder) error {
 	if b.Needs(0) {
-		b.Set(0, b.Op("ScatterElements", ir.In(b.zerosLike(b.In(0)), b.In(1), b.Grad(0)),
+		b.Set(0, b.Op("ScatterElements", ir.In(b.ZerosLike(b.In(0)), b.In(1), b.Grad(0)),
 			ir.A("axis", ir.Int(o.axis)), ir.A("reduction", ir.String("add"))))
 	}
 	return nil

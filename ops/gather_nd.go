@@ -57,7 +57,7 @@ func (o gatherND) Grad(b *GradBuilder) error {
 	switch {
 	case !b.Needs(0):
 	case o.batch == 0:
-		b.Set(0, b.Op("ScatterND", ir.In(b.zerosLike(b.In(0)), b.In(1), b.Grad(0)), ir.A("reduction", ir.String("add"))))
+		b.Set(0, b.Op("ScatterND", ir.In(b.ZerosLike(b.In(0)), b.In(1), b.Grad(0)), ir.A("reduction", ir.String("add"))))
 	default:
 		b.Set(0, b.scatterBack(b.Grad(0), b.Shape(b.In(0)), func(count *ir.Value) *ir.Value {
 			return b.Op("GatherND", ir.In(count, b.In(1)), ir.A("batch_dims", ir.Int(o.batch)))

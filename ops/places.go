@@ -200,7 +200,7 @@ func gradScatter(b *GradBuilder, mode scatterMode, take func(x *ir.Value) *ir.Va
 	switch {
 	case !b.Needs(0):
 	case mode == scatterSet:
-		b.Set(0, put(dy, b.zerosLike(b.In(2))))
+		b.Set(0, put(dy, b.ZerosLike(b.In(2))))
 	default:
 		b.Set(0, dy)
 	}

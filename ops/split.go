@@ -144,14 +144,14 @@ func (o split) Grad(b *GradBuilder) error {
 		if part == nil {
 			return fmt.Errorf("output %d is left out: its size is not known", i)
 		}
-		parts[i] = b.zerosLike(part)
+		parts[i] = b.ZerosLike(part)
 	}
 	b.Set(0, b.Op("Concat", parts, ir.A("axis", ir.Int(o.axis))))
 	return nil
 }
 
-// zerosLike are zeros of v's dtype and shape.
-func (b *Builder) zerosLike(v *ir.Value) *ir.Value {
+// ZerosLike are zeros of v's dtype and shape.
+func (b *Builder) ZerosLike(v *ir.Value) *ir.Value {
 	return b.zeros(b.Fact(v).DType, b.Shape(v))
 }
 

@@ -88,7 +88,7 @@ func (o tensorScatter) Bind(p *Binder, in, out []Fact) (Step, error) {
 func (o tensorScatter) Grad(b *GradBuilder) error {
 	dy, update, index := b.Grad(0), b.In(1), b.In(2)
 	if b.Needs(0) {
-		zeros := b.zerosLike(update)
+		zeros := b.ZerosLike(update)
 		b.Set(0, b.Op("TensorScatter", []*ir.Value{dy, zeros, index}, b.Node.Attrs...))
 	}
 	if !b.Needs(1) {

@@ -125,7 +125,7 @@ func (o topK) Grad(b *GradBuilder) error {
 		b.Analysis.Set(places, f)
 	}
 	if b.Needs(0) {
-		b.Set(0, b.Op("ScatterElements", ir.In(b.zerosLike(b.In(0)), places, b.Grad(0)), ir.A("axis", ir.Int(o.axis))))
+		b.Set(0, b.Op("ScatterElements", ir.In(b.ZerosLike(b.In(0)), places, b.Grad(0)), ir.A("axis", ir.Int(o.axis))))
 	}
 	return nil
 }
