@@ -35,10 +35,7 @@ func BenchmarkForward(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer p.Close()
-		s, err := p.NewSession()
-		if err != nil {
-			b.Fatal(err)
-		}
+		s := p.Session()
 		feeds := map[string]*tensor.Tensor{m.InputNames()[0]: tensor.New(tensor.Int64, 8, 128)}
 		if _, err := s.Run(context.Background(), feeds); err != nil {
 			b.Fatal(err)
@@ -66,9 +63,8 @@ func (timer) Note(string)              {}
 func BenchmarkTrainStep(b *testing.B) {
 	perThreads(b, func(b *testing.B, threads int) {
 		m := stories(b)
-		cfg := bonnx.DefaultConfig()
-		cfg.Rank = 16
-		if _, err := m.Inject(cfg, bonnx.InjectOptions{}); err != nil {
+		bone, err := bonnx.New(m, "", bonnx.BoneConfig{R: 16, TargetModules: bonnx.Modules{Regex: "all-linear"}})
+		if err != nil {
 			b.Fatal(err)
 		}
 		train, _ := windows(b, testutil.Shared(b, "."))
@@ -79,7 +75,8 @@ func BenchmarkTrainStep(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.ReportAllocs()
-		if _, err := m.Train(context.Background(), data, nil, c, timer{b}); err != nil {
+		c.Watcher = timer{b}
+		if _, err := bone.TrainOn(context.Background(), data, nil, c); err != nil {
 			b.Fatal(err)
 		}
 		b.ReportMetric(float64(8*128*b.N)/b.Elapsed().Seconds(), "tokens/s")

@@ -17,18 +17,18 @@ type Difference struct {
 	Note string `json:"note,omitempty"`
 }
 
-// Compare runs both models on the same inputs and compares the outputs of a.
-func Compare(ctx context.Context, a, b *Model, feeds map[string]*tensor.Tensor, threads int) ([]Difference, error) {
-	x, err := a.Run(ctx, feeds, threads)
+// Compare runs two models on the same inputs and compares the outputs of m.
+func (m *Model) Compare(ctx context.Context, other *Model, feeds map[string]*tensor.Tensor, threads int) ([]Difference, error) {
+	x, err := m.Run(ctx, feeds, threads)
 	if err != nil {
 		return nil, err
 	}
-	y, err := b.Run(ctx, feeds, threads)
+	y, err := other.Run(ctx, feeds, threads)
 	if err != nil {
 		return nil, err
 	}
 	var diffs []Difference
-	for _, v := range a.graph.Graph.Outputs {
+	for _, v := range m.graph.Graph.Outputs {
 		diffs = append(diffs, difference(v.Name, x[v.Name], y[v.Name]))
 	}
 	return diffs, nil

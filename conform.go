@@ -4,16 +4,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/bonnx/bonnx/internal/atomicfile"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/tensor"
 )
-
-// CheckOutput reports whether path may be written: it is in a writable
-// directory, does not exist unless force is set, and is none of the inputs.
-func CheckOutput(path string, force bool, inputs ...string) error {
-	return atomicfile.Check(path, force, inputs...)
-}
 
 // OutputNames are the names of the graph's outputs in order.
 func (m *Model) OutputNames() []string { return valueNames(m.graph.Graph.Outputs) }

@@ -17,6 +17,7 @@ import (
 	"github.com/bonnx/bonnx"
 	"github.com/bonnx/bonnx/internal/atomicfile"
 	"github.com/bonnx/bonnx/internal/testutil/fixture"
+	"github.com/bonnx/bonnx/train"
 )
 
 // failing is a file system whose n-th step fails as on a full disk; steps are
@@ -130,20 +131,19 @@ func tree(t *testing.T, dir string) map[string]string {
 }
 
 // adapted is a fixture with an adapter; trained, after two steps.
-func adapted(t *testing.T, dir, kind string, trained bool) *bonnx.Model {
+func adapted(t *testing.T, dir, kind string, trained bool) *bonnx.BoneModel {
 	t.Helper()
 	path := filepath.Join(dir, "model.onnx")
 	if err := fixture.Write(kind, path); err != nil {
 		t.Fatal(err)
 	}
 	m := open(t, path)
-	c := bonnx.DefaultConfig()
-	c.Rank = 2
-	if _, err := m.Inject(c, bonnx.InjectOptions{}); err != nil {
+	b, err := bonnx.New(m, "", bonnx.BoneConfig{R: 2, TargetModules: bonnx.Modules{Regex: "all-linear"}})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if !trained {
-		return m
+		return b
 	}
 	data := filepath.Join(dir, "data.npz")
 	if err := fixture.Write("features", data); err != nil {
@@ -153,44 +153,37 @@ func adapted(t *testing.T, dir, kind string, trained bool) *bonnx.Model {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tc := bonnx.DefaultTrainConfig()
+	tc := train.Default()
 	tc.Task, tc.Steps = "regression", 2
-	if _, err := m.Train(context.Background(), d, nil, tc, silent{}); err != nil {
+	if _, err := b.TrainOn(context.Background(), d, nil, tc); err != nil {
 		t.Fatal(err)
 	}
-	return m
+	return b
 }
-
-type silent struct{}
-
-func (silent) Begin(string, int, int) {}
-func (silent) Step(bonnx.StepInfo)    {}
-func (silent) Eval(int, float64)      {}
-func (silent) Note(string)            {}
 
 // TestFullDiskInEveryStep makes each step of every writer fail in turn. Each
 // time there is an error that names the output and says what happened, and the
 // directory is as it was: no output, no part of one, and a file that was to be
 // replaced unchanged. The step after the last succeeds.
 func TestFullDiskInEveryStep(t *testing.T) {
-	save := func(m *bonnx.Model, out string, force bool) error {
-		return m.Save(out, bonnx.SaveOptions{Force: force})
+	save := func(m *bonnx.BoneModel, out string, force bool) error {
+		return m.Save(context.Background(), out, bonnx.SaveOptions{Force: force})
 	}
-	extract := func(format string) func(m *bonnx.Model, out string, force bool) error {
-		return func(m *bonnx.Model, out string, force bool) error { return m.Extract(out, format, force) }
+	extract := func(m *bonnx.BoneModel, out string, force bool) error {
+		return m.SaveAdapter(out, "", bonnx.SaveOptions{Force: force})
 	}
 	for name, c := range map[string]struct {
 		kind    string
 		trained bool
 		out     string
-		write   func(m *bonnx.Model, out string, force bool) error
+		write   func(m *bonnx.BoneModel, out string, force bool) error
 	}{
 		"inject":                    {"mlp", false, "out.onnx", save},
 		"inject with external data": {"external", false, "out.onnx", save},
 		"train":                     {"mlp", true, "out.onnx", save},
 		"train with external data":  {"external", true, "out.onnx", save},
-		"extract npz":               {"mlp", true, "out.npz", extract("npz")},
-		"extract peft":              {"mlp", true, "out", extract("peft")},
+		"extract npz":               {"mlp", true, "out.npz", extract},
+		"extract peft":              {"mlp", true, "out", extract},
 	} {
 		for _, force := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, force %v", name, force), func(t *testing.T) {
@@ -215,12 +208,12 @@ func TestFullDiskInEveryStep(t *testing.T) {
 
 // everyStep makes the n-th step of write fail for n = 1, 2, ... until none is
 // left, and names them.
-func everyStep(t *testing.T, m *bonnx.Model, dir string, write func() error) []string {
+func everyStep(t *testing.T, m *bonnx.BoneModel, dir string, write func() error) []string {
 	before, written := tree(t, dir), false
 	var steps []string
 	for n := 1; n < 1000; n++ {
 		disk := &failing{n: n}
-		m.SetDisk(disk)
+		m.Base().SetDisk(disk)
 		err := write()
 		if disk.what == "" {
 			if err != nil {
@@ -257,7 +250,7 @@ func everyStep(t *testing.T, m *bonnx.Model, dir string, write func() error) []s
 func TestExternalDataIsCopied(t *testing.T) {
 	src, dir := t.TempDir(), t.TempDir()
 	m := adapted(t, src, "external", false)
-	if err := m.Save(filepath.Join(dir, "out.onnx"), bonnx.SaveOptions{}); err != nil {
+	if err := m.Save(context.Background(), filepath.Join(dir, "out.onnx"), bonnx.SaveOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(filepath.Join(dir, "out.onnx.data"))
@@ -278,19 +271,19 @@ func TestInterruptedSave(t *testing.T) {
 	dir := t.TempDir()
 	m := adapted(t, t.TempDir(), "external", false)
 	ctx, cancel := context.WithCancel(context.Background())
-	if err := m.Save(filepath.Join(dir, "a.onnx"), bonnx.SaveOptions{Context: ctx}); err != nil {
+	if err := m.Save(ctx, filepath.Join(dir, "a.onnx"), bonnx.SaveOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	before := tree(t, dir)
 	plain := filepath.Join(t.TempDir(), "a.onnx")
-	if err := m.Save(plain, bonnx.SaveOptions{}); err != nil {
+	if err := m.Save(context.Background(), plain, bonnx.SaveOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if want := tree(t, filepath.Dir(plain)); !maps.Equal(before, want) {
 		t.Error("a model saved under a context differs from one that is not")
 	}
 	cancel()
-	if err := m.Save(filepath.Join(dir, "b.onnx"), bonnx.SaveOptions{Context: ctx}); !errors.Is(err, context.Canceled) {
+	if err := m.Save(ctx, filepath.Join(dir, "b.onnx"), bonnx.SaveOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
 	if after := tree(t, dir); !maps.Equal(after, before) {

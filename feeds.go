@@ -1,26 +1,13 @@
 package bonnx
 
 import (
-	"cmp"
 	"fmt"
 	"hash/fnv"
-	"maps"
 	"math/rand/v2"
-	"slices"
 
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/tensor"
 )
-
-func sortedTimes(m map[string]*OpTime) []OpTime {
-	var list []OpTime
-	for _, t := range slices.SortedFunc(maps.Values(m), func(a, b *OpTime) int {
-		return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(a.Op, b.Op))
-	}) {
-		list = append(list, *t)
-	}
-	return list
-}
 
 // randomInput makes a tensor that suits a graph input.
 func randomInput(v *ir.Value, shape []int, symbols map[string]int, seed uint64) (*tensor.Tensor, error) {

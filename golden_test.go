@@ -13,7 +13,6 @@ import (
 	"github.com/bonnx/bonnx/adapter"
 	"github.com/bonnx/bonnx/internal/testutil"
 	"github.com/bonnx/bonnx/ir"
-	"github.com/bonnx/bonnx/ops"
 	"github.com/bonnx/bonnx/rewrite"
 	"github.com/bonnx/bonnx/runtime"
 	"github.com/bonnx/bonnx/tensor"
@@ -69,8 +68,8 @@ func goldenCases(t *testing.T, prefix func(string) bool) (dir string, cases []go
 	return dir, cases
 }
 
-func (g golden) config() Config {
-	c := DefaultConfig()
+func (g golden) config() adapter.Config {
+	c := adapter.DefaultConfig()
 	c.Method, c.Rank = goldenMethods[g.Meta.Kind], g.Meta.Rank
 	if c.Method == adapter.MiSSMini {
 		c.MiniRank = *g.Meta.Mini
@@ -90,7 +89,7 @@ func linear(b *ir.Builder, name string, x *ir.Value, w, bias *tensor.Tensor) *ir
 }
 
 // layerModel is one linear layer over x of any rank.
-func layerModel(x, w, bias *tensor.Tensor) *Model {
+func layerModel(t testing.TB, x, w, bias *tensor.Tensor) onFile {
 	m := &ir.Model{IRVersion: 8, Graph: ir.NewGraph("layer")}
 	m.SetOpset("", 17)
 	dims := make([]ir.Dim, x.Rank())
@@ -103,11 +102,11 @@ func layerModel(x, w, bias *tensor.Tensor) *Model {
 	y := linear(b, "lin0", in, w, bias)
 	y.Name, y.Type = "y", &ir.TensorType{Elem: tensor.Float32}
 	m.Graph.Outputs = []*ir.Value{y}
-	return &Model{graph: m, path: "layer", set: ops.Standard()}
+	return onFile{newModel(m, "layer"), t}
 }
 
 // setBlock gives the adapter at a path its block.
-func setBlock(t *testing.T, m *Model, values map[string]*tensor.Tensor) {
+func setBlock(t *testing.T, m onFile, values map[string]*tensor.Tensor) {
 	t.Helper()
 	adapters, err := rewrite.Adapters(m.graph)
 	if err != nil || len(adapters) != 1 {
@@ -136,8 +135,8 @@ func TestGoldenLayersAsGraphs(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, form := range []rewrite.Form{rewrite.Activation, rewrite.Weighted} {
-				m := layerModel(f.Get("x"), f.Get("W"), f.Get("bias"))
-				_, err = m.Inject(c.config(), InjectOptions{Form: form})
+				m := layerModel(t, f.Get("x"), f.Get("W"), f.Get("bias"))
+				err := m.tryInject(c.config(), rewrite.Options{Form: form})
 				if strings.Contains(c.File, "rgtin") {
 					if err == nil || !strings.Contains(err.Error(), "rank") {
 						t.Errorf("a rank above in_features gives %v", err)
@@ -163,7 +162,7 @@ func TestGoldenLayersAsGraphs(t *testing.T) {
 	}
 }
 
-func goldenLayer(t *testing.T, m *Model, f *npz.File) {
+func goldenLayer(t *testing.T, m onFile, f *npz.File) {
 	t.Helper()
 	feeds := map[string]*tensor.Tensor{"x": f.Get("x")}
 	for _, plain := range []bool{false, true} {
@@ -182,7 +181,7 @@ func goldenLayer(t *testing.T, m *Model, f *npz.File) {
 		testutil.Close(t, fmt.Sprintf("y (unfused %v)", plain), out[0], f.Get("y"), 1e-5, 1e-5)
 		p.Close()
 	}
-	block := m.Blocks()[0]
+	block := m.blocks()[0]
 	step, err := train.ExportStep(m.graph, m.set, []string{block}, train.LossConfig{Task: train.Regression}, train.OptimConfig{Optimizer: "sgd"}, 0, true)
 	if err != nil {
 		t.Fatal(err)
@@ -197,15 +196,13 @@ func goldenLayer(t *testing.T, m *Model, f *npz.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sm := &Model{graph: step, path: "step", set: m.set}
+	sm := newModel(step, "step")
 	res, err := sm.Run(context.Background(), map[string]*tensor.Tensor{"x": f.Get("x"), "labels": labels, block: blocks}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	testutil.Close(t, "gradient of the block", res[block+".grad"], f.Get("grad_block"), 1e-4, 1e-4)
-	if _, err := m.Merge(); err != nil {
-		t.Fatal(err)
-	}
+	m.merge()
 	w, err := m.graphValue("lin0.weight")
 	if err != nil {
 		t.Fatal(err)
@@ -223,7 +220,7 @@ func (m *Model) graphValue(name string) (*tensor.Tensor, error) {
 }
 
 // twoLayers is X W0 + b0, gelu, W1 + b1: the network of the training traces.
-func twoLayers(f *npz.File, tanh bool) *Model {
+func twoLayers(t testing.TB, f *npz.File, tanh bool) onFile {
 	m := &ir.Model{IRVersion: 9, Graph: ir.NewGraph("net")}
 	m.SetOpset("", 20)
 	in := m.Graph.AddInput("x", ir.Tensor(tensor.Float32, ir.Symbol("n"), ir.Fixed(int64(f.Get("W0").Shape()[0]))))
@@ -238,7 +235,7 @@ func twoLayers(f *npz.File, tanh bool) *Model {
 	y := linear(b, "lin1", h, f.Get("W1"), f.Get("b1"))
 	y.Name, y.Type = "y", ir.Tensor(tensor.Float32, ir.Symbol("n"), ir.Fixed(int64(f.Get("W1").Shape()[1])))
 	m.Graph.Outputs = []*ir.Value{y}
-	return &Model{graph: m, path: "net", set: ops.Standard()}
+	return onFile{newModel(m, "net"), t}
 }
 
 // losses notes each step's loss.
@@ -268,15 +265,13 @@ func TestGoldenAdamW(t *testing.T) {
 }
 
 func goldenTrace(t *testing.T, c golden, f *npz.File) {
-	start := func() *Model {
-		m := twoLayers(f, c.Meta.Act == "gelu_tanh")
-		if _, err := m.Inject(c.config(), InjectOptions{}); err != nil {
-			t.Fatal(err)
-		}
+	start := func() onFile {
+		m := twoLayers(t, f, c.Meta.Act == "gelu_tanh")
+		m.inject(c.config(), rewrite.Options{})
 		setBlock(t, m, map[string]*tensor.Tensor{"lin0": f.Get("block0_init"), "lin1": f.Get("block1_init")})
 		return m
 	}
-	cfg := DefaultTrainConfig()
+	cfg := train.Default()
 	cfg.Task, cfg.LR, cfg.WeightDecay = train.Regression, c.Meta.Opt.LR, c.Meta.Opt.WeightDecay
 	cfg.BatchSize, cfg.NoShuffle = f.Get("X").Shape()[0], true
 	for _, steps := range []int{1, 7, c.Meta.Steps} {
@@ -288,9 +283,7 @@ func goldenTrace(t *testing.T, c golden, f *npz.File) {
 		}
 		l := &losses{}
 		cfg.Steps = steps
-		if _, err := m.Train(context.Background(), &Data{samples: d}, nil, cfg, l); err != nil {
-			t.Fatal(err)
-		}
+		m.fit(d, cfg, l)
 		want := tensor.Data[float32](f.Get("loss"))
 		for i, got := range l.got {
 			if math.Abs(got-float64(want[i])) > 5e-5*(1+math.Abs(float64(want[i]))) {
@@ -301,7 +294,7 @@ func goldenTrace(t *testing.T, c golden, f *npz.File) {
 			path := fmt.Sprintf("lin%d", k)
 			traj := f.Get(fmt.Sprintf("block%d_traj", k))
 			at := traj.Rows(steps-1, steps)
-			got, err := m.graphValue(m.Blocks()[k])
+			got, err := m.graphValue(m.blocks()[k])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -310,9 +303,7 @@ func goldenTrace(t *testing.T, c golden, f *npz.File) {
 		if steps < c.Meta.Steps {
 			continue
 		}
-		if _, err := m.Merge(); err != nil {
-			t.Fatal(err)
-		}
+		m.merge()
 		for k := range 2 {
 			w, err := m.graphValue(fmt.Sprintf("lin%d.weight", k))
 			if err != nil {

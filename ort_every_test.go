@@ -50,7 +50,7 @@ var cached = map[string]map[string]int{
 
 // feedsFor makes inputs for any of the models: a cache goes with a mask of ones
 // that covers it.
-func feedsFor(t *testing.T, m *Model) map[string]*tensor.Tensor {
+func feedsFor(t *testing.T, m onFile) map[string]*tensor.Tensor {
 	t.Helper()
 	index := m.graph.Graph.Index()
 	given, shapes := map[string]*tensor.Tensor{}, map[string][]int{}
@@ -111,7 +111,7 @@ func TestORTEveryModel(t *testing.T) {
 	for _, c := range everyLinear {
 		for _, method := range adapter.Methods() {
 			t.Run(filepath.Base(c.file)+"/"+method.String(), func(t *testing.T) {
-				cfg := DefaultConfig()
+				cfg := adapter.DefaultConfig()
 				cfg.Method, cfg.Rank, cfg.Init = method, c.rank, adapter.InitZero
 				if method == adapter.MiSSMini {
 					cfg.MiniRank = 2
@@ -119,7 +119,7 @@ func TestORTEveryModel(t *testing.T) {
 				if c.target != "" {
 					cfg.Selection = adapter.Selection{Targets: adapter.Modules{List: []string{c.target}}}
 				}
-				for _, form := range []Form{AutoForm, Weight} {
+				for _, form := range []rewrite.Form{rewrite.Auto, rewrite.Weighted} {
 					throughForm(t, c.file, cfg, form, c.tol)
 				}
 			})
@@ -127,59 +127,53 @@ func TestORTEveryModel(t *testing.T) {
 	}
 }
 
-func throughForm(t *testing.T, file string, cfg Config, form Form, tol float64) {
+func throughForm(t *testing.T, file string, cfg adapter.Config, form rewrite.Form, tol float64) {
 	t.Helper()
 	what := cfg.Method.String() + ", " + form.String()
 	m := openShared(t, file)
 	feeds := feedsFor(t, m)
 	base := ort.Run(t, m.Path(), feeds)
-	basePath := saveTo(t, m, "base.onnx")
+	basePath := saveTo(t, m.Model, "base.onnx")
 	irVersion, opset := m.graph.IRVersion, m.graph.Opset("")
-	if _, err := m.Inject(cfg, InjectOptions{Form: form}); err != nil {
-		t.Fatal(err)
-	}
+	m.inject(cfg, rewrite.Options{Form: form})
 	if m.graph.IRVersion != irVersion || m.graph.Opset("") != opset {
 		t.Errorf("%s: IR %d and opset %d became %d and %d", what, irVersion, opset, m.graph.IRVersion, m.graph.Opset(""))
 	}
-	zero := ort.Run(t, saveTo(t, m, "zero.onnx"), feeds)
+	zero := ort.Run(t, saveTo(t, m.Model, "zero.onnx"), feeds)
 	limit := 0.0 // in weight form nothing may change
-	if form == AutoForm && cfg.Method != adapter.Bat {
+	if form == rewrite.Auto && cfg.Method != adapter.Bat {
 		limit = tol / 10
 	}
 	for name := range base {
 		testutil.Close(t, what+", zero start: "+name, zero[name], base[name], limit, limit)
 	}
 	setRandom(t, m, 0.02)
-	adaptedPath := saveTo(t, m, "adapted.onnx")
+	adaptedPath := saveTo(t, m.Model, "adapted.onnx")
 	adapted := ort.Run(t, adaptedPath, feeds)
 	if same(adapted, base) {
 		t.Errorf("%s: the blocks change nothing", what)
 	}
-	agree(t, what, m, feeds, adapted, tol)
+	agree(t, what, m.Model, feeds, adapted, tol)
 	merged := reopen(t, adaptedPath)
-	if _, err := merged.Merge(); err != nil {
-		t.Fatal(err)
-	}
-	got := ort.Run(t, saveTo(t, merged, "merged.onnx"), feeds)
+	merged.merge()
+	got := ort.Run(t, saveTo(t, merged.Model, "merged.onnx"), feeds)
 	for name := range adapted {
 		testutil.Close(t, what+", merged: "+name, got[name], adapted[name], tol, tol)
 	}
-	agree(t, what+", merged", merged, feeds, got, tol)
+	agree(t, what+", merged", merged.Model, feeds, got, tol)
 	stripped := reopen(t, adaptedPath)
-	if _, err := stripped.Strip(); err != nil {
-		t.Fatal(err)
-	}
-	sameFiles(t, what, saveTo(t, stripped, "stripped.onnx"), basePath)
+	stripped.strip()
+	sameFiles(t, what, saveTo(t, stripped.Model, "stripped.onnx"), basePath)
 }
 
-func reopen(t *testing.T, path string) *Model {
+func reopen(t *testing.T, path string) onFile {
 	t.Helper()
 	m, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = m.Close() })
-	return m
+	return onFile{m, t}
 }
 
 func same(a, b map[string]*tensor.Tensor) bool {
@@ -208,10 +202,10 @@ func agree(t *testing.T, what string, m *Model, feeds, want map[string]*tensor.T
 }
 
 // setRandom gives blocks small random values, like those of a trained one.
-func setRandom(t *testing.T, m *Model, scale float32) map[string]*tensor.Tensor {
+func setRandom(t *testing.T, m onFile, scale float32) map[string]*tensor.Tensor {
 	t.Helper()
 	values := map[string]*tensor.Tensor{}
-	for i, name := range m.Blocks() {
+	for i, name := range m.blocks() {
 		b, err := m.graphValue(name)
 		if err != nil {
 			t.Fatal(err)
@@ -245,14 +239,14 @@ func sameFiles(t *testing.T, what, a, b string) {
 // withoutDefaults makes the blocks inputs that have to be fed. ONNX Runtime
 // feeds those with a default too, but its binding for node drops them without
 // a word: it knows the required inputs only.
-func withoutDefaults(m *Model) *Model {
+func withoutDefaults(m onFile) *Model {
 	g := m.graph.Graph
-	for _, name := range m.Blocks() {
+	for _, name := range m.blocks() {
 		v := g.Index()[name]
 		g.Initializers = slices.DeleteFunc(g.Initializers, func(w *ir.Value) bool { return w == v })
 		v.Data = nil
 	}
-	return m
+	return m.Model
 }
 
 // TestORTInputs feeds blocks to a model that has them as inputs: what comes
@@ -262,7 +256,7 @@ func TestORTInputs(t *testing.T) {
 	for _, file := range append([]string{"structure/mnist-8.onnx"}, stories...) {
 		for _, method := range []adapter.Method{adapter.Bone, adapter.Bat, adapter.LoRA} {
 			t.Run(filepath.Base(file)+"/"+method.String(), func(t *testing.T) {
-				cfg := DefaultConfig()
+				cfg := adapter.DefaultConfig()
 				cfg.Method, cfg.Rank, cfg.Init = method, 2, adapter.InitZero
 				if strings.Contains(file, "mnist") {
 					cfg.Selection = adapter.Selection{Targets: adapter.Modules{List: []string{"Times212"}}}
@@ -271,13 +265,11 @@ func TestORTInputs(t *testing.T) {
 				feeds := feedsFor(t, m)
 				irVersion := m.graph.IRVersion
 				base := ort.Run(t, m.Path(), feeds)
-				if _, err := m.Inject(cfg, InjectOptions{Inputs: true}); err != nil {
-					t.Fatal(err)
-				}
+				m.inject(cfg, rewrite.Options{Inputs: true})
 				if want := max(4, irVersion); m.graph.IRVersion != want {
 					t.Errorf("IR version %d, want %d", m.graph.IRVersion, want)
 				}
-				path := saveTo(t, m, "inputs.onnx")
+				path := saveTo(t, m.Model, "inputs.onnx")
 				for name, w := range ort.Run(t, path, feeds) {
 					testutil.Close(t, "default blocks: "+name, w, base[name], 1e-5, 1e-5)
 				}
@@ -287,16 +279,14 @@ func TestORTInputs(t *testing.T) {
 				if same(fed, base) {
 					t.Error("feeding blocks changes nothing")
 				}
-				agree(t, "fed", reopen(t, path), feeds, fed, 1e-3)
+				agree(t, "fed", reopen(t, path).Model, feeds, fed, 1e-3)
 				for name := range blocks {
 					delete(feeds, name)
 				}
-				for name, w := range ort.Run(t, saveTo(t, m, "set.onnx"), feeds) {
+				for name, w := range ort.Run(t, saveTo(t, m.Model, "set.onnx"), feeds) {
 					testutil.Close(t, "set blocks: "+name, fed[name], w, 1e-4, 1e-4)
 				}
-				if _, err := m.Strip(); err != nil {
-					t.Fatal(err)
-				}
+				m.strip()
 				if m.graph.IRVersion != irVersion {
 					t.Errorf("stripped: IR version %d, want %d", m.graph.IRVersion, irVersion)
 				}
@@ -344,7 +334,7 @@ func TestORTUnfused(t *testing.T) {
 				for j, port := range p.Outputs() {
 					testutil.Close(t, "unfused: "+port.Name, got[j], want[port.Name], 1e-4, 1e-4)
 				}
-				sameOutputs(t, "fused", m, feeds, want)
+				sameOutputs(t, "fused", m.Model, feeds, want)
 			}
 		})
 	}

@@ -1,7 +1,6 @@
 package bonnx
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"math"
@@ -13,6 +12,7 @@ import (
 	"github.com/bonnx/bonnx/adapter"
 	"github.com/bonnx/bonnx/internal/testutil"
 	"github.com/bonnx/bonnx/internal/testutil/ort"
+	"github.com/bonnx/bonnx/rewrite"
 	"github.com/bonnx/bonnx/tensor"
 	"github.com/bonnx/bonnx/train"
 )
@@ -50,7 +50,7 @@ var tasks = []task{
 }
 
 // data is random batches of the task: steps*batch samples.
-func (c task) data(t *testing.T, m *Model, steps int) map[string]*tensor.Tensor {
+func (c task) data(t *testing.T, m onFile, steps int) map[string]*tensor.Tensor {
 	t.Helper()
 	n, arrays := steps*c.batch, map[string]*tensor.Tensor{}
 	for i, name := range slices.Sorted(maps.Keys(c.inputs)) {
@@ -79,10 +79,10 @@ func (c task) data(t *testing.T, m *Model, steps int) map[string]*tensor.Tensor 
 	return arrays
 }
 
-func (c task) inject(t *testing.T, method adapter.Method, init adapter.Init) *Model {
+func (c task) inject(t *testing.T, method adapter.Method, init adapter.Init) onFile {
 	t.Helper()
 	m := openShared(t, c.file)
-	cfg := DefaultConfig()
+	cfg := adapter.DefaultConfig()
 	cfg.Method, cfg.Rank, cfg.Seed, cfg.Init = method, 2, 11, init
 	if method == adapter.MiSSMini {
 		cfg.MiniRank = 2 // of 1, it moves all outputs alike, which norms and softmax take out
@@ -90,14 +90,12 @@ func (c task) inject(t *testing.T, method adapter.Method, init adapter.Init) *Mo
 	if c.target != "" {
 		cfg.Selection = adapter.Selection{Targets: adapter.Modules{List: []string{c.target}}}
 	}
-	if _, err := m.Inject(cfg, InjectOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	m.inject(cfg, rewrite.Options{})
 	return m
 }
 
 // trained is bonnx's losses over the data, and the model that came out.
-func (c task) trained(t *testing.T, m *Model, cfg TrainConfig, arrays map[string]*tensor.Tensor) (*Model, []float64) {
+func (c task) trained(t *testing.T, m onFile, cfg TrainConfig, arrays map[string]*tensor.Tensor) (onFile, []float64) {
 	t.Helper()
 	spec := train.Spec{Task: cfg.Task}
 	for _, v := range m.graph.Graph.Inputs {
@@ -109,11 +107,9 @@ func (c task) trained(t *testing.T, m *Model, cfg TrainConfig, arrays map[string
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, l := &Model{graph: m.graph.Clone(), path: m.path, set: m.set}, &losses{}
+	ours, l := onFile{m.with(m.graph.Clone()), t}, &losses{}
 	cfg.NoShuffle = true
-	if _, err := ours.Train(context.Background(), &Data{samples: d}, nil, cfg, l); err != nil {
-		t.Fatal(err)
-	}
+	ours.fit(d, cfg, l)
 	return ours, l.got
 }
 
@@ -146,16 +142,13 @@ func TestORTTasks(t *testing.T) {
 			method := adapter.Methods()[(i+j)%len(adapter.Methods())]
 			t.Run(fmt.Sprintf("%s/%s/%v/%s", filepath.Base(c.file), c.task, method, name), func(t *testing.T) {
 				m := c.inject(t, method, adapter.InitRandom)
-				cfg := DefaultTrainConfig()
+				cfg := train.Default()
 				cfg.Task, cfg.BatchSize, cfg.Steps = c.task, c.batch, steps
 				if c.task == train.Classification && j%2 == 0 {
 					cfg.LabelSmoothing = 0.1
 				}
 				optimizers[name](&cfg)
-				step, err := m.ExportStep(cfg, []int64{0, 18, 21}[j%3], false)
-				if err != nil {
-					t.Fatal(err)
-				}
+				step := m.step(cfg, []int64{0, 18, 21}[j%3], false)
 				arrays := c.data(t, m, steps)
 				ours, want := c.trained(t, m, cfg, arrays)
 				got, blocks := stepInORT(t, m, cfg, saveTo(t, step, "step.onnx"), byStep(arrays, steps, c.batch), steps)
@@ -164,7 +157,7 @@ func TestORTTasks(t *testing.T) {
 						t.Errorf("step %d: ONNX Runtime's loss is %.6f, bonnx's %.6f", k+1, x, want[k])
 					}
 				}
-				for _, name := range m.Blocks() {
+				for _, name := range m.blocks() {
 					w, err := ours.graphValue(name)
 					if err != nil {
 						t.Fatal(err)
@@ -179,11 +172,11 @@ func TestORTTasks(t *testing.T) {
 }
 
 // stepInORT runs an exported step over batches; it returns losses and blocks.
-func stepInORT(t *testing.T, m *Model, cfg TrainConfig, path string, batches map[string]*tensor.Tensor, steps int) (*tensor.Tensor, map[string]*tensor.Tensor) {
+func stepInORT(t *testing.T, m onFile, cfg TrainConfig, path string, batches map[string]*tensor.Tensor, steps int) (*tensor.Tensor, map[string]*tensor.Tensor) {
 	t.Helper()
-	state := train.StateNames(m.graph, m.Blocks(), cfg.OptimConfig)
+	state := train.StateNames(m.graph, m.blocks(), cfg.OptimConfig)
 	carry := map[string]string{}
-	for _, name := range m.Blocks() {
+	for _, name := range m.blocks() {
 		b, err := m.graphValue(name)
 		if err != nil {
 			t.Fatal(err)
@@ -212,7 +205,7 @@ func TestORTGradients(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%s/%v", filepath.Base(c.file), c.task, method), func(t *testing.T) {
 				m := c.inject(t, method, adapter.InitRandom)
 				setRandom(t, m, 0.02)
-				gradients(t, m, c.file, c.task, c.batch, c.data(t, m, 1), func(cfg TrainConfig, arrays map[string]*tensor.Tensor) (*Model, []float64) {
+				gradients(t, m, c.file, c.task, c.batch, c.data(t, m, 1), func(cfg TrainConfig, arrays map[string]*tensor.Tensor) (onFile, []float64) {
 					return c.trained(t, m, cfg, arrays)
 				})
 			})
@@ -227,14 +220,12 @@ func TestORTStoriesGradients(t *testing.T) {
 		for _, method := range adapter.Methods() {
 			t.Run(filepath.Base(file)+"/"+method.String(), func(t *testing.T) {
 				m := openShared(t, file)
-				cfg := DefaultConfig()
+				cfg := adapter.DefaultConfig()
 				cfg.Method, cfg.Rank, cfg.Seed, cfg.Init = method, 4, 2, adapter.InitRandom
 				if method == adapter.MiSSMini {
 					cfg.MiniRank = 2
 				}
-				if _, err := m.Inject(cfg, InjectOptions{}); err != nil {
-					t.Fatal(err)
-				}
+				m.inject(cfg, rewrite.Options{})
 				setRandom(t, m, 0.005)
 				c := task{file: file, task: train.CausalLM, batch: 2, inputs: map[string][]int{"input_ids": {24}}, bound: 100, labels: []int{24}, classes: 100}
 				arrays := c.data(t, m, 1)
@@ -242,7 +233,7 @@ func TestORTStoriesGradients(t *testing.T) {
 				for i := range 10 {
 					tensor.Data[int64](arrays[train.LabelsInput])[20+i] = -100
 				}
-				gradients(t, m, c.file, c.task, c.batch, arrays, func(cfg TrainConfig, arrays map[string]*tensor.Tensor) (*Model, []float64) {
+				gradients(t, m, c.file, c.task, c.batch, arrays, func(cfg TrainConfig, arrays map[string]*tensor.Tensor) (onFile, []float64) {
 					return c.trained(t, m, cfg, arrays)
 				})
 			})
@@ -250,19 +241,17 @@ func TestORTStoriesGradients(t *testing.T) {
 	}
 }
 
-func gradients(t *testing.T, m *Model, file string, task Task, batch int, arrays map[string]*tensor.Tensor, run func(TrainConfig, map[string]*tensor.Tensor) (*Model, []float64)) {
+func gradients(t *testing.T, m onFile, file string, task Task, batch int, arrays map[string]*tensor.Tensor, run func(TrainConfig, map[string]*tensor.Tensor) (onFile, []float64)) {
 	t.Helper()
-	cfg := DefaultTrainConfig()
+	cfg := train.Default()
 	cfg.Task, cfg.BatchSize, cfg.Steps, cfg.Optimizer, cfg.LR = task, batch, 1, "sgd", 1
 	ours, want := run(cfg, arrays)
-	step, err := m.ExportStep(cfg, 0, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	onlyStandard(t, step, openShared(t, file))
+	step := m.step(cfg, 0, true)
+	onlyStandard(t, step, openShared(t, file).Model)
 	feeds := maps.Clone(arrays)
 	before := map[string]*tensor.Tensor{}
-	for _, name := range m.Blocks() {
+	for _, name := range m.blocks() {
+		var err error
 		if before[name], err = m.graphValue(name); err != nil {
 			t.Fatal(err)
 		}
@@ -273,7 +262,7 @@ func gradients(t *testing.T, m *Model, file string, task Task, batch int, arrays
 		t.Errorf("loss: ONNX Runtime's is %.6f, bonnx's %.6f", l[0], want[0])
 	}
 	worst, moved := 0.0, 0.0
-	for _, name := range m.Blocks() {
+	for _, name := range m.blocks() {
 		after, err := ours.graphValue(name)
 		if err != nil {
 			t.Fatal(err)

@@ -36,20 +36,20 @@ func decoderShapes(batch, target, source int) map[string][]int {
 	return map[string][]int{"input_ids": {batch, target}, "encoder_attention_mask": {batch, source}, "encoder_hidden_states": {batch, source, 8}}
 }
 
-func openShared(t testing.TB, file string) *Model {
+func openShared(t testing.TB, file string) onFile {
 	t.Helper()
 	m, err := Open(testutil.Shared(t, filepath.Join("models", file)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = m.Close() })
-	return m
+	return onFile{m, t}
 }
 
 func saveTo(t testing.TB, m *Model, name string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
-	if err := m.Save(path, SaveOptions{}); err != nil {
+	if err := m.Save(context.Background(), path, SaveOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -87,17 +87,17 @@ func TestORTModels(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				sameOutputs(t, "outputs", m, feeds, ort.Run(t, m.Path(), feeds))
+				sameOutputs(t, "outputs", m.Model, feeds, ort.Run(t, m.Path(), feeds))
 			})
 		}
 	}
 }
 
 // injected opens stories260k with an adapter.
-func injected(t testing.TB, file, method string, rank int, form Form) *Model {
+func injected(t testing.TB, file, method string, rank int, form rewrite.Form) onFile {
 	t.Helper()
 	m := openShared(t, file)
-	cfg := DefaultConfig()
+	cfg := adapter.DefaultConfig()
 	cfg.Rank, cfg.Seed = rank, 5
 	if err := cfg.Method.UnmarshalText([]byte(method)); err != nil {
 		t.Fatal(err)
@@ -105,9 +105,7 @@ func injected(t testing.TB, file, method string, rank int, form Form) *Model {
 	if cfg.Method == adapter.LoRA {
 		cfg.Alpha = 2 * float64(rank)
 	}
-	if _, err := m.Inject(cfg, InjectOptions{Form: form}); err != nil {
-		t.Fatal(err)
-	}
+	m.inject(cfg, rewrite.Options{Form: form})
 	return m
 }
 
@@ -119,14 +117,14 @@ func randomWindows(steps, batch, seq int) *tensor.Tensor {
 	return testutil.RandomInts(uint64(seq), 0, 512, steps*batch, seq+1)
 }
 
-func windowData(t testing.TB, m *Model, w *tensor.Tensor) *Data {
+func windowData(t testing.TB, m *Model, w *tensor.Tensor) train.Data {
 	t.Helper()
 	spec := train.Spec{Task: train.CausalLM, Inputs: []train.Port{{Name: "input_ids", Type: m.graph.Graph.Inputs[0].Type}}}
 	d, err := train.FromTensors(map[string]*tensor.Tensor{"input_ids": w}, spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Data{samples: d}
+	return d
 }
 
 // TestORTTrained trains for some steps and wants adapted, reformed, merged,
@@ -140,11 +138,9 @@ func TestORTTrained(t *testing.T) {
 		}{{"bone", 16}, {"bat", 4}, {"lora", 8}} {
 			t.Run(filepath.Base(file)+"/"+c.method, func(t *testing.T) {
 				m := injected(t, file, c.method, c.rank, rewrite.Auto)
-				cfg := DefaultTrainConfig()
+				cfg := train.Default()
 				cfg.LR, cfg.BatchSize = 5e-3, 4
-				if _, err := m.Train(context.Background(), windowData(t, m, randomWindows(6, 4, 32)), nil, cfg, &losses{}); err != nil {
-					t.Fatal(err)
-				}
+				m.fit(windowData(t, m.Model, randomWindows(6, 4, 32)), cfg, &losses{})
 				everyForm(t, m, file)
 			})
 		}
@@ -152,45 +148,31 @@ func TestORTTrained(t *testing.T) {
 }
 
 // everyForm checks what becomes of a trained model.
-func everyForm(t *testing.T, m *Model, file string) {
+func everyForm(t *testing.T, m onFile, file string) {
 	feeds := map[string]*tensor.Tensor{"input_ids": testutil.RandomInts(3, 0, 512, 2, 33)}
-	trained := saveTo(t, m, "trained.onnx")
+	trained := saveTo(t, m.Model, "trained.onnx")
 	want := ort.Run(t, trained, feeds)
-	sameOutputs(t, "adapted", m, feeds, want)
+	sameOutputs(t, "adapted", m.Model, feeds, want)
 	base := ort.Run(t, testutil.Shared(t, filepath.Join("models", file)), feeds)
 	if worst, _ := apart(floatsOf(t, base["logits"]), floatsOf(t, want["logits"])); worst < 0.01 {
 		t.Errorf("training moved the logits by no more than %g", worst)
 	}
-	open := func(path string) *Model {
-		o, err := Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = o.Close() })
-		return o
-	}
-	weight := open(trained)
-	if err := weight.SetForm(rewrite.Weighted); err != nil {
-		t.Fatal(err)
-	}
-	testutil.Close(t, "weight form", ort.Run(t, saveTo(t, weight, "weight.onnx"), feeds)["logits"], want["logits"], 1e-4, 1e-4)
-	merged := open(trained)
-	if _, err := merged.Merge(); err != nil {
-		t.Fatal(err)
-	}
-	mergedPath := saveTo(t, merged, "merged.onnx")
+	weight := reopen(t, trained)
+	weight.reform(rewrite.Weighted)
+	testutil.Close(t, "weight form", ort.Run(t, saveTo(t, weight.Model, "weight.onnx"), feeds)["logits"], want["logits"], 1e-4, 1e-4)
+	merged := reopen(t, trained)
+	merged.merge()
+	mergedPath := saveTo(t, merged.Model, "merged.onnx")
 	testutil.Close(t, "merged", ort.Run(t, mergedPath, feeds)["logits"], want["logits"], 1e-4, 1e-4)
-	sameOutputs(t, "merged", merged, feeds, want)
-	sameInitializers(t, open(trained), file)
+	sameOutputs(t, "merged", merged.Model, feeds, want)
+	sameInitializers(t, reopen(t, trained), file)
 	adapterPath := filepath.Join(t.TempDir(), "adapter.npz")
-	if err := m.Extract(adapterPath, "npz", false); err != nil {
+	if err := m.bone().SaveAdapter(adapterPath, "", SaveOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	again := openShared(t, file)
-	if _, err := again.Apply(adapterPath, InjectOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	exactly(t, "extract and apply", again, m, feeds)
+	again.apply(adapterPath)
+	exactly(t, "extract and apply", again.Model, m.Model, feeds)
 }
 
 func floatsOf(t *testing.T, x *tensor.Tensor) []float64 {
@@ -222,11 +204,9 @@ func exactly(t *testing.T, what string, a, b *Model, feeds map[string]*tensor.Te
 
 // sameInitializers strips m and compares every tensor with the base, bit for
 // bit.
-func sameInitializers(t *testing.T, m *Model, file string) {
+func sameInitializers(t *testing.T, m onFile, file string) {
 	t.Helper()
-	if _, err := m.Strip(); err != nil {
-		t.Fatal(err)
-	}
+	m.strip()
 	base := openShared(t, file)
 	if a, b := len(m.graph.Graph.Initializers), len(base.graph.Graph.Initializers); a != b {
 		t.Errorf("stripped model has %d initializers, the base %d", a, b)
@@ -259,13 +239,10 @@ func TestORTStep(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s/%s", c.method, filepath.Base(c.file)), func(t *testing.T) {
 			m := injected(t, c.file, c.method, c.rank, rewrite.Auto)
-			cfg := DefaultTrainConfig()
+			cfg := train.Default()
 			cfg.LR, cfg.WeightDecay, cfg.Clip = 3e-3, 0.01, 1
-			step, err := m.ExportStep(cfg, c.opset, false)
-			if err != nil {
-				t.Fatal(err)
-			}
-			onlyStandard(t, step, openShared(t, c.file))
+			step := m.step(cfg, c.opset, false)
+			onlyStandard(t, step, openShared(t, c.file).Model)
 			path := saveTo(t, step, "step.onnx")
 			for _, shape := range [][2]int{{4, 32}, {2, 48}} {
 				follows(t, m, cfg, path, steps, shape[0], shape[1])
@@ -298,15 +275,13 @@ func onlyStandard(t *testing.T, m, base *Model) {
 }
 
 // follows compares losses step by step and brings the blocks back.
-func follows(t *testing.T, m *Model, cfg TrainConfig, path string, steps, batch, seq int) {
+func follows(t *testing.T, m onFile, cfg TrainConfig, path string, steps, batch, seq int) {
 	t.Helper()
 	w := randomWindows(steps, batch, seq)
-	ours := &Model{graph: m.graph.Clone(), path: m.path, set: m.set}
+	ours := onFile{m.with(m.graph.Clone()), t}
 	cfg.Steps, cfg.BatchSize, cfg.NoShuffle = steps, batch, true
 	l := &losses{}
-	if _, err := ours.Train(context.Background(), windowData(t, m, w), nil, cfg, l); err != nil {
-		t.Fatal(err)
-	}
+	ours.fit(windowData(t, m.Model, w), cfg, l)
 	losses, blocks := inORT(t, m, cfg, path, w, steps, batch, seq)
 	worst := 0.0
 	for i, x := range floatsOf(t, losses) {
@@ -317,12 +292,10 @@ func follows(t *testing.T, m *Model, cfg TrainConfig, path string, steps, batch,
 		}
 	}
 	t.Logf("%dx%d: %d losses from %.4f to %.4f differ by up to %.2g", batch, seq, steps, l.got[0], l.got[steps-1], worst)
-	back := &Model{graph: m.graph.Clone(), path: m.path, set: m.set}
+	back := onFile{m.with(m.graph.Clone()), t}
 	f := filepath.Join(t.TempDir(), "blocks.npz")
 	writeArrays(t, f, blocks)
-	if _, err := back.Apply(f, InjectOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	back.apply(f)
 	feeds := map[string]*tensor.Tensor{"input_ids": testutil.RandomInts(3, 0, 512, 2, 21)}
 	x, err := back.Run(context.Background(), feeds, 0)
 	if err != nil {
@@ -336,7 +309,7 @@ func follows(t *testing.T, m *Model, cfg TrainConfig, path string, steps, batch,
 }
 
 // inORT runs the exported step and returns the losses and the last blocks.
-func inORT(t *testing.T, m *Model, cfg TrainConfig, path string, w *tensor.Tensor, steps, batch, seq int) (*tensor.Tensor, map[string]*tensor.Tensor) {
+func inORT(t *testing.T, m onFile, cfg TrainConfig, path string, w *tensor.Tensor, steps, batch, seq int) (*tensor.Tensor, map[string]*tensor.Tensor) {
 	t.Helper()
 	in, labels := tensor.New(tensor.Int64, steps, batch, seq), tensor.New(tensor.Int64, steps, batch, seq)
 	numbers := tensor.New(tensor.Int64, steps)
@@ -348,9 +321,9 @@ func inORT(t *testing.T, m *Model, cfg TrainConfig, path string, w *tensor.Tenso
 	for i := range steps {
 		tensor.Data[int64](numbers)[i] = int64(i + 1)
 	}
-	state := train.StateNames(m.graph, m.Blocks(), cfg.OptimConfig)
+	state := train.StateNames(m.graph, m.blocks(), cfg.OptimConfig)
 	carry := map[string]string{}
-	for _, name := range m.Blocks() {
+	for _, name := range m.blocks() {
 		b, err := m.graphValue(name)
 		if err != nil {
 			t.Fatal(err)
@@ -364,7 +337,7 @@ func inORT(t *testing.T, m *Model, cfg TrainConfig, path string, w *tensor.Tenso
 	recorded, last := ort.RunSteps(t, ort.Steps{Model: path, State: state, Carry: carry, Record: []string{train.ExportLoss},
 		Batches: map[string]*tensor.Tensor{"input_ids": in, train.LabelsInput: labels, train.StepInput: numbers}})
 	blocks := map[string]*tensor.Tensor{}
-	for _, name := range m.Blocks() {
+	for _, name := range m.blocks() {
 		blocks[name+train.NewSuffix] = last[name]
 	}
 	return recorded[train.ExportLoss], blocks

@@ -13,6 +13,7 @@ import (
 	"github.com/bonnx/bonnx/internal/testutil"
 	"github.com/bonnx/bonnx/tensor"
 	"github.com/bonnx/bonnx/tensor/npz"
+	"github.com/bonnx/bonnx/train"
 )
 
 // raw reads a file of little-endian numbers of type T.
@@ -139,7 +140,7 @@ func (f *follower) Step(s bonnx.StepInfo) {
 
 // traceConfig is the recipe in the trace files.
 func traceConfig() bonnx.TrainConfig {
-	c := bonnx.DefaultTrainConfig()
+	c := train.Default()
 	c.Epochs, c.LR, c.NoShuffle = 2, 3e-3, true
 	return c
 }
@@ -169,17 +170,16 @@ func TestTrainingFollowsPyTorch(t *testing.T) {
 }
 
 func follow(t *testing.T, m *bonnx.Model, tr trace, train, eval string) {
-	cfg := bonnx.DefaultConfig()
-	cfg.Rank = tr.Rank
-	if err := cfg.Method.UnmarshalText([]byte(tr.Method)); err != nil {
+	cfg := bonnx.BoneConfig{R: tr.Rank, TargetModules: bonnx.Modules{Regex: "all-linear"}}
+	if err := cfg.SetMethod(tr.Method); err != nil {
 		t.Fatal(err)
 	}
-	r, err := m.Inject(cfg, bonnx.InjectOptions{})
+	b, err := bonnx.New(m, "", cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Targets) != 35 {
-		t.Errorf("%d targets, want 35", len(r.Targets))
+	if n := len(b.LayerStatus()); n != 35 {
+		t.Errorf("%d targets, want 35", n)
 	}
 	c := traceConfig()
 	data, err := m.OpenData(train, bonnx.DataOptions{Task: c.Task})
@@ -191,7 +191,8 @@ func follow(t *testing.T, m *bonnx.Model, tr trace, train, eval string) {
 		t.Fatal(err)
 	}
 	f := &follower{t: t, want: tr.TrainLoss}
-	s, err := m.Train(context.Background(), data, evalData, c, f)
+	c.Watcher = f
+	s, err := b.TrainOn(context.Background(), data, evalData, c)
 	if err != nil {
 		t.Fatal(err)
 	}

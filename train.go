@@ -7,20 +7,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 
 	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/rewrite"
 	"github.com/bonnx/bonnx/train"
 )
 
-// TrainConfig is a training run; see DefaultTrainConfig.
+// TrainConfig is a training run. Its zero value is a run of one epoch of AdamW
+// whose task, learning rate and batch size are found out.
 type TrainConfig = train.Config
 
-// LossConfig says where a loss attaches.
-type LossConfig = train.LossConfig
-
-// Task says what a loss compares.
+// Task says what a loss compares: causal-lm, classification, regression or
+// custom, "" to find it out.
 type Task = train.Task
+
+// Batch is what one step is fed: arrays by graph input, "labels" among them.
+type Batch = train.Batch
 
 // Watcher follows a training run.
 type Watcher = train.Watcher
@@ -34,98 +38,111 @@ type Summary = train.Summary
 // NonFiniteError says that a loss or gradient was not finite.
 type NonFiniteError = train.NonFiniteError
 
-// DefaultTrainConfig is one epoch of AdamW at 1e-3 in batches of 8.
-func DefaultTrainConfig() TrainConfig { return train.Default() }
-
-// DataOptions say how a data file is read.
-type DataOptions struct {
-	Task Task
-	// SeqLen is the most positions of a sample; 0 leaves samples as they are
-	// and cuts text into windows of 128.
-	SeqLen int
-	// Tokenizer makes ids of text: "bytes", or "" for none.
-	Tokenizer string
+// Train trains the active adapters on batches: one range over data is an epoch,
+// and another is made where a task or a learning rate is to be found out first.
+// Nothing is evaluated; TrainOn does that, and shuffles.
+//
+// When ctx ends, a checkpoint is saved where c names a directory, the adapters
+// keep what they have learned, and the error is ctx.Err(); a non-finite loss is a
+// *NonFiniteError in the same way.
+func (m *BoneModel) Train(ctx context.Context, data iter.Seq2[Batch, error], c TrainConfig) (*Summary, error) {
+	return m.train(ctx, train.Stream(data), nil, c, train.Identity{})
 }
 
-// Validate reports what is wrong with o whatever the model.
-func (o DataOptions) Validate() error {
-	return train.Spec{Task: o.Task, SeqLen: o.SeqLen, Tokenizer: o.Tokenizer}.Validate()
-}
-
-// Data is a set of samples read for a model.
-type Data struct {
-	samples  train.Data
-	identity string
-}
-
-// Len is the number of samples.
-func (d *Data) Len() int { return d.samples.Len() }
-
-// Notes are remarks on what reading changed or left out.
-func (d *Data) Notes() []string { return train.Notes(d.samples) }
-
-// Split keeps the last fraction of the samples, at least one, for evaluation.
-func (d *Data) Split(fraction float64) (first, last *Data, err error) {
-	a, b, err := train.Split(d.samples, fraction)
-	if err != nil {
-		return nil, nil, err
-	}
-	id := fmt.Sprintf("%s split %g", d.identity, fraction)
-	return &Data{a, id}, &Data{b, id}, nil
-}
-
-// OpenData reads a data file for the model: .npz with arrays named by graph
-// input, .jsonl, or .txt.
-func (m *Model) OpenData(path string, o DataOptions) (*Data, error) {
-	spec := train.Spec{Task: o.Task, SeqLen: o.SeqLen, Tokenizer: o.Tokenizer}
-	for _, v := range m.graph.Graph.Inputs {
-		if v.Data == nil {
-			spec.Inputs = append(spec.Inputs, train.Port{Name: v.Name, Type: v.Type})
-		}
-	}
-	d, err := train.Open(path, spec)
-	if err != nil {
-		return nil, err
-	}
-	id, err := train.FileIdentity(path)
-	if err != nil {
-		return nil, err
-	}
-	return &Data{d, fmt.Sprintf("%s seq-len %d tokenizer %q", id, o.SeqLen, o.Tokenizer)}, nil
-}
-
-// Train trains c.Params, or where that is empty the blocks of the model's
-// adapters, and puts the trained values into the model; eval may be nil. A
-// cancelled ctx and a non-finite loss save a checkpoint, where c names a
-// directory, put what there is into the model and return the error.
-func (m *Model) Train(ctx context.Context, data, eval *Data, c TrainConfig, w Watcher) (*Summary, error) {
-	if len(c.Params) == 0 {
-		c.Params = m.Blocks()
-	}
-	if len(c.Params) == 0 {
-		return nil, m.wrap(invalidModel(errors.New("the model has no adapter to train; inject one first")))
-	}
+// TrainOn is Train on a data set, whose order c.Seed decides, with evaluation on
+// another where eval is not nil.
+func (m *BoneModel) TrainOn(ctx context.Context, data, eval *Dataset, c TrainConfig) (*Summary, error) {
 	id := train.Identity{Data: data.identity}
-	var evalSource train.Source
+	var evaluation train.Source
 	if eval != nil {
-		evalSource, id.EvalData = train.Samples(eval.samples), eval.identity
+		evaluation, id.EvalData = train.Samples(eval.samples), eval.identity
+	}
+	return m.train(ctx, train.Samples(data.samples), evaluation, c, id)
+}
+
+func (m *BoneModel) train(ctx context.Context, data, eval train.Source, c TrainConfig, id train.Identity) (*Summary, error) {
+	g, names, err := m.forTraining(&c)
+	if err != nil {
+		return nil, err
 	}
 	if c.Checkpoint != "" {
-		var err error
-		if id.Model, err = digest(m.Files()...); err != nil {
+		if id.Model, err = digest(m.base.Files()...); err != nil {
 			return nil, err
 		}
 	}
-	s, err := train.Run(ctx, m.graph, m.set, train.Samples(data.samples), evalSource, c, id, w)
-	if s == nil {
-		return nil, m.wrap(err)
+	if c.Logger == nil && c.Watcher == nil {
+		c.Logger = m.base.log
 	}
-	for _, v := range m.graph.Graph.Initializers {
+	s, err := train.Run(ctx, g, m.base.set, data, eval, c, id, c.Watcher)
+	if s == nil {
+		return nil, m.base.wrap(err)
+	}
+	for _, v := range g.Graph.Initializers {
 		if t := s.Trained[v.Name]; t != nil {
 			v.Data = ir.Dense(t)
 		}
 	}
-	return s, m.wrap(err)
+	m.layouts = nil // programs of other blocks
+	return s, m.base.wrap(errors.Join(err, m.take(g, names)))
+}
+
+// forTraining is the graph of the active adapters, whose names it returns, and
+// names in c what of it is trained.
+func (m *BoneModel) forTraining(c *TrainConfig) (*ir.Model, []string, error) {
+	names := m.applied()
+	g, err := m.compose(names, rewrite.Options{Training: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	all, err := rewrite.Adapters(g)
+	if err != nil {
+		return nil, nil, m.base.wrap(err)
+	}
+	c.Params = nil
+	for i, a := range all {
+		if m.find(names[i]).frozen {
+			continue
+		}
+		c.Params = append(c.Params, a.TrainableNames()...)
+	}
+	if len(c.Params) == 0 {
+		return nil, nil, m.base.wrap(invalidModel(errNothingTrains))
+	}
+	return g, names, nil
+}
+
+// trainable are the names of all that the adapters of g train.
+func trainable(g *ir.Model) ([]string, error) {
+	all, err := rewrite.Adapters(g)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, a := range all {
+		names = append(names, a.TrainableNames()...)
+	}
+	return names, nil
+}
+
+// ExportStep is the training step of the active adapters as one ONNX model of
+// standard operators, at an operator set of 18 or newer (0 for the oldest
+// possible). With gradsOnly it gives gradients instead of updated blocks.
+func (m *BoneModel) ExportStep(c TrainConfig, opset int64, gradsOnly bool) (*Model, error) {
+	g, _, err := m.forTraining(&c)
+	if err != nil {
+		return nil, err
+	}
+	c = c.WithDefaults()
+	if c.Task == "" {
+		if c.Task, _, err = train.DetectTask(g, m.base.set, c.LossConfig, nil); err != nil {
+			return nil, m.base.wrap(err)
+		}
+	}
+	step, err := train.ExportStep(g, m.base.set, c.Params, c.LossConfig, c.OptimConfig, opset, gradsOnly)
+	if err != nil {
+		return nil, m.base.wrap(err)
+	}
+	return m.base.with(step), nil
 }
 
 // Evaluation is what Eval measured.
@@ -135,33 +152,22 @@ type Evaluation struct {
 	// Accuracy is the share of labels that are the class of the largest logit;
 	// nil where the task has no classes.
 	Accuracy *float64
+	Task     Task // as given or found out
 }
 
-// Eval is the loss over data, and what else the task measures.
-func (m *Model) Eval(ctx context.Context, d *Data, c LossConfig, batchSize, threads int) (Evaluation, error) {
-	r, err := train.Evaluate(ctx, m.graph, m.set, train.Samples(d.samples), train.Config{LossConfig: c, BatchSize: batchSize, Threads: threads}, nil)
-	e := Evaluation{Loss: r.Loss(), Count: r.Count}
+// Eval is the loss over data, and what else the task measures. Of c it is the
+// loss, the batch size, the feeds and the threads that count.
+func (m *Model) Eval(ctx context.Context, d *Dataset, c TrainConfig) (Evaluation, error) {
+	if c.Logger == nil && c.Watcher == nil {
+		c.Logger = m.log
+	}
+	r, err := train.Evaluate(ctx, m.graph, m.set, train.Samples(d.samples), c, c.Watcher)
+	e := Evaluation{Loss: r.Loss(), Count: r.Count, Task: r.Task}
 	if r.Correct != nil {
 		share := *r.Correct / max(1, r.Count)
 		e.Accuracy = &share
 	}
 	return e, m.wrap(err)
-}
-
-// ExportStep is the training step of the model's adapters as one ONNX model of
-// standard operators.
-func (m *Model) ExportStep(c TrainConfig, opset int64, gradsOnly bool) (*Model, error) {
-	if len(c.Params) == 0 {
-		c.Params = m.Blocks()
-	}
-	if len(c.Params) == 0 {
-		return nil, m.wrap(invalidModel(errors.New("the model has no adapter to train; inject one first")))
-	}
-	g, err := train.ExportStep(m.graph, m.set, c.Params, c.LossConfig, c.OptimConfig, opset, gradsOnly)
-	if err != nil {
-		return nil, m.wrap(err)
-	}
-	return &Model{graph: g, path: m.path, set: m.set}, nil
 }
 
 // digest identifies the content of files.

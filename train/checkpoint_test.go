@@ -316,7 +316,7 @@ func TestDiff(t *testing.T) {
 
 // A field added to Config is either compared or known not to matter.
 func TestDiffKnowsEveryField(t *testing.T) {
-	free := []string{"EvalEvery", "Checkpoint", "CheckpointEvery", "Resume", "Metrics", "Threads", "Overwrite", "Memory", "Logger"}
+	free := []string{"EvalEvery", "Checkpoint", "CheckpointEvery", "Resume", "Metrics", "Threads", "Overwrite", "Memory", "Logger", "Watcher"}
 	var walk func(v reflect.Value, index []int)
 	walk = func(v reflect.Value, index []int) {
 		for i := range v.NumField() {
@@ -344,6 +344,8 @@ func TestDiffKnowsEveryField(t *testing.T) {
 				other.Set(reflect.ValueOf(map[string]FeedRule{"x": {Kind: FeedOnes}}))
 			case reflect.Pointer:
 				other.Set(reflect.ValueOf(slog.Default()))
+			case reflect.Interface:
+				other.Set(reflect.ValueOf(follow(nil, nil)))
 			case reflect.Int64:
 				other.SetInt(other.Int() + 1)
 			case reflect.Slice:

@@ -20,6 +20,8 @@ type Result struct {
 	// Correct is, of an Evaluate over classes, how many labels were the class
 	// of the largest logit; else nil.
 	Correct *float64
+	// Task is, of an Evaluate, what the labels were compared as.
+	Task Task
 }
 
 // Loss is the mean, 0 where nothing counts.
@@ -117,7 +119,7 @@ func (e *engine) compile(m *ir.Model, set *ops.Set, c Config) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ge, err := newGraph(m, set, c.Params, c.LossConfig)
+	ge, err := newGraph(settled(m), set, c.Params, c.LossConfig)
 	if err != nil {
 		return "", err
 	}
@@ -330,7 +332,7 @@ func scalar(t *tensor.Tensor) float64 {
 
 // newEvaluator is an engine that can only Eval.
 func newEvaluator(m *ir.Model, set *ops.Set, c LossConfig, threads int) (*engine, error) {
-	g, err := newGraph(m, set, nil, c)
+	g, err := newGraph(settled(m), set, nil, c)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ type Identity struct{ Model, Data, EvalData string }
 // Run trains c.Params of m on data, evaluates on eval (which may be nil), and
 // returns the trained values; m itself stays. What c leaves open is chosen
 // first: see Config and Picks. Inputs that the data does not hold are made as
-// Config.Feeds says. w may be nil.
+// Config.Feeds says. w, which may be nil, is told, c.Watcher is not.
 //
 // A cancelled ctx saves a checkpoint, where there is a directory for it, and
 // returns ctx.Err(); the Summary then holds what there is. A non-finite loss
@@ -145,6 +145,7 @@ func Evaluate(ctx context.Context, m *ir.Model, set *ops.Set, d Source, c Config
 		return Result{}, err
 	}
 	r, err := evaluate(ctx, e, l.data.once(l.c))
+	r.Task = l.c.Task
 	if err == nil && (math.IsNaN(r.LossSum) || math.IsInf(r.LossSum, 0)) {
 		err = errors.New("the loss is not finite")
 	}

@@ -71,6 +71,32 @@ func newRaised(m *ir.Model, set *ops.Set, names []string) (*graph, error) {
 	return g, nil
 }
 
+// settled is m as it computes outside of training: no Dropout drops anything.
+func settled(m *ir.Model) *ir.Model {
+	const trainingMode = 2 // the input
+	drops := func(n *ir.Node) bool { return n.Is("Dropout") && n.Input(trainingMode) != nil }
+	found := false
+	m.Graphs(func(g *ir.Graph) bool {
+		for n := range g.Nodes() {
+			found = found || drops(n)
+		}
+		return !found
+	})
+	if !found {
+		return m
+	}
+	m = m.Clone()
+	m.Graphs(func(g *ir.Graph) bool {
+		for n := range g.Nodes() {
+			if drops(n) {
+				n.SetInput(trainingMode, nil)
+			}
+		}
+		return true
+	})
+	return m
+}
+
 // differentiate appends the backward pass of v.
 func (g *graph) differentiate(v *ir.Value) error {
 	values := make([]*ir.Value, len(g.params))

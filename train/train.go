@@ -81,8 +81,23 @@ type Config struct {
 	Overwrite       bool   // another run's metrics and checkpoints may go
 	Threads         int
 
-	// Logger is told what a Watcher is told; nil for none.
-	Logger *slog.Logger `json:"-"`
+	// Watcher follows the run, and Logger is told what a Watcher is told; nil
+	// for none.
+	Watcher Watcher      `json:"-"`
+	Logger  *slog.Logger `json:"-"`
+}
+
+// Feed adds a rule to Feeds, as ParseFeed reads it.
+func (c *Config) Feed(rule string) error {
+	name, r, err := ParseFeed(rule)
+	if err != nil {
+		return err
+	}
+	if c.Feeds == nil {
+		c.Feeds = map[string]FeedRule{}
+	}
+	c.Feeds[name] = r
+	return nil
 }
 
 // Default is PEFT's and torch's usual configuration: one epoch of AdamW at

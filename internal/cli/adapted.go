@@ -1,10 +1,19 @@
 package cli
 
 import (
+	"context"
+	"os"
+	"strings"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/bonnx/bonnx"
 )
+
+// adapterNames is --adapter, where a command takes some of a model's adapters.
+func adapterNames(usage string) cli.Flag {
+	return &cli.StringSliceFlag{Name: "adapter", Usage: usage}
+}
 
 func (e *env) mergeCommand() *cli.Command {
 	return &cli.Command{
@@ -14,8 +23,11 @@ func (e *env) mergeCommand() *cli.Command {
 		Description: `Weights that are not finite after merging are refused, as PEFT's safe_merge does.
 
 EXAMPLE: bonnx merge trained.onnx -o merged.onnx`,
-		Flags:  []cli.Flag{outputFlag(), forceFlag(), quietFlag()},
-		Action: e.rewriting((*bonnx.Model).Merge),
+		Flags: []cli.Flag{adapterNames("fold in the adapter called `NAME`; repeats, in this order (none: all); the others go"),
+			outputFlag(), forceFlag(), quietFlag()},
+		Action: e.rewriting(func(c *cli.Context, m *bonnx.BoneModel) (saver, error) {
+			return m.MergeAndUnload(c.StringSlice("adapter")...)
+		}),
 	}
 }
 
@@ -25,13 +37,32 @@ func (e *env) stripCommand() *cli.Command {
 		Usage:       "take the adapters off: the base model back",
 		ArgsUsage:   "ADAPTED",
 		Description: `EXAMPLE: bonnx strip trained.onnx -o base.onnx`,
-		Flags:       []cli.Flag{outputFlag(), forceFlag(), quietFlag()},
-		Action:      e.rewriting((*bonnx.Model).Strip),
+		Flags: []cli.Flag{adapterNames("take off the adapter called `NAME` alone; repeats (none: all)"),
+			outputFlag(), forceFlag(), quietFlag()},
+		Action: e.rewriting(stripped),
 	}
 }
 
+func stripped(c *cli.Context, m *bonnx.BoneModel) (saver, error) {
+	names := c.StringSlice("adapter")
+	if len(names) == 0 || len(names) == len(m.Adapters()) {
+		return m.Unload()
+	}
+	for _, n := range names {
+		if err := m.DeleteAdapter(n); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// saver is a model that can be written.
+type saver interface {
+	Save(ctx context.Context, path string, o bonnx.SaveOptions) error
+}
+
 // rewriting is a command that opens one model, rewrites it and saves it.
-func (e *env) rewriting(rewrite func(*bonnx.Model) (notes []string, err error)) cli.ActionFunc {
+func (e *env) rewriting(rewrite func(*cli.Context, *bonnx.BoneModel) (saver, error)) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		a, err := args(c, "ADAPTED")
 		if err != nil {
@@ -41,17 +72,16 @@ func (e *env) rewriting(rewrite func(*bonnx.Model) (notes []string, err error)) 
 		if err != nil {
 			return err
 		}
-		m, err := bonnx.Open(a[0])
+		m, err := e.adapted(c, a[0])
 		if err != nil {
 			return err
 		}
-		defer m.Close()
-		notes, err := rewrite(m)
+		defer m.Base().Close()
+		s, err := rewrite(c, m)
 		if err != nil {
 			return err
 		}
-		e.notes(c, notes)
-		return m.Save(out, bonnx.SaveOptions{Context: c.Context, Force: c.Bool("force")})
+		return s.Save(c.Context, out, bonnx.SaveOptions{Force: c.Bool("force")})
 	}
 }
 
@@ -72,7 +102,8 @@ func (e *env) extractCommand() *cli.Command {
 configuration and the base's fingerprint.
 
 EXAMPLE: bonnx extract trained.onnx --format peft -o adapter/`,
-		Flags:  []cli.Flag{&cli.StringFlag{Name: "format", Value: "npz", Usage: "npz or peft"}, outputFlag(), forceFlag(), quietFlag()},
+		Flags: []cli.Flag{&cli.StringFlag{Name: "format", Value: "npz", Usage: "npz or peft"},
+			&cli.StringFlag{Name: "adapter", Usage: "the adapter called `NAME` (none: the only one)"}, outputFlag(), forceFlag(), quietFlag()},
 		Action: e.extract,
 	}
 }
@@ -82,34 +113,36 @@ func (e *env) extract(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := bonnx.CheckFormat(c.String("format")); err != nil {
-		return &usageError{err.Error()}
-	}
 	out := c.String("output")
 	if out == "" {
 		return &usageError{errNeedOutput.Error()}
 	}
-	if err := bonnx.CheckExtract(out, c.String("format"), c.Bool("force"), a[0]); err != nil {
+	o := bonnx.SaveOptions{Force: c.Bool("force"), Keep: a, Format: c.String("format")}
+	if err := o.CheckFormat(); err != nil {
+		return &usageError{err.Error()}
+	}
+	if err := o.CheckAdapter(out); err != nil {
 		return err
 	}
-	m, err := bonnx.Open(a[0])
+	m, err := e.adapted(c, a[0])
 	if err != nil {
 		return err
 	}
-	defer m.Close()
-	return m.Extract(out, c.String("format"), c.Bool("force"))
+	defer m.Base().Close()
+	return m.SaveAdapter(out, c.String("adapter"), o)
 }
 
 func (e *env) applyCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "apply",
-		Usage:     "put an adapter onto its base model",
+		Usage:     "put adapters onto their base model",
 		ArgsUsage: "MODEL",
-		Description: `The adapter is a PEFT folder or an .npz. Onto an adapted model, a bare .npz replaces blocks by
+		Description: `An adapter is a PEFT folder or an .npz. Onto an adapted model, a bare .npz replaces blocks by
 name. An adapter made for another base is refused.
 
-EXAMPLE: bonnx apply base.onnx --adapter adapter/ -o adapted.onnx`,
-		Flags: []cli.Flag{&cli.StringFlag{Name: "adapter", Usage: "the adapter: `PATH` of a folder or .npz (required)"},
+EXAMPLE: bonnx apply base.onnx --adapter adapter/ -o adapted.onnx
+EXAMPLE: bonnx apply base.onnx --adapter law=law/ --adapter tone=tone/ -o both.onnx`,
+		Flags: []cli.Flag{&cli.StringSliceFlag{Name: "adapter", Usage: "an adapter, `PATH` of a folder or .npz, or NAME=PATH; repeats, in this order (required)"},
 			formFlag(), outputFlag(), forceFlag(), quietFlag()},
 		Action: e.apply,
 	}
@@ -120,27 +153,45 @@ func (e *env) apply(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	path := c.String("adapter")
-	if path == "" {
+	list := c.StringSlice("adapter")
+	if len(list) == 0 {
 		return usagef("--adapter PATH is required")
 	}
-	form, err := adapterForm(c)
+	o, err := saveOptions(c)
 	if err != nil {
 		return err
 	}
-	out, err := output(c, a[0], path)
+	var names, paths []string
+	for _, x := range list {
+		name, path := named(x)
+		names, paths = append(names, name), append(paths, path)
+	}
+	o.Keep = paths
+	out, err := output(c, append(a, paths...)...)
 	if err != nil {
 		return err
 	}
-	m, err := bonnx.Open(a[0])
+	m, err := e.adapted(c, a[0])
 	if err != nil {
 		return err
 	}
-	defer m.Close()
-	notes, err := m.Apply(path, bonnx.InjectOptions{Form: form})
-	if err != nil {
+	defer m.Base().Close()
+	for i, path := range paths {
+		if err := m.LoadAdapter(path, names[i]); err != nil {
+			return err
+		}
+	}
+	if err := m.SetAdapter(m.Adapters()...); err != nil {
 		return err
 	}
-	e.notes(c, notes)
-	return m.Save(out, bonnx.SaveOptions{Context: c.Context, Force: c.Bool("force"), Inputs: []string{path}})
+	return m.Save(c.Context, out, o)
+}
+
+// named parts NAME=PATH; a path that exists is no such thing.
+func named(s string) (name, path string) {
+	name, path, ok := strings.Cut(s, "=")
+	if _, err := os.Stat(s); !ok || err == nil {
+		return "", s
+	}
+	return name, path
 }

@@ -56,7 +56,7 @@ func (e *env) bench(c *cli.Context) error {
 	if runs < 1 {
 		return usagef("--runs is %d", runs)
 	}
-	m, err := bonnx.Open(a[0])
+	m, err := e.open(c, a[0])
 	if err != nil {
 		return err
 	}

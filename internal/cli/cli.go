@@ -85,7 +85,7 @@ func newApp(e *env) *cli.App {
 		CommandNotFound:           nil,
 		Commands: []*cli.Command{
 			e.inspectCommand(), e.injectCommand(), e.trainCommand(), e.evalCommand(), e.runCommand(),
-			e.mergeCommand(), e.stripCommand(), e.extractCommand(), e.applyCommand(), e.exportCommand(),
+			e.mergeCommand(), e.stripCommand(), e.extractCommand(), e.applyCommand(), e.blendCommand(), e.convertCommand(), e.exportCommand(),
 			e.compareCommand(), e.benchCommand(), e.completionCommand(), e.versionCommand(),
 		},
 		Action: func(c *cli.Context) error {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -18,15 +19,15 @@ func (e *env) eval(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	t := bonnx.DefaultTrainConfig()
-	t.LossConfig, t.BatchSize, t.Params = lossConfig(c), c.Int("batch-size"), []string{"any"}
-	if err := t.Validate(); err != nil {
-		return &usageError{err.Error()}
+	t := bonnx.TrainConfig{BatchSize: c.Int("batch-size"), Threads: n}
+	lossConfig(c, &t)
+	if err := errors.Join(feedConfig(c, &t), validate(t)); err != nil {
+		return err
 	}
 	if err := needData(c); err != nil {
 		return err
 	}
-	m, err := bonnx.Open(a[0])
+	m, err := e.open(c, a[0])
 	if err != nil {
 		return err
 	}
@@ -35,18 +36,18 @@ func (e *env) eval(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := m.Eval(c.Context, data, t.LossConfig, t.BatchSize, n)
+	r, err := m.Eval(c.Context, data, t)
 	if err != nil {
 		return err
 	}
 	j := evalJSON{Loss: r.Loss, Accuracy: r.Accuracy, Count: r.Count, Samples: data.Len()}
-	if t.Task == "causal-lm" {
+	if r.Task == "causal-lm" {
 		j.Perplexity = finiteOrNil(math.Exp(r.Loss))
 	}
 	if c.Bool("json") {
 		return e.printJSON(j)
 	}
-	return e.printf("%s\n", j.text(counted[t.Task]))
+	return e.printf("%s\n", j.text(counted[r.Task]))
 }
 
 // counted says what the mean of a task's loss is over.

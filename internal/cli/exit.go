@@ -35,6 +35,7 @@ func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(f
 // exitCode is the one place where errors become statuses.
 func exitCode(err error) Code {
 	var usage *usageError
+	var none *bonnx.NoMatchError
 	switch {
 	case err == nil:
 		return Done
@@ -42,7 +43,7 @@ func exitCode(err error) Code {
 		return Interrupted
 	case errors.As(err, &usage):
 		return Usage
-	case errors.Is(err, bonnx.ErrNoMatch):
+	case errors.As(err, &none):
 		return NoMatch
 	case bonnx.IsInvalidModel(err):
 		return Invalid

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"errors"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/bonnx/bonnx"
@@ -50,47 +52,36 @@ func (e *env) export(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := bonnx.Open(a[0])
+	m, err := e.adapted(c, a[0])
 	if err != nil {
 		return err
 	}
-	defer m.Close()
-	x, notes, err := write(c, m)
+	defer m.Base().Close()
+	x, err := write(c, m)
 	if err != nil {
 		return err
 	}
-	e.notes(c, notes)
-	return x.Save(out, bonnx.SaveOptions{Context: c.Context, Force: c.Bool("force"), Inputs: m.Files()})
+	return x.Save(c.Context, out, bonnx.SaveOptions{Force: c.Bool("force"), Keep: m.Base().Files()})
 }
 
 // exportForms are the forms that export writes.
-var exportForms = map[string]func(c *cli.Context, m *bonnx.Model) (*bonnx.Model, []string, error){
-	"merged": func(_ *cli.Context, m *bonnx.Model) (*bonnx.Model, []string, error) {
-		notes, err := m.Merge()
-		return m, notes, err
-	},
+var exportForms = map[string]func(c *cli.Context, m *bonnx.BoneModel) (*bonnx.Model, error){
+	"merged":     func(_ *cli.Context, m *bonnx.BoneModel) (*bonnx.Model, error) { return m.MergeAndUnload() },
 	"activation": reform,
 	"weight":     reform,
-	"train-step": func(c *cli.Context, m *bonnx.Model) (*bonnx.Model, []string, error) {
-		t := bonnx.DefaultTrainConfig()
-		t.LossConfig = lossConfig(c)
-		if err := optimConfig(c, &t); err != nil {
-			return nil, nil, err
+	"train-step": func(c *cli.Context, m *bonnx.BoneModel) (*bonnx.Model, error) {
+		var t bonnx.TrainConfig
+		lossConfig(c, &t)
+		if err := errors.Join(optimConfig(c, &t), validate(t)); err != nil {
+			return nil, err
 		}
-		check := t
-		check.Params = []string{"any"}
-		if err := check.Validate(); err != nil {
-			return nil, nil, &usageError{err.Error()}
-		}
-		x, err := m.ExportStep(t, c.Int64("opset"), c.Bool("grads-only"))
-		return x, nil, err
+		return m.ExportStep(t, c.Int64("opset"), c.Bool("grads-only"))
 	},
 }
 
-func reform(c *cli.Context, m *bonnx.Model) (*bonnx.Model, []string, error) {
-	form, err := bonnx.ParseForm(c.String("form"))
-	if err != nil {
-		return nil, nil, err
+func reform(c *cli.Context, m *bonnx.BoneModel) (*bonnx.Model, error) {
+	if len(m.Adapters()) == 0 {
+		return m.Unload() // says that there is none
 	}
-	return m, nil, m.SetForm(form)
+	return m.Model(bonnx.SaveOptions{Form: c.String("form")})
 }

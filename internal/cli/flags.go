@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 
@@ -44,16 +46,16 @@ func formFlag() cli.Flag {
 	return &cli.StringFlag{Name: "form", DefaultText: "activation; bat: weight", Usage: "how the adapter stands in the graph: activation or weight"}
 }
 
-// adapterForm is --form; without it each method takes the form that suits it.
-func adapterForm(c *cli.Context) (bonnx.Form, error) {
+// saveOptions reads the flags that say how a model is written.
+func saveOptions(c *cli.Context) (bonnx.SaveOptions, error) {
+	o := bonnx.SaveOptions{Force: c.Bool("force"), BlockInputs: c.Bool("inputs")}
 	if !c.IsSet("form") {
-		return bonnx.AutoForm, nil
+		return o, nil
 	}
-	form, err := bonnx.ParseForm(c.String("form"))
-	if err != nil || form == bonnx.AutoForm {
-		return form, usagef("--form %q is not one of activation, weight", c.String("form"))
+	if o.Form = c.String("form"); o.Form != "activation" && o.Form != "weight" {
+		return o, usagef("--form %q is not one of activation, weight", o.Form)
 	}
-	return form, nil
+	return o, nil
 }
 
 // maxThreads is more than any machine has use for; each costs memory.
@@ -75,7 +77,7 @@ func output(c *cli.Context, inputs ...string) (string, error) {
 	if out == "" {
 		return "", &usageError{errNeedOutput.Error()}
 	}
-	return out, bonnx.CheckOutput(out, c.Bool("force"), inputs...)
+	return out, bonnx.SaveOptions{Force: c.Bool("force"), Keep: inputs}.Check(out)
 }
 
 // shapes reads --shape.
@@ -97,6 +99,43 @@ func shapes(c *cli.Context) (map[string][]int, error) {
 		m[name] = shape
 	}
 	return m, nil
+}
+
+// open opens a model whose remarks go to stderr.
+func (e *env) open(c *cli.Context, path string) (*bonnx.Model, error) {
+	m, err := bonnx.Open(path)
+	if err == nil && !c.Bool("quiet") {
+		m.SetLogger(slog.New(remarks{e}))
+	}
+	return m, err
+}
+
+// adapted opens a model with the adapters that it has.
+func (e *env) adapted(c *cli.Context, path string) (*bonnx.BoneModel, error) {
+	m, err := e.open(c, path)
+	if err != nil {
+		return nil, err
+	}
+	b, err := bonnx.Adapted(m)
+	if err != nil {
+		_ = m.Close()
+	}
+	return b, err
+}
+
+// remarks writes what the library has to say as lines on stderr.
+type remarks struct{ e *env }
+
+func (remarks) Enabled(context.Context, slog.Level) bool { return true }
+func (r remarks) WithAttrs([]slog.Attr) slog.Handler     { return r }
+func (r remarks) WithGroup(string) slog.Handler          { return r }
+
+// Handle writes a message and what belongs to it.
+func (r remarks) Handle(_ context.Context, rec slog.Record) error {
+	text := rec.Message
+	rec.Attrs(func(a slog.Attr) bool { text += " " + a.String(); return true })
+	r.e.say("%s", text)
+	return nil
 }
 
 // feeds reads --input, and makes up what is missing where makeUp is set.

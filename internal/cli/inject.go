@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -23,9 +22,15 @@ func adapterFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "exclude", Usage: "leave out modules called `NAME`; repeats"},
 		&cli.StringFlag{Name: "layers", Usage: "only these layers, such as 0,2-5"},
 		&cli.StringSliceFlag{Name: "layers-pattern", Usage: "name of the list that layers are counted in; repeats"},
+		&cli.BoolFlag{Name: "include-head", Usage: "all-linear takes the head, the last layer before an output, too"},
+		&cli.StringSliceFlag{Name: "save-modules", Usage: "train the modules called `NAME` whole and keep them with the adapter; repeats"},
+		&cli.StringFlag{Name: "bias", Value: "none", Usage: "biases that train too: none, all or bone_only (of the adapted layers)"},
+		&cli.Float64Flag{Name: "dropout", Usage: "share of a layer's inputs that the adapter does not see in a training step (not bat)"},
 		&cli.StringFlag{Name: "init", Value: "zero", Usage: "zero, or random (for tests)"},
 		&cli.Uint64Flag{Name: "seed", Usage: "seed of random initial values, shuffling and dropout"},
+		&cli.StringFlag{Name: "name", Value: "default", Usage: "call the adapter `NAME`; a model may have several"},
 		&cli.StringFlag{Name: "config", Usage: "read the adapter's configuration from `FILE`: PEFT's adapter_config.json, or YAML; flags win"},
+		&cli.StringFlag{Name: "model-type", Usage: "the model's type, such as llama, for PEFT's default targets (none: that of a config.json beside the model)"},
 		formFlag(),
 		&cli.BoolFlag{Name: "inputs", Usage: "make the blocks graph inputs with defaults, to be fed others at run time"},
 		&cli.BoolFlag{Name: "skip-unfit", Usage: "leave out named targets that do not take the method or rank"},
@@ -38,9 +43,9 @@ func (e *env) injectCommand() *cli.Command {
 		Usage:     "put adapters on a model's linear layers",
 		ArgsUsage: "MODEL",
 		Description: `The adapted model computes what the model computes until the adapter is trained. No weight
-is read.
+is read. Onto an adapted model, an adapter of another --name goes on top.
 
-EXAMPLE: bonnx inject model.onnx --method bone --rank 16 -o adapted.onnx
+EXAMPLE: bonnx inject model.onnx -o adapted.onnx
 EXAMPLE: bonnx inject model.onnx --method bat --rank 4 --target q_proj --target v_proj --layers 0-3 -o adapted.onnx`,
 		Flags:  append(adapterFlags(), outputFlag(), forceFlag(), quietFlag(), jsonFlag()),
 		Action: e.injectAction,
@@ -56,40 +61,53 @@ func (e *env) injectAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := bonnx.Open(a[0])
+	m, err := e.adapted(c, a[0])
 	if err != nil {
 		return err
 	}
-	defer m.Close()
+	defer m.Base().Close()
 	r, err := e.inject(c, m)
 	if err != nil {
 		return err
 	}
-	if err := m.Save(out, bonnx.SaveOptions{Context: c.Context, Force: c.Bool("force"), Inputs: []string{c.String("config")}}); err != nil {
+	o, err := saveOptions(c)
+	if err != nil {
+		return err
+	}
+	o.Keep = []string{c.String("config")}
+	if err := m.Save(c.Context, out, o); err != nil {
 		return err
 	}
 	return e.reportInject(c, r)
 }
 
-// inject reads the adapter's flags and injects.
-func (e *env) inject(c *cli.Context, m *bonnx.Model) (*bonnx.Report, error) {
+// inject reads the adapter's flags and puts it on top of those that m has.
+func (e *env) inject(c *cli.Context, m *bonnx.BoneModel) (*bonnx.Report, error) {
 	cfg, err := e.adapterConfig(c)
 	if err != nil {
 		return nil, err
 	}
-	form, err := adapterForm(c)
+	o, err := saveOptions(c)
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Method == bonnx.Bat && form == bonnx.Activation {
+	if cfg.InitWeights == "bat" && o.Form == "activation" {
 		return nil, usagef("--form activation: bat has the form weight alone, because what it adds depends on the weight")
 	}
-	return m.Inject(cfg, bonnx.InjectOptions{Form: form, Inputs: c.Bool("inputs"), SkipUnfit: c.Bool("skip-unfit")})
+	if t := c.String("model-type"); t != "" {
+		m.Base().SetType(t)
+	}
+	name := c.String("name")
+	r, err := m.AddAdapter(name, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return r, m.SetAdapter(append(m.ActiveAdapters(), name)...)
 }
 
 // adapterConfig is --config with what flags say on top.
-func (e *env) adapterConfig(c *cli.Context) (bonnx.Config, error) {
-	cfg := bonnx.DefaultConfig()
+func (e *env) adapterConfig(c *cli.Context) (bonnx.BoneConfig, error) {
+	cfg := bonnx.BoneConfig{R: 64, TargetModules: bonnx.Modules{Regex: allLinear}}
 	if path := c.String("config"); path != "" {
 		var notes []string
 		var err error
@@ -107,6 +125,9 @@ func (e *env) adapterConfig(c *cli.Context) (bonnx.Config, error) {
 			}
 		}
 	}
+	if cfg.PeftType == "LORA" && cfg.LoraAlpha == 0 {
+		cfg.LoraAlpha = float64(cfg.R) // no scaling
+	}
 	if c.IsSet("target") && c.IsSet("target-regex") {
 		return cfg, usagef("--target and --target-regex exclude each other")
 	}
@@ -116,59 +137,83 @@ func (e *env) adapterConfig(c *cli.Context) (bonnx.Config, error) {
 	return cfg, nil
 }
 
+// allLinear, as the only target, selects every linear layer.
+const allLinear = "all-linear"
+
 // configFlags map flags to the configuration.
 var configFlags = []struct {
 	name string
-	set  func(c *cli.Context, cfg *bonnx.Config) error
+	set  func(c *cli.Context, cfg *bonnx.BoneConfig) error
 }{
-	{"method", func(c *cli.Context, cfg *bonnx.Config) error {
-		return cfg.Method.UnmarshalText([]byte(c.String("method")))
-	}},
-	{"rank", func(c *cli.Context, cfg *bonnx.Config) error { cfg.Rank = c.Int("rank"); return nil }},
-	{"mini-rank", func(c *cli.Context, cfg *bonnx.Config) error { cfg.MiniRank = c.Int("mini-rank"); return nil }},
-	{"alpha", func(c *cli.Context, cfg *bonnx.Config) error { cfg.Alpha = c.Float64("alpha"); return nil }},
-	{"init", func(c *cli.Context, cfg *bonnx.Config) error {
-		return cfg.Init.UnmarshalText([]byte(c.String("init")))
-	}},
-	{"seed", func(c *cli.Context, cfg *bonnx.Config) error { cfg.Seed = c.Uint64("seed"); return nil }},
-	{"target", func(c *cli.Context, cfg *bonnx.Config) error {
-		return json.Unmarshal(targets(c.StringSlice("target")), &cfg.Targets)
-	}},
-	{"target-regex", func(c *cli.Context, cfg *bonnx.Config) error {
-		b, err := json.Marshal(c.String("target-regex"))
-		if err != nil {
-			return err
+	{"method", func(c *cli.Context, cfg *bonnx.BoneConfig) error { return cfg.SetMethod(c.String("method")) }},
+	{"rank", func(c *cli.Context, cfg *bonnx.BoneConfig) (err error) {
+		if cfg.R = c.Int("rank"); cfg.R <= 0 {
+			err = fmt.Errorf("`r` should be a positive integer value but the value passed is %d; a rank of 1 or more is needed", cfg.R)
 		}
-		return json.Unmarshal(b, &cfg.Targets)
-	}},
-	{"exclude", func(c *cli.Context, cfg *bonnx.Config) error {
-		b, err := json.Marshal(c.StringSlice("exclude"))
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal(b, &cfg.Exclude)
-	}},
-	{"layers", func(c *cli.Context, cfg *bonnx.Config) (err error) {
-		cfg.Layers, err = layers(c.String("layers"))
 		return err
 	}},
-	{"layers-pattern", func(c *cli.Context, cfg *bonnx.Config) error {
+	{"mini-rank", func(c *cli.Context, cfg *bonnx.BoneConfig) error { cfg.MiniR = c.Int("mini-rank"); return nil }},
+	{"alpha", func(c *cli.Context, cfg *bonnx.BoneConfig) error { cfg.LoraAlpha = c.Float64("alpha"); return nil }},
+	{"init", func(c *cli.Context, cfg *bonnx.BoneConfig) error { return setInit(cfg, c.String("init")) }},
+	{"seed", func(c *cli.Context, cfg *bonnx.BoneConfig) error { cfg.Seed = c.Uint64("seed"); return nil }},
+	{"target", func(c *cli.Context, cfg *bonnx.BoneConfig) error {
+		cfg.TargetModules = targets(c.StringSlice("target"))
+		return nil
+	}},
+	{"target-regex", func(c *cli.Context, cfg *bonnx.BoneConfig) error {
+		cfg.TargetModules = bonnx.Modules{Regex: c.String("target-regex")}
+		return nil
+	}},
+	{"exclude", func(c *cli.Context, cfg *bonnx.BoneConfig) error {
+		cfg.ExcludeModules = bonnx.Modules{List: c.StringSlice("exclude")}
+		return nil
+	}},
+	{"layers", func(c *cli.Context, cfg *bonnx.BoneConfig) (err error) {
+		cfg.LayersToTransform, err = layers(c.String("layers"))
+		return err
+	}},
+	{"layers-pattern", func(c *cli.Context, cfg *bonnx.BoneConfig) error {
 		cfg.LayersPattern = c.StringSlice("layers-pattern")
 		return nil
 	}},
+	{"include-head", func(c *cli.Context, cfg *bonnx.BoneConfig) error {
+		cfg.IncludeHead = c.Bool("include-head")
+		return nil
+	}},
+	{"save-modules", func(c *cli.Context, cfg *bonnx.BoneConfig) error {
+		cfg.ModulesToSave = c.StringSlice("save-modules")
+		return nil
+	}},
+	{"bias", func(c *cli.Context, cfg *bonnx.BoneConfig) error { cfg.Bias = c.String("bias"); return nil }},
+	{"dropout", func(c *cli.Context, cfg *bonnx.BoneConfig) error {
+		cfg.MissDropout = c.Float64("dropout")
+		return nil
+	}},
+	{"skip-unfit", func(c *cli.Context, cfg *bonnx.BoneConfig) error { cfg.SkipUnfit = c.Bool("skip-unfit"); return nil }},
 }
 
-// targets is --target in PEFT's JSON: a list, or the word all-linear alone.
-func targets(list []string) []byte {
-	var v any = list
-	if len(list) == 1 && strings.EqualFold(list[0], "all-linear") {
-		v = list[0]
+// setInit reads --init; bat and mini start at zero alone.
+func setInit(cfg *bonnx.BoneConfig, how string) error {
+	switch {
+	case how == "zero":
+		cfg.RandomInit = false
+		if cfg.InitWeights == "false" {
+			cfg.InitWeights = ""
+		}
+	case how != "random":
+		return fmt.Errorf("unknown initialisation %q; there are zero, random", how)
+	default:
+		cfg.RandomInit = true
 	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return []byte("[]") // strings always marshal
+	return nil
+}
+
+// targets is --target: a list, or the word all-linear alone.
+func targets(list []string) bonnx.Modules {
+	if len(list) == 1 && strings.EqualFold(list[0], allLinear) {
+		return bonnx.Modules{Regex: allLinear}
 	}
-	return b
+	return bonnx.Modules{List: list}
 }
 
 // layers reads a list such as 0,2-5.

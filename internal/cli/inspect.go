@@ -23,57 +23,12 @@ EXAMPLE: bonnx inspect model.onnx`,
 	}
 }
 
-// inspectJSON is what inspect --json prints.
-type inspectJSON struct {
-	Layers   []layerJSON   `json:"layers"`
-	Skipped  []skipJSON    `json:"skipped"`
-	Methods  []methodJSON  `json:"methods"`
-	Adapters []adapterJSON `json:"adapters"`
-}
-
-type layerJSON struct {
-	Path       string `json:"path"`
-	Source     string `json:"source"`
-	Node       string `json:"node"`
-	Kind       string `json:"kind"`
-	In         int    `json:"in"`
-	Out        int    `json:"out"`
-	Parameters int    `json:"parameters"`
-	Head       bool   `json:"head"`
-}
-
-type skipJSON struct {
-	Node   string `json:"node"`
-	Reason string `json:"reason"`
-}
-
-type methodJSON struct {
-	Method     string `json:"method"`
-	Rank       int    `json:"rank"`
-	Parameters int    `json:"parameters"`
-	Unfit      int    `json:"unfit"`
-}
-
-type adapterJSON struct {
-	Name    string          `json:"name"`
-	Method  string          `json:"method"`
-	Rank    int             `json:"rank"`
-	Form    string          `json:"form"`
-	Targets []adaptedTarget `json:"targets"`
-}
-
-type adaptedTarget struct {
-	Path       string  `json:"path"`
-	BlockNorm  float64 `json:"block_norm"`
-	UpdateNorm float64 `json:"update_norm"`
-}
-
 func (e *env) inspect(c *cli.Context) error {
 	a, err := args(c, "MODEL")
 	if err != nil {
 		return err
 	}
-	m, err := bonnx.Open(a[0])
+	m, err := e.open(c, a[0])
 	if err != nil {
 		return err
 	}
@@ -83,30 +38,9 @@ func (e *env) inspect(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("json") {
-		return e.printJSON(inspectReport(in))
+		return e.printJSON(in)
 	}
 	return e.printInspection(in)
-}
-
-func inspectReport(in *bonnx.Inspection) inspectJSON {
-	j := inspectJSON{[]layerJSON{}, []skipJSON{}, []methodJSON{}, []adapterJSON{}}
-	for _, l := range in.Layers {
-		j.Layers = append(j.Layers, layerJSON{l.Path, l.Source, l.Node, l.Kind, l.In, l.Out, l.Params, l.Head})
-	}
-	for _, s := range in.Skipped {
-		j.Skipped = append(j.Skipped, skipJSON(s))
-	}
-	for _, m := range in.Methods {
-		j.Methods = append(j.Methods, methodJSON{m.Method, m.Rank, m.Params, m.Unfit})
-	}
-	for _, a := range in.Adapters {
-		aj := adapterJSON{a.Name, a.Method, a.Rank, a.Form, []adaptedTarget{}}
-		for _, t := range a.Targets {
-			aj.Targets = append(aj.Targets, adaptedTarget(t))
-		}
-		j.Adapters = append(j.Adapters, aj)
-	}
-	return j
 }
 
 func (e *env) printInspection(in *bonnx.Inspection) error {

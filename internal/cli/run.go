@@ -39,7 +39,7 @@ func (e *env) run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := bonnx.Open(a[0])
+	m, err := e.open(c, a[0])
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (e *env) compare(c *cli.Context) error {
 	}
 	var m [2]*bonnx.Model
 	for i, path := range a {
-		if m[i], err = bonnx.Open(path); err != nil {
+		if m[i], err = e.open(c, path); err != nil {
 			return err
 		}
 		defer m[i].Close()
@@ -106,7 +106,7 @@ func (e *env) compare(c *cli.Context) error {
 	if in, err = feeds(c, m[0], true); err != nil {
 		return err
 	}
-	diffs, err := bonnx.Compare(c.Context, m[0], m[1], in, n)
+	diffs, err := m[0].Compare(c.Context, m[1], in, n)
 	if err != nil {
 		return err
 	}

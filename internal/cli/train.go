@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,11 +20,12 @@ func dataFlags() []cli.Flag {
 		&cli.StringFlag{Name: "data", Usage: "samples: `DATA`.npz (arrays named by graph input, labels), .jsonl or .txt (required)"},
 		&cli.IntFlag{Name: "seq-len", Usage: "samples have at most `N` positions; text is cut into windows of N (0: no limit, 128 for text)"},
 		&cli.StringFlag{Name: "tokenizer", Usage: "make ids of text with `NAME`: bytes"},
-		&cli.StringFlag{Name: "task", Value: "causal-lm", Usage: "causal-lm, classification, regression or custom"},
+		&cli.StringFlag{Name: "task", DefaultText: "from labels and outputs", Usage: "causal-lm, classification, regression or custom"},
 		&cli.StringFlag{Name: "logits", Usage: "attach the loss to output `NAME`"},
 		&cli.StringFlag{Name: "loss-output", Usage: "with --task custom: the model's own loss, output `NAME`"},
 		&cli.Float64Flag{Name: "label-smoothing", Usage: "mix labels with this much of the uniform distribution"},
-		&cli.IntFlag{Name: "batch-size", Value: 8, Usage: "samples in a batch"},
+		&cli.StringSliceFlag{Name: "feed", Usage: "make an input that the data lacks, as `NAME=ones`, zeros, arange, empty or FILE.npz:KEY; repeats"},
+		&cli.IntFlag{Name: "batch-size", DefaultText: "8, fewer where memory is short", Usage: "samples in a batch"},
 	}
 }
 
@@ -43,7 +45,7 @@ func loopFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.IntFlag{Name: "epochs", Value: 1, Usage: "passes over the data"},
 		&cli.IntFlag{Name: "steps", Usage: "updates; wins over --epochs"},
-		&cli.Float64Flag{Name: "lr", Value: 1e-3, Usage: "learning rate"},
+		&cli.StringFlag{Name: "lr", Value: "auto", Usage: "learning rate; auto finds one by a short test on copies of the blocks"},
 		&cli.StringFlag{Name: "schedule", Value: "constant", Usage: "constant, linear or cosine"},
 		&cli.IntFlag{Name: "warmup", Usage: "updates over which the learning rate rises"},
 		&cli.IntFlag{Name: "accumulate", Value: 1, Usage: "batches per update"},
@@ -55,6 +57,7 @@ func loopFlags() []cli.Flag {
 		&cli.IntFlag{Name: "checkpoint-every", Usage: "save one every `N` updates"},
 		&cli.BoolFlag{Name: "resume", Usage: "continue from the newest checkpoint"},
 		&cli.StringFlag{Name: "metrics", Usage: "write JSON lines to `FILE`"},
+		&cli.StringSliceFlag{Name: "adapter", Usage: "of a model with several, train the adapter called `NAME` alone; repeats (none: all)"},
 	}
 }
 
@@ -64,11 +67,12 @@ func (e *env) trainCommand() *cli.Command {
 	flags = append(flags, adapterFlags()...)
 	return &cli.Command{
 		Name:      "train",
-		Usage:     "train a model's adapters; inject them first, given inject's flags",
+		Usage:     "train a model's adapters; put one on first where it has none",
 		ArgsUsage: "MODEL",
 		Description: `The step updates the adapter's blocks alone. Ctrl-C and SIGTERM save a checkpoint, where
 --checkpoint names a directory, and --resume continues from it to the same bits.
 
+EXAMPLE: bonnx train model.onnx --data samples.npz -o trained.onnx
 EXAMPLE: bonnx train adapted.onnx --data windows.npz --epochs 2 --lr 3e-3 -o trained.onnx
 EXAMPLE: bonnx train base.onnx --method bone --rank 16 --data notes.txt --tokenizer bytes -o trained.onnx`,
 		Flags:  append(flags, outputFlag(), forceFlag(), threadsFlag(), quietFlag(), jsonFlag()),
@@ -77,9 +81,9 @@ EXAMPLE: bonnx train base.onnx --method bone --rank 16 --data notes.txt --tokeni
 }
 
 // lossConfig reads the flags that say where the loss attaches.
-func lossConfig(c *cli.Context) bonnx.LossConfig {
-	return bonnx.LossConfig{Task: bonnx.Task(c.String("task")), Logits: c.String("logits"),
-		LossOutput: c.String("loss-output"), LabelSmoothing: c.Float64("label-smoothing")}
+func lossConfig(c *cli.Context, t *bonnx.TrainConfig) {
+	t.Task = bonnx.Task(c.String("task"))
+	t.Logits, t.LossOutput, t.LabelSmoothing = c.String("logits"), c.String("loss-output"), c.Float64("label-smoothing")
 }
 
 // optimConfig reads the optimizer's flags into t.
@@ -97,13 +101,19 @@ func optimConfig(c *cli.Context, t *bonnx.TrainConfig) error {
 }
 
 func trainConfig(c *cli.Context) (bonnx.TrainConfig, error) {
-	t := bonnx.DefaultTrainConfig()
-	t.LossConfig = lossConfig(c)
-	if err := optimConfig(c, &t); err != nil {
+	var t bonnx.TrainConfig
+	lossConfig(c, &t)
+	if err := errors.Join(optimConfig(c, &t), feedConfig(c, &t)); err != nil {
 		return t, err
 	}
+	if lr := c.String("lr"); lr != "auto" {
+		var err error
+		if t.LR, err = strconv.ParseFloat(lr, 64); err != nil || !(t.LR > 0) {
+			return t, usagef("--lr %q is neither auto nor a number above 0", lr)
+		}
+	}
 	t.Epochs, t.Steps, t.BatchSize, t.Accumulate = c.Int("epochs"), c.Int("steps"), c.Int("batch-size"), c.Int("accumulate")
-	t.LR, t.Schedule, t.Warmup = c.Float64("lr"), c.String("schedule"), c.Int("warmup")
+	t.Schedule, t.Warmup = c.String("schedule"), c.Int("warmup")
 	t.Seed, t.NoShuffle, t.EvalEvery = c.Uint64("seed"), c.Bool("no-shuffle"), c.Int("eval-every")
 	t.Checkpoint, t.CheckpointEvery, t.Resume = c.String("checkpoint"), c.Int("checkpoint-every"), c.Bool("resume")
 	t.Metrics, t.Overwrite = c.String("metrics"), c.Bool("force")
@@ -111,13 +121,13 @@ func trainConfig(c *cli.Context) (bonnx.TrainConfig, error) {
 	if t.Threads, err = threads(c); err != nil {
 		return t, err
 	}
-	if t.BatchSize < 1 || !(t.LR > 0) {
-		return t, usagef("batch size is %d, learning rate is %g", t.BatchSize, t.LR)
+	for _, name := range []string{"batch-size", "accumulate", "epochs"} {
+		if c.IsSet(name) && c.Int(name) < 1 {
+			return t, usagef("--%s is %d", name, c.Int(name))
+		}
 	}
-	check := t
-	check.Params = []string{"any"} // the model is not open yet
-	if err := check.Validate(); err != nil {
-		return t, &usageError{err.Error()}
+	if err := validate(t); err != nil {
+		return t, err
 	}
 	if f := c.Float64("eval-split"); c.IsSet("eval-split") && !(f > 0 && f < 1) {
 		return t, usagef("--eval-split %g is not between 0 and 1", f)
@@ -126,6 +136,26 @@ func trainConfig(c *cli.Context) (bonnx.TrainConfig, error) {
 		return t, usagef("--eval-data and --eval-split exclude each other")
 	}
 	return t, nil
+}
+
+// feedConfig reads --feed.
+func feedConfig(c *cli.Context, t *bonnx.TrainConfig) error {
+	for _, rule := range c.StringSlice("feed") {
+		if err := t.Feed(rule); err != nil {
+			return &usageError{"--" + err.Error()}
+		}
+	}
+	return nil
+}
+
+// validate checks what does not depend on the model, which is not open yet.
+func validate(t bonnx.TrainConfig) error {
+	t = t.WithDefaults()
+	t.Params = []string{"any"}
+	if err := t.Validate(); err != nil {
+		return &usageError{err.Error()}
+	}
+	return nil
 }
 
 // trainJSON is the last line of train --json.
@@ -160,25 +190,34 @@ func (e *env) train(c *cli.Context) error {
 	if err := checkMetrics(t, append(inputs, out)); err != nil {
 		return err
 	}
-	m, err := bonnx.Open(a[0])
+	o, err := saveOptions(c)
 	if err != nil {
 		return err
 	}
-	defer m.Close()
+	o.Keep = inputs
+	m, err := e.adapted(c, a[0])
+	if err != nil {
+		return err
+	}
+	defer m.Base().Close()
 	if err := e.injectFirst(c, m); err != nil {
 		return err
 	}
-	data, eval, err := e.openData(c, m)
+	data, eval, err := e.openData(c, m.Base())
 	if err != nil {
 		return err
 	}
+	if err := chooseAdapters(c, m); err != nil {
+		return err
+	}
 	bar := &progress{w: e.err, quiet: c.Bool("quiet")}
-	s, err := m.Train(c.Context, data, eval, t, bar)
+	t.Watcher = bar
+	s, err := m.TrainOn(c.Context, data, eval, t)
 	if err != nil {
 		bar.End()
 		return e.trainingEnded(t, err)
 	}
-	if err := m.Save(out, bonnx.SaveOptions{Context: c.Context, Force: c.Bool("force"), Inputs: inputs}); err != nil {
+	if err := m.Save(c.Context, out, o); err != nil {
 		return err
 	}
 	return e.reportTraining(c, s)
@@ -190,7 +229,7 @@ func checkMetrics(t bonnx.TrainConfig, others []string) error {
 	if t.Metrics == "" {
 		return nil
 	}
-	if err := bonnx.CheckOutput(t.Metrics, t.Overwrite || t.Resume, others...); err != nil {
+	if err := (bonnx.SaveOptions{Force: t.Overwrite || t.Resume, Keep: others}).Check(t.Metrics); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	if filepath.Clean(t.Metrics) == filepath.Clean(others[len(others)-1]) {
@@ -199,16 +238,16 @@ func checkMetrics(t bonnx.TrainConfig, others []string) error {
 	return nil
 }
 
-// injectFirst injects where a flag of inject was given.
-func (e *env) injectFirst(c *cli.Context, m *bonnx.Model) error {
+// injectFirst puts an adapter on a model that has none, or where a flag says
+// which. On a model that has some, only the new one is trained then.
+func (e *env) injectFirst(c *cli.Context, m *bonnx.BoneModel) error {
+	before := m.Adapters()
 	given := false
 	for _, f := range adapterFlags() {
-		given = given || f.Names()[0] != "seed" && c.IsSet(f.Names()[0])
+		name := f.Names()[0]
+		given = given || c.IsSet(name) && !slices.Contains(anyModelFlags, name)
 	}
-	if !given {
-		if len(m.Blocks()) == 0 {
-			return usagef("%s has no adapter; inject one first, or give flags of inject such as --method bone --rank 16", m.Path())
-		}
+	if len(before) > 0 && !given {
 		return nil
 	}
 	r, err := e.inject(c, m)
@@ -218,12 +257,41 @@ func (e *env) injectFirst(c *cli.Context, m *bonnx.Model) error {
 	if !c.Bool("quiet") {
 		e.say("%s", r.TrainableLine())
 	}
+	if len(before) > 0 {
+		return m.SetRequiresGrad(false, before...)
+	}
 	return nil
 }
 
+// chooseAdapters reads --adapter: the adapters to train, where not all.
+func chooseAdapters(c *cli.Context, m *bonnx.BoneModel) error {
+	names := c.StringSlice("adapter")
+	if len(names) == 0 {
+		return nil
+	}
+	if err := m.SetRequiresGrad(false); err != nil {
+		return err
+	}
+	return m.SetRequiresGrad(true, names...)
+}
+
+// anyModelFlags are those of inject's flags that say something of a model that
+// has adapters, too.
+var anyModelFlags = []string{"seed", "form", "inputs", "model-type"}
+
 // dataOptions reads the flags that say how data is read.
-func dataOptions(c *cli.Context) bonnx.DataOptions {
-	return bonnx.DataOptions{Task: bonnx.Task(c.String("task")), SeqLen: c.Int("seq-len"), Tokenizer: c.String("tokenizer")}
+func dataOptions(c *cli.Context) (bonnx.DataOptions, error) {
+	var t bonnx.TrainConfig
+	lossConfig(c, &t)
+	o := bonnx.DataOptions{Task: t.Task, Logits: t.Logits, LossOutput: t.LossOutput, SeqLen: c.Int("seq-len"), Tokenizer: c.String("tokenizer")}
+	err := feedConfig(c, &t)
+	o.Feeds = t.Feeds
+	if err == nil {
+		if err = o.Validate(); err != nil {
+			err = &usageError{err.Error()}
+		}
+	}
+	return o, err
 }
 
 // needData checks --data and the flags that go with it.
@@ -231,15 +299,16 @@ func needData(c *cli.Context) error {
 	if c.String("data") == "" {
 		return usagef("--data DATA is required")
 	}
-	if err := dataOptions(c).Validate(); err != nil {
-		return &usageError{err.Error()}
-	}
-	return nil
+	_, err := dataOptions(c)
+	return err
 }
 
-func (e *env) openData(c *cli.Context, m *bonnx.Model) (data, eval *bonnx.Data, err error) {
-	o := dataOptions(c)
-	open := func(path string) (*bonnx.Data, error) {
+func (e *env) openData(c *cli.Context, m *bonnx.Model) (data, eval *bonnx.Dataset, err error) {
+	o, err := dataOptions(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	open := func(path string) (*bonnx.Dataset, error) {
 		d, err := m.OpenData(path, o)
 		if err != nil {
 			return nil, err

@@ -37,7 +37,8 @@ func (e *env) versionCommand() *cli.Command {
 			if _, err := args(c); err != nil {
 				return err
 			}
-			v := versionJSON{version, commit(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, bonnx.CPUFeatures(), bonnx.Kernels()}
+			kernels, features := bonnx.Kernels()
+			v := versionJSON{version, commit(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, features, kernels}
 			if c.Bool("json") {
 				return e.printJSON(v)
 			}

@@ -1,65 +1,16 @@
 package bonnx
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
-	"github.com/bonnx/bonnx/internal/cpu"
-	"github.com/bonnx/bonnx/internal/kernel"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/runtime"
 	"github.com/bonnx/bonnx/tensor"
 )
-
-// Program is a compiled model: immutable, to be shared; each goroutine needs a
-// Session of it.
-type Program = runtime.Program
-
-// Session runs a Program. It is for one goroutine at a time.
-type Session = runtime.Session
-
-// Compile readies the model to be run on the given number of threads, 0 for
-// all cores.
-func (m *Model) Compile(threads int) (*Program, error) {
-	p, err := runtime.Compile(m.graph, runtime.Options{Set: m.set, Threads: threads})
-	if err != nil {
-		return nil, m.wrap(invalidModel(err))
-	}
-	return p, nil
-}
-
-// Run computes the outputs for one set of inputs, both by name.
-func (m *Model) Run(ctx context.Context, feeds map[string]*tensor.Tensor, threads int) (map[string]*tensor.Tensor, error) {
-	p, err := m.Compile(threads)
-	if err != nil {
-		return nil, err
-	}
-	defer p.Close()
-	s, err := p.NewSession()
-	if err != nil {
-		return nil, m.wrap(err)
-	}
-	outs, err := s.Run(ctx, feeds)
-	if err != nil {
-		return nil, m.wrap(err)
-	}
-	named := map[string]*tensor.Tensor{}
-	for i, port := range p.Outputs() {
-		named[port.Name] = outs[i].Clone()
-	}
-	return named, nil
-}
-
-// Kernels names the kernels that this machine's processor was given.
-func Kernels() string { return kernel.Chosen() }
-
-// OpTime is the time that one operator took in a Bench.
-type OpTime struct {
-	Op    string        `json:"op"`
-	Nodes int           `json:"nodes"`
-	Time  time.Duration `json:"nanoseconds"`
-}
 
 // BenchResult is what Bench measured.
 type BenchResult struct {
@@ -68,16 +19,23 @@ type BenchResult struct {
 	Plan        time.Duration // planning and the first run
 	ArenaBytes  int
 	WeightBytes int
-	Ops         []OpTime // of one run, longest first
+	Ops         []opTime // of one run, the longest first
+}
+
+// opTime is the time that all nodes of one operator took.
+type opTime struct {
+	Op    string
+	Nodes int
+	Time  time.Duration
 }
 
 // Bench times runs of the model, after one that is not counted.
 func (m *Model) Bench(ctx context.Context, feeds map[string]*tensor.Tensor, runs, threads int) (*BenchResult, error) {
 	r := &BenchResult{}
 	began := time.Now()
-	p, err := m.Compile(threads)
+	p, err := runtime.Compile(m.graph, runtime.Options{Set: m.set, Threads: threads})
 	if err != nil {
-		return nil, err
+		return nil, m.wrap(invalidModel(err))
 	}
 	defer p.Close()
 	s, err := p.NewSession()
@@ -101,13 +59,12 @@ func (m *Model) Bench(ctx context.Context, feeds map[string]*tensor.Tensor, runs
 		}
 		r.Runs = append(r.Runs, time.Since(began))
 	}
-	r.Ops, err = profile(ctx, s, feeds)
-	return r, err
+	return r, r.profile(ctx, s, feeds)
 }
 
 // profile times each operator in one run.
-func profile(ctx context.Context, s *Session, feeds map[string]*tensor.Tensor) ([]OpTime, error) {
-	times := map[string]*OpTime{}
+func (r *BenchResult) profile(ctx context.Context, s *runtime.Session, feeds map[string]*tensor.Tensor) error {
+	at := map[string]int{}
 	last := time.Now()
 	_, err := s.RunObserved(ctx, feeds, func(n *ir.Node, _ []*tensor.Tensor) {
 		now := time.Now()
@@ -115,14 +72,17 @@ func profile(ctx context.Context, s *Session, feeds map[string]*tensor.Tensor) (
 		if n.Domain != "" {
 			name = n.Domain + "." + name
 		}
-		if times[name] == nil {
-			times[name] = &OpTime{Op: name}
+		i, ok := at[name]
+		if !ok {
+			i, at[name] = len(r.Ops), len(r.Ops)
+			r.Ops = append(r.Ops, opTime{Op: name})
 		}
-		times[name].Nodes++
-		times[name].Time += now.Sub(last)
+		r.Ops[i].Nodes++
+		r.Ops[i].Time += now.Sub(last)
 		last = time.Now()
 	})
-	return sortedTimes(times), err
+	slices.SortFunc(r.Ops, func(a, b opTime) int { return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(a.Op, b.Op)) })
+	return err
 }
 
 // Feeds makes inputs for the model: those in given, and for the rest random
@@ -153,6 +113,3 @@ func (m *Model) Feeds(given map[string]*tensor.Tensor, shapes map[string][]int, 
 	}
 	return feeds, nil
 }
-
-// CPUFeatures names the instruction sets that kernels may use here.
-func CPUFeatures() []string { return cpu.Detect().Names() }
