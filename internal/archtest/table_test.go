@@ -45,6 +45,7 @@ var rules = []rule{
 	{pkg: "runtime/onnxgo", may: []string{"runtime", "ir", "ops", "tensor"}},
 	{pkg: "train", may: []string{"runtime", "autodiff", "fuse", "ops", "adapter", "ir", "tensor", "tensor/npz", "internal/atomicfile"}},
 	{pkg: ".", every: true},
+	{pkg: "examples/*", may: []string{".", "ops", "ir", "tensor"}},
 	{pkg: "internal/cli", may: []string{".", "ir", "tensor", "tensor/npz"}},
 	{pkg: "cmd/bonnx", may: []string{"internal/cli"}},
 	{pkg: "internal/testmodel", every: true},
