@@ -103,6 +103,7 @@ tree: # in CI, fail where a step before left or changed a file
 
 test-race: ## the tests where goroutines meet, under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test $(TESTFLAGS) -race -short $(RACE)
+	CGO_ENABLED=1 $(GO) test $(TESTFLAGS) -race -run 'Hammer|AdaptersInASession|ProgramStays|WithAdapter' .
 
 test-noasm: ## the tests of portable code alone
 	$(GO) test $(TESTFLAGS) -tags noasm $(NOASM)

@@ -54,6 +54,9 @@ func (m *BoneModel) Train(ctx context.Context, data iter.Seq2[Batch, error], c T
 func (m *BoneModel) TrainOn(ctx context.Context, data, eval *Dataset, c TrainConfig) (*Summary, error) {
 	id := train.Identity{Data: data.identity}
 	var evaluation train.Source
+	if err := m.base.takesBatches(c.BatchSize); err != nil {
+		return nil, err
+	}
 	if eval != nil {
 		evaluation, id.EvalData = train.Samples(eval.samples), eval.identity
 	}

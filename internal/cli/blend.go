@@ -124,6 +124,9 @@ func (e *env) algebra(c *cli.Context, paths []string, weights []float64) error {
 		e.notes(c, adapters[i].Notes())
 	}
 	a, err := bonnx.Blend(base, adapters, weights, to)
+	if err != nil && base == nil && strings.Contains(err.Error(), "give the base model") {
+		err = fmt.Errorf("%w (--base MODEL)", err)
+	}
 	if err != nil {
 		return err
 	}

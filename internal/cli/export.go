@@ -29,7 +29,7 @@ and step; outputs the loss, new blocks and new state.
 
 EXAMPLE: bonnx export trained.onnx -o deploy.onnx
 EXAMPLE: bonnx export adapted.onnx --form train-step --opset 18 -o step.onnx`,
-		Flags:  append(append(flags, optimFlags()...), outputFlag(), forceFlag(), quietFlag()),
+		Flags:  append(append(flags, optimFlags()...), dynamicBatchFlag(), outputFlag(), forceFlag(), quietFlag()),
 		Action: e.export,
 	}
 }

@@ -101,13 +101,28 @@ func shapes(c *cli.Context) (map[string][]int, error) {
 	return m, nil
 }
 
-// open opens a model whose remarks go to stderr.
+// dynamicBatchFlag is for commands that write a model.
+func dynamicBatchFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "dynamic-batch", Usage: "make a batch that the file fixes dynamic, where that is certain to change nothing for a sample"}
+}
+
+// open opens a model whose remarks go to stderr, and gives it a dynamic batch
+// where the command has been told to.
 func (e *env) open(c *cli.Context, path string) (*bonnx.Model, error) {
 	m, err := bonnx.Open(path)
-	if err == nil && !c.Bool("quiet") {
+	if err != nil {
+		return nil, err
+	}
+	if !c.Bool("quiet") {
 		m.SetLogger(slog.New(remarks{e}))
 	}
-	return m, err
+	if c.Bool("dynamic-batch") {
+		if err := m.DynamicBatch(); err != nil {
+			_ = m.Close()
+			return nil, err
+		}
+	}
+	return m, nil
 }
 
 // adapted opens a model with the adapters that it has.

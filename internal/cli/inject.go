@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -47,7 +48,7 @@ is read. Onto an adapted model, an adapter of another --name goes on top.
 
 EXAMPLE: bonnx inject model.onnx -o adapted.onnx
 EXAMPLE: bonnx inject model.onnx --method bat --rank 4 --target q_proj --target v_proj --layers 0-3 -o adapted.onnx`,
-		Flags:  append(adapterFlags(), outputFlag(), forceFlag(), quietFlag(), jsonFlag()),
+		Flags:  append(adapterFlags(), dynamicBatchFlag(), outputFlag(), forceFlag(), quietFlag(), jsonFlag()),
 		Action: e.injectAction,
 	}
 }
@@ -99,6 +100,10 @@ func (e *env) inject(c *cli.Context, m *bonnx.BoneModel) (*bonnx.Report, error) 
 	}
 	name := c.String("name")
 	r, err := m.AddAdapter(name, cfg)
+	var none *bonnx.NoMatchError
+	if errors.As(err, &none) && none.OnlyHead {
+		return nil, fmt.Errorf("%w (--include-head)", err)
+	}
 	if err != nil {
 		return nil, err
 	}

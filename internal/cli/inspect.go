@@ -43,6 +43,9 @@ func (e *env) inspect(c *cli.Context) error {
 	return e.printInspection(in)
 }
 
+// wayOut is what helps against a fixed extent.
+var wayOut = map[string]string{"batch": ": --dynamic-batch of inject and train frees it"}
+
 func (e *env) printInspection(in *bonnx.Inspection) error {
 	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
 	line := func(format string, a ...any) { _, _ = fmt.Fprintf(w, format+"\n", a...) } // Flush reports errors
@@ -56,6 +59,9 @@ func (e *env) printInspection(in *bonnx.Inspection) error {
 	}
 	for _, s := range in.Skipped {
 		line("%s is no target: %s", s.Node, s.Reason)
+	}
+	for _, f := range in.Fixed {
+		line("input %s has its %s fixed at %d%s", f.Input, f.Kind, f.Extent, wayOut[string(f.Kind)])
 	}
 	line("\nParameters that all-linear adds (in brackets: layers that do not take the rank)")
 	rows := map[string][]string{}

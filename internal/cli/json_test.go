@@ -130,7 +130,7 @@ func TestJSONSchemas(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name) }
 	for kind, name := range map[string]string{"tiny": "tiny.onnx", "tiny-other": "other.onnx", "mlp": "mlp.onnx",
-		"unfit-layer": "unfit.onnx", "windows": "w.npz", "classes": "c.npz"} {
+		"unfit-layer": "unfit.onnx", "batch-1": "batch1.onnx", "windows": "w.npz", "classes": "c.npz"} {
 		if err := fixture.Write(kind, file(name)); err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +161,7 @@ func TestJSONSchemas(t *testing.T) {
 			{1, []string{file("tiny.onnx"), file("other.onnx")}},
 			{1, []string{file("mlp.onnx"), file("unfit.onnx")}},
 		},
-		"inspect": {{0, []string{file("a.onnx")}}, {0, []string{file("unfit.onnx")}}},
+		"inspect": {{0, []string{file("a.onnx")}}, {0, []string{file("unfit.onnx")}}, {0, []string{file("batch1.onnx")}}},
 		"bench":   {{0, []string{file("tiny.onnx"), "--runs", "1"}}},
 		"version": {{0, nil}},
 	}

@@ -75,7 +75,7 @@ func (e *env) trainCommand() *cli.Command {
 EXAMPLE: bonnx train model.onnx --data samples.npz -o trained.onnx
 EXAMPLE: bonnx train adapted.onnx --data windows.npz --epochs 2 --lr 3e-3 -o trained.onnx
 EXAMPLE: bonnx train base.onnx --method bone --rank 16 --data notes.txt --tokenizer bytes -o trained.onnx`,
-		Flags:  append(flags, outputFlag(), forceFlag(), threadsFlag(), quietFlag(), jsonFlag()),
+		Flags:  append(flags, dynamicBatchFlag(), outputFlag(), forceFlag(), threadsFlag(), quietFlag(), jsonFlag()),
 		Action: e.train,
 	}
 }
@@ -352,7 +352,12 @@ func (e *env) reportTraining(c *cli.Context, s *bonnx.Summary) error {
 		return err
 	}
 	if s.EvalLossBefore != nil && s.EvalLossAfter != nil {
-		return e.printf("evaluation loss %.4f -> %.4f\n", *s.EvalLossBefore, *s.EvalLossAfter)
+		if err := e.printf("evaluation loss %.4f -> %.4f\n", *s.EvalLossBefore, *s.EvalLossAfter); err != nil {
+			return err
+		}
+	}
+	if !s.Improved {
+		return e.printf("the run did not improve the model: try another --lr, more --steps, a higher --rank, or more data\n")
 	}
 	return nil
 }
