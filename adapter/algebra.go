@@ -136,7 +136,7 @@ type fit struct {
 }
 
 // solve is a target's blocks in the form of the result.
-func (b *blend) solve(t *target) ([]*tensor.Tensor, fit, error) {
+func (b *blend) solve(t *module) ([]*tensor.Tensor, fit, error) {
 	m, d := b.config.Method, b.config.Dims(t.in, t.out)
 	for _, blk := range m.Blocks(d) {
 		if slices.Contains(blk.Shape, 0) {
@@ -177,7 +177,7 @@ func (b *blend) solve(t *target) ([]*tensor.Tensor, fit, error) {
 
 // wanted is the sum of what the parts add to a target's weight, and that
 // weight in float64; zeros where nothing depends on it.
-func (b *blend) wanted(t *target) (w *tensor.Tensor, delta []float64, err error) {
+func (b *blend) wanted(t *module) (w *tensor.Tensor, delta []float64, err error) {
 	if t.in == 0 || t.out == 0 {
 		return nil, nil, errors.New("a fit needs the size of the weight; give the base model")
 	}
@@ -197,10 +197,15 @@ func (b *blend) wanted(t *target) (w *tensor.Tensor, delta []float64, err error)
 			delta[i] += p.weight / p.over * v
 		}
 	}
+	for _, v := range delta {
+		if !(abs(v) <= math.MaxFloat32) {
+			return nil, nil, errors.New("what the adapters add together does not fit float32")
+		}
+	}
 	return w, delta, nil
 }
 
-func (b *blend) weight(t *target) (*tensor.Tensor, error) {
+func (b *blend) weight(t *module) (*tensor.Tensor, error) {
 	if b.Base.Weight == nil {
 		return nil, errors.New("what bat adds depends on the weight; give the base model")
 	}

@@ -82,6 +82,20 @@ func (b *blend) uncompared(lists int) {
 	}
 }
 
+// aliases tells of targets that look like one module under two names, as one
+// adapter's "model.layers.0.q_proj" and another's "layers.0.q_proj".
+func (b *blend) aliases(at map[string]*module) {
+	for _, t := range b.targets {
+		for _, short, ok := strings.Cut(t.path, "."); ok; _, short, ok = strings.Cut(short, ".") {
+			both := func(s *Set) bool { return s.Entry(t.path) != nil && s.Entry(short) != nil }
+			if at[short] != nil && !slices.ContainsFunc(b.sets, both) {
+				b.note("%s and %s may be one module under two names; here they are two targets", t.path, short)
+				return
+			}
+		}
+	}
+}
+
 func (b *blend) note(format string, args ...any) {
 	b.report.Notes = append(b.report.Notes, fmt.Sprintf(format, args...))
 }

@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -17,14 +18,14 @@ type blend struct {
 	sets    []*Set
 	weights []float64
 	over    float64 // divides all weights: the mean's count, else 1
-	targets []*target
+	targets []*module
 	config  Config // of the result
 	report  BlendReport
 }
 
-// target is a module and what each adapter has for it. in and out are 0 where
+// module is a target and what each adapter has for it. in and out are 0 where
 // neither the base nor a block tells them.
-type target struct {
+type module struct {
 	path    string
 	in, out int
 	parts   []part
@@ -66,7 +67,7 @@ func forms(parts []part) []form {
 
 // dtype is the type of the result's blocks: float32, but float64 where a block
 // is that already.
-func (t *target) dtype() tensor.DType {
+func (t *module) dtype() tensor.DType {
 	for _, p := range t.parts {
 		for _, b := range p.layer.Blocks {
 			if b.DType() == tensor.Float64 {
@@ -97,7 +98,7 @@ func newBlend(sets []*Set, weights []float64, o BlendOptions) (*blend, error) {
 		return nil, fmt.Errorf("%d weights for %d adapters", len(weights), len(sets))
 	}
 	b := &blend{BlendOptions: o, sets: sets, weights: weights, over: over, report: BlendReport{Exact: true}}
-	at := map[string]*target{}
+	at := map[string]*module{}
 	for i, s := range sets {
 		if w := weights[i]; math.IsNaN(w) || math.IsInf(w, 0) {
 			return nil, fmt.Errorf("%s: weight %v is not finite", b.label(i), w)
@@ -108,7 +109,7 @@ func newBlend(sets []*Set, weights []float64, o BlendOptions) (*blend, error) {
 		for _, e := range s.Entries {
 			t := at[e.Path]
 			if t == nil {
-				t = &target{path: e.Path}
+				t = &module{path: e.Path}
 				at[e.Path] = t
 				b.targets = append(b.targets, t)
 			}
@@ -124,6 +125,7 @@ func newBlend(sets []*Set, weights []float64, o BlendOptions) (*blend, error) {
 			return nil, fmt.Errorf("%s: %w", t.path, err)
 		}
 	}
+	b.aliases(at)
 	return b, b.configure()
 }
 
@@ -174,7 +176,7 @@ func newPart(s *Set, e Entry, weight, over float64) (part, error) {
 }
 
 // size finds out how large a target is and holds every part to it.
-func (b *blend) size(t *target) error {
+func (b *blend) size(t *module) error {
 	known := func(have *int, got int) error {
 		if *have != 0 && got != 0 && *have != got {
 			return fmt.Errorf("blocks of the adapters are for weights of different sizes, %d and %d", *have, got)
@@ -242,23 +244,9 @@ func (b *blend) configure() error {
 	if c.Method, err = b.method(); err != nil {
 		return err
 	}
-	exact, mini := algebras[c.Method].least(b.targets)
-	if c.Rank = b.Rank; c.Rank == 0 {
-		if c.Rank = exact; exact == 0 {
-			c.Rank, err = b.commonRank()
-		}
-	}
+	exact, err := b.form(&c)
 	if err != nil {
 		return err
-	}
-	if c.MiniRank = 0; c.Method == MiSSMini {
-		if c.MiniRank = b.MiniRank; c.MiniRank == 0 {
-			c.MiniRank = mini
-		}
-	}
-	c.Alpha = 0
-	if c.Method == LoRA && c.Rank >= exact && exact > 0 {
-		c.Alpha = b.commonAlpha(c.Rank)
 	}
 	c.Selection = b.selection()
 	b.config = c
@@ -272,6 +260,29 @@ func (b *blend) configure() error {
 		return err
 	}
 	return nil
+}
+
+// form puts rank, mini rank and alpha into c, whose method is decided: what is
+// asked for, else the least that is exact, else what the sets have. It returns
+// the least rank that is exact, 0 where none is.
+func (b *blend) form(c *Config) (exact int, err error) {
+	exact, mini := algebras[c.Method].least(b.targets)
+	if b.Rank == 0 && exact > maxRank {
+		return 0, fmt.Errorf("the exact result for adapters of rank %s takes a rank past any use; ask for a rank (--rank) to get what is closest", b.ranks())
+	}
+	if c.Rank = cmp.Or(b.Rank, exact); c.Rank == 0 {
+		if c.Rank, err = b.commonRank(); err != nil {
+			return 0, err
+		}
+	}
+	c.MiniRank, c.Alpha = 0, 0
+	switch {
+	case c.Method == MiSSMini:
+		c.MiniRank = cmp.Or(b.MiniRank, mini)
+	case c.Method == LoRA && exact > 0 && c.Rank >= exact:
+		c.Alpha = b.commonAlpha(c.Rank)
+	}
+	return exact, nil
 }
 
 // method is that of the result: what is asked for, else the sets' own. Of

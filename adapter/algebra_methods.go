@@ -6,7 +6,7 @@ type algebra struct {
 	sizes func(p part) (in, out int)
 	// least is the smallest rank, and mini rank, at which the method holds all
 	// parts of all targets; 0 where there is none.
-	least func(targets []*target) (rank, mini int)
+	least func(targets []*module) (rank, mini int)
 	// holds reports whether blocks of d can be the sum of parts of these forms.
 	holds func(d Dims, parts []form) bool
 	// join writes that sum into blocks.
@@ -41,7 +41,7 @@ func loraSizes(p part) (in, out int) {
 // boneLeast is the least common multiple of all ranks. Where that is larger
 // than the input size, which is the same for all targets, it is this size: at
 // that rank every row has its own, and nothing is left to repeat.
-func boneLeast(targets []*target) (rank, mini int) {
+func boneLeast(targets []*module) (rank, mini int) {
 	rank, mini = 1, 1
 	in, same := targets[0].in, true
 	for _, t := range targets {
@@ -127,7 +127,7 @@ func boneFit(d Dims, _, delta []float64, _ []part, blocks [][]float64) {
 
 // batLeast is the rank that all share: B^T (W + I) is linear in B, so bat
 // blocks of one rank add up as they are.
-func batLeast(targets []*target) (rank, mini int) {
+func batLeast(targets []*module) (rank, mini int) {
 	first := targets[0].parts[0]
 	for _, t := range targets {
 		if !batHolds(Dims{Rank: first.rank}, forms(t.parts)) {
@@ -182,7 +182,7 @@ func batFit(d Dims, w, delta []float64, _ []part, blocks [][]float64) {
 }
 
 // loraLeast is the largest number of components that a target takes.
-func loraLeast(targets []*target) (rank, mini int) {
+func loraLeast(targets []*module) (rank, mini int) {
 	for _, t := range targets {
 		n := components(forms(t.parts))
 		if n == 0 {
