@@ -17,7 +17,7 @@ func (s *exactSum) reset() {
 
 // add adds a times b.
 func (s *exactSum) add(a, b float64) {
-	p := a * b
+	p := float64(a * b) // the conversion keeps the compiler from fusing it with a sum
 	if p == 0 {
 		s.zero += p
 		return

@@ -141,6 +141,50 @@ func TestORTBlend(t *testing.T) {
 	testutil.Close(t, "as lora", logits(t, applied(t, converted, rewrite.Activation)), want, 1e-5, 1e-5)
 }
 
+// TestORTBlendSaved blends adapters that trained the head whole: its weight is
+// the weighted sum of theirs.
+func TestORTBlendSaved(t *testing.T) {
+	ort.Available(t)
+	var sets []*adapter.Set
+	for i := range 2 {
+		m := tiny(t)
+		c := config(adapter.Bone, 3+i)
+		c.Save = []string{"lm_head"}
+		if _, err := rewrite.Inject(m, c, rewrite.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		s, err := rewrite.Extract(m, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Saved) != 1 {
+			t.Fatalf("saved %v", s.Saved)
+		}
+		s.Saved[0].Tensor = testutil.Random(uint64(i), s.Saved[0].Tensor.Shape()...)
+		sets = append(sets, s)
+	}
+	weights := []float64{1.5, -0.5}
+	blended, rep, err := adapter.Blend(sets, weights, adapter.BlendOptions{Base: baseOf(t, tiny(t))})
+	if err != nil || !rep.Exact {
+		t.Fatalf("%v, %+v", err, rep)
+	}
+	want := summed(t, sets, weights)
+	head := want.Graph.Index()["lm_head.weight"]
+	w := tensor.New(tensor.Float32, head.Data.Shape()...)
+	in, out := w.Shape()[0], w.Shape()[1]
+	for k := range in {
+		for j := range out {
+			sum := 0.0
+			for i, s := range sets { // (out, in) as in torch
+				sum += weights[i] * float64(tensor.Data[float32](s.Saved[0].Tensor)[j*in+k])
+			}
+			tensor.Data[float32](w)[k*out+j] = float32(sum)
+		}
+	}
+	head.Data = ir.Dense(w)
+	testutil.Close(t, "with a head", logits(t, applied(t, blended, rewrite.Auto)), logits(t, want), 1e-5, 1e-5)
+}
+
 // TestORTLift wants the logits of the merged model from the merged lifted
 // adapter, bit for bit, and of the lifted one in weight form.
 func TestORTLift(t *testing.T) {
