@@ -264,21 +264,26 @@ func timesTransposed(a []float64, n, m int, u [][]float64) [][]float64 {
 func multiply(transposed bool, a []float64, n, k int, vs [][]float64) [][]float64 {
 	rows := slices.Concat(vs...)
 	c := make([]float64, len(vs)*n)
+	inParallel(n, func(lo, hi int) {
+		scratch := make([]float64, kernel.GemmScratch[float64](len(vs), hi-lo, k))
+		from, ld := lo, n
+		if transposed {
+			from, ld = lo*k, k
+		}
+		kernel.Gemm(nil, false, transposed, len(vs), hi-lo, k, 1, rows, k, a[from:], ld, false, c[lo:], n, scratch)
+	})
+	return split(c, n)
+}
+
+// inParallel cuts 0 to n into a part for every processor. What f computes must
+// not depend on the cuts.
+func inParallel(n int, f func(lo, hi int)) {
 	parts := min(runtime.GOMAXPROCS(0), n)
 	var wg sync.WaitGroup
 	for i := range parts {
-		lo, hi := i*n/parts, (i+1)*n/parts
-		wg.Go(func() {
-			scratch := make([]float64, kernel.GemmScratch[float64](len(vs), hi-lo, k))
-			from, ld := lo, n
-			if transposed {
-				from, ld = lo*k, k
-			}
-			kernel.Gemm(nil, false, transposed, len(vs), hi-lo, k, 1, rows, k, a[from:], ld, false, c[lo:], n, scratch)
-		})
+		wg.Go(func() { f(i*n/parts, (i+1)*n/parts) })
 	}
 	wg.Wait()
-	return split(c, n)
 }
 
 // split are the rows, of n elements each.

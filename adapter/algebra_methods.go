@@ -90,9 +90,11 @@ func boneHolds(d Dims, parts []form) bool {
 // D[l,j] = sum_i weight_i D_i[l mod r_i, j mod c_i].
 func boneJoin(d Dims, _ float64, parts []part, blocks [][]float64) {
 	width := len(blocks[0]) / d.Rank
-	for l := range d.Rank {
-		sumRow(blocks[0][l*width:(l+1)*width], l, parts)
-	}
+	inParallel(d.Rank, func(lo, hi int) {
+		for l := lo; l < hi; l++ {
+			sumRow(blocks[0][l*width:(l+1)*width], l, parts)
+		}
+	})
 }
 
 // sumRow sets dst[j] to sum_i weight_i D_i[l mod r_i, j mod c_i].
