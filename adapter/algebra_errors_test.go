@@ -91,6 +91,11 @@ func TestBlendBases(t *testing.T) {
 			t.Errorf("%s: got error %v", c.name, err)
 		}
 		if err != nil {
+			for _, part := range append(different.Labels[:], different.Fingerprints[:]...) {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("%s: error %q does not say %q", c.name, err, part)
+				}
+			}
 			continue
 		}
 		notes := strings.Join(rep.Notes, "\n")

@@ -216,6 +216,17 @@ func TestFitFindsBat(t *testing.T) {
 	}
 }
 
+// TestFitKeepsTheRank: where no rank is exact and none is asked for, it is the
+// adapters' own.
+func TestFitKeepsTheRank(t *testing.T) {
+	on := sizes{"a": {24, 12}}
+	bone := adapter.Bone
+	got, rep := must(t)(adapter.Convert(random(1, adapter.Bat, 4, 0, on), adapter.BlendOptions{Method: &bone, Base: base(on)}))
+	if got.Config.Rank != 4 || got.Config.Method != bone || rep.Exact || !(rep.Error > 0 && rep.Error < 1) {
+		t.Errorf("got %+v, report %+v", got.Config, rep)
+	}
+}
+
 // TestFitSingular: where the weight cancels bat's identity no block reaches
 // anything, and the result is zero, not NaN.
 func TestFitSingular(t *testing.T) {

@@ -77,7 +77,7 @@ func longest(vs [][]float64, list []int) float64 {
 const (
 	oversample  = 8
 	converged   = 1e-9
-	maxSubspace = 200
+	maxSubspace = 200 // filtered iterations; a flat spectrum takes some tens
 )
 
 // lowRank is the best approximation of a (n, m) of rank r: a is about
@@ -95,14 +95,14 @@ func lowRank(a []float64, n, m, r int, span [][]float64) (u, v [][]float64) {
 	orthonormalize(u)
 	total, last := dot(a, a), math.Inf(1)
 	var squares []float64
-	for range maxSubspace {
+	for i := 0; ; i++ {
 		v = timesTransposed(a, n, m, u)
 		u, v, squares = ritz(u, v)
 		lacks := total
 		for _, x := range squares[:min(r, len(u))] {
 			lacks -= x
 		}
-		if complete || last-lacks <= converged*lacks || lacks <= 1e-28*total {
+		if complete || i == maxSubspace || last-lacks <= converged*lacks || lacks <= 1e-28*total {
 			break
 		}
 		last = lacks
