@@ -77,7 +77,7 @@ func longest(vs [][]float64, list []int) float64 {
 const (
 	oversample  = 8
 	converged   = 1e-9
-	maxSubspace = 200 // filtered iterations; a flat spectrum takes some tens
+	maxSubspace = 200 // fewer than ten are the rule
 )
 
 // lowRank is the best approximation of a (n, m) of rank r: a is about
