@@ -106,14 +106,46 @@ func (f *paramFinder) add(path, name string, s slot) {
 	f.taken[ir.Use{Node: s.node, Index: s.index}] = true
 	p := &param{path: path, name: name, trace: w, at: at, slots: []slot{s}}
 	for i := 1; f.byKey[p.key()] != nil; i++ {
-		if old := f.byKey[p.key()]; old.trace.same(w) && old.layout().Equal(p.layout()) {
-			old.slots = append(old.slots, s)
+		if f.byKey[p.key()].join(w, s) {
 			return
 		}
 		p.name = fmt.Sprintf("%s_%d", name, i)
 	}
 	f.byKey[p.key()] = p
 	f.list = append(f.list, p)
+}
+
+// join makes s a slot of p where it reads p's constant, as it is or transposed.
+func (p *param) join(w *Weight, s slot) bool {
+	if !p.trace.same(w) {
+		return false
+	}
+	odd, ok := w.swaps()
+	first, known := p.trace.swaps()
+	if p.trace.value != w.value && !(ok && known) {
+		return false
+	}
+	s.turned = p.slots[0].turned != (odd != first)
+	p.slots = append(p.slots, s)
+	return true
+}
+
+// swaps reports whether the chain transposes a matrix; ok is false where it
+// changes the shape in another way.
+func (w *Weight) swaps() (odd, ok bool) {
+	for _, l := range w.links {
+		switch s := l.step.(type) {
+		case transpose:
+			perm := s.perm(len(l.from.shape))
+			if len(perm) != 2 {
+				return false, false
+			}
+			odd = odd != (perm[0] == 1)
+		case reshape:
+			return false, false
+		}
+	}
+	return odd, true
 }
 
 // roles are what nodes read as parameters where no name says so.
