@@ -92,6 +92,11 @@ func TestWholeReadInSeveralWays(t *testing.T) {
 		feeds := map[string]*tensor.Tensor{"x": testutil.Random(9, 3, 4)}
 		want := run(t, sharing(inBase, c.read).m, feeds)[0]
 		testutil.Close(t, c.name, run(t, m, feeds)[0], want, 1e-6, 1e-6)
+		again := m.Clone()
+		if err := rewrite.Convert(again, rewrite.Options{Form: rewrite.Weighted}); err != nil {
+			t.Fatal(err)
+		}
+		testutil.Close(t, c.name+", taken off and put on", run(t, again, feeds)[0], want, 1e-6, 1e-6)
 		merged := m.Clone()
 		if _, err := rewrite.Merge(merged); err != nil {
 			t.Fatal(err)
