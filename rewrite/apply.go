@@ -76,6 +76,7 @@ func applyOnTop(m *ir.Model, set *adapter.Set, o Options) (*Report, error) {
 		if err := a.stand(params(c, found), set.Saved); err != nil {
 			return err
 		}
+		notes = append(notes, unsaved(set)...)
 		list = append(list, a)
 		rep = list.report(c, &Selected{Notes: notes})
 		return list.putOn(c)
@@ -143,6 +144,24 @@ func (a *carried) stand(all []*param, saved []adapter.Named) error {
 		a.whole = append(a.whole, w)
 	}
 	return nil
+}
+
+// unsaved notes modules_to_save of which a set holds nothing: files of PEFT up to
+// 0.18 may lack biases, others were cut.
+func unsaved(set *adapter.Set) (notes []string) {
+	sel, err := adapter.NewSelector(set.Config.Selection)
+	if err != nil {
+		return nil // Validate has seen it
+	}
+	for i, name := range set.Config.Save {
+		if !slices.ContainsFunc(set.Saved, func(n adapter.Named) bool { return sel.Saves(i, modulePathOf(n.Key)) }) {
+			notes = append(notes, fmt.Sprintf("modules_to_save names %s, and the adapter holds nothing of it: the base's stays", name))
+		}
+	}
+	if b := set.Config.Bias; b != "" && b != "none" && !slices.ContainsFunc(set.Saved, func(n adapter.Named) bool { return strings.HasSuffix(n.Key, "bias") }) {
+		notes = append(notes, fmt.Sprintf("bias is %s, and the adapter holds no biases: the base's stay", b))
+	}
+	return notes
 }
 
 // paramOf is the parameter of that key, or the only one whose key is that but

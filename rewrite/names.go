@@ -49,10 +49,13 @@ func modulePath(n *ir.Node, w *Weight, index int) (string, Source) {
 		return f.path, f.source
 	}
 	if n.Name != "" {
-		return strings.Trim(strings.ReplaceAll(n.Name, "/", "."), "."), FromPosition
+		return positionPath(n), FromPosition
 	}
 	return fmt.Sprintf("linear.%d", index), FromPosition
 }
+
+// positionPath is the node's name as a path.
+func positionPath(n *ir.Node) string { return strings.Trim(strings.ReplaceAll(n.Name, "/", "."), ".") }
 
 // scopesPath reads the list [”, 'encoder', 'encoder.layer.0.query', 'linear']:
 // the last entry names the operation, the one before it the module.
@@ -170,25 +173,28 @@ func biasPath(n *ir.Node) string {
 
 // biasOf is the constant vector that is added to the layer's result, or nil.
 func biasOf(n *ir.Node) *ir.Value {
-	u, ok := biasUse(n)
+	u, ok := addend(n)
 	if !ok {
 		return nil
 	}
-	return u.Node.Input(u.Index)
+	v := u.Node.Input(u.Index)
+	if v == nil || !v.IsInitializer() || len(v.Data.Shape()) != 1 {
+		return nil
+	}
+	return v
 }
 
-// biasUse is where the constant vector is added to the layer's result: the
-// layer itself, or the Add that alone reads it.
-func biasUse(n *ir.Node) (u ir.Use, ok bool) {
-	if u = (ir.Use{Node: n, Index: 2}); !n.Is("Gemm") {
-		y := n.Output(0)
-		if y == nil || len(y.Uses()) != 1 || !y.Uses()[0].Node.Is("Add") {
-			return u, false
-		}
-		u = ir.Use{Node: y.Uses()[0].Node, Index: 1 - y.Uses()[0].Index}
+// addend is where something is added to the layer's result: in the layer
+// itself, or in the Add that alone reads it.
+func addend(n *ir.Node) (ir.Use, bool) {
+	if n.Is("Gemm") {
+		return ir.Use{Node: n, Index: 2}, true
 	}
-	v := u.Node.Input(u.Index)
-	return u, v != nil && v.IsInitializer() && len(v.Data.Shape()) == 1
+	y := n.Output(0)
+	if y == nil || len(y.Uses()) != 1 || !y.Uses()[0].Node.Is("Add") {
+		return ir.Use{}, false
+	}
+	return ir.Use{Node: y.Uses()[0].Node, Index: 1 - y.Uses()[0].Index}, true
 }
 
 // distinct gives every layer a path of its own. Layers of one path and one

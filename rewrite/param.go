@@ -77,7 +77,11 @@ func (f *paramFinder) graph(g *ir.Graph) {
 func (f *paramFinder) linear(l *Linear) {
 	index := slices.Index(l.Node.Inputs(), l.Weight.value)
 	f.add(l.Path, "weight", slot{l.Node, index, !l.Weight.transposed})
-	if u, ok := biasUse(l.Node); ok {
+	u, ok := addend(l.Node)
+	if !ok {
+		return
+	}
+	if _, at, err := traceConstant(u.Node.Input(u.Index)); err == nil && len(at.shape) == 1 {
 		f.add(l.Path, "bias", slot{u.Node, u.Index, false})
 	}
 }
@@ -148,14 +152,19 @@ func (w *Weight) swaps() (odd, ok bool) {
 	return odd, true
 }
 
-// roles are what nodes read as parameters where no name says so.
+// roles are what operators that are modules of their own read, whatever it is
+// called in the file.
 var roles = map[string]map[int]string{
-	"Gather": {0: "weight"}, "Mul": {0: "weight", 1: "weight"}, "Add": {0: "bias", 1: "bias"}, "PRelu": {1: "weight"},
-	"MatMul": {0: "weight", 1: "weight"}, "Gemm": {1: "weight", 2: "bias"}, "RMSNormalization": {1: "weight"},
 	"Conv": {1: "weight", 2: "bias"}, "ConvTranspose": {1: "weight", 2: "bias"}, "BatchNormalization": {1: "weight", 2: "bias"},
 	"LayerNormalization": {1: "weight", 2: "bias"}, "InstanceNormalization": {1: "weight", 2: "bias"}, "GroupNormalization": {1: "weight", 2: "bias"},
-	"SimplifiedLayerNormalization": {1: "weight"}, "SkipLayerNormalization": {2: "weight", 3: "bias"}, "SkipSimplifiedLayerNormalization": {2: "weight"},
-	"FusedMatMul": {1: "weight"},
+	"RMSNormalization": {1: "weight"}, "SimplifiedLayerNormalization": {1: "weight"},
+	"SkipLayerNormalization": {2: "weight", 3: "bias"}, "SkipSimplifiedLayerNormalization": {2: "weight"},
+}
+
+// guesses are what other operators most often read, where no name says more.
+var guesses = map[string]map[int]string{
+	"Gather": {0: "weight"}, "Mul": {0: "weight", 1: "weight"}, "Add": {0: "bias", 1: "bias"}, "PRelu": {1: "weight"},
+	"MatMul": {0: "weight", 1: "weight"}, "Gemm": {1: "weight", 2: "bias"}, "FusedMatMul": {1: "weight"},
 }
 
 // ownerOf is the module that the constant at input i of n belongs to, and what
@@ -172,15 +181,21 @@ func ownerOf(n *ir.Node, i int) (path, name string, ok bool) {
 		return "", "", false
 	}
 	owner, name := parameterName(&w)
+	role := roles[n.OpType][i]
+	if role != "" {
+		name = role
+	} else if name == "" && d.Shape().Size() > 1 {
+		name = guesses[n.OpType][i]
+	}
 	if path = scopesPath(n); path == "" {
 		path = nodePath(n.Name)
 	}
 	within := func(a, b string) bool { return b == "" || a == b || strings.HasPrefix(a, b+".") }
-	if name != "" && (within(owner, path) || within(path, owner)) {
-		return owner, name, true
+	if owner != "" && (within(owner, path) || within(path, owner)) {
+		path = owner
 	}
-	if name == "" && d.Shape().Size() > 1 {
-		name = roles[n.OpType][i]
+	if path == "" && role != "" {
+		path = positionPath(n)
 	}
 	return path, name, path != "" && name != ""
 }

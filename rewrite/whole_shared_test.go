@@ -188,6 +188,10 @@ func TestWholeOwners(t *testing.T) {
 		{"/norm/Sub", "Sub", "norm.running_mean", "norm", ""},
 		{"/norm/Sub", "Sub", "onnx::Sub_3", "norm", ""},
 		{"/norm/Mul", "Mul", "norm.weight", "nor", ""},
+		{"/a/norm/LayerNormalization", "LayerNormalization", "a.norm.gamma", "norm", "a.norm.weight"},
+		{"Conv_3", "PRelu", "slope", "Conv_3", ""},
+		{"Norm_3", "LayerNormalization", "p5", "Norm_3", "Norm_3.weight"},
+		{"", "LayerNormalization", "l0.ln.w", "ln", "l0.ln.weight"},
 		{"/a/norm/Mul", "Mul", "onnx::Mul_3", "a", "a.norm.weight"},
 	} {
 		b := newModel(17, 8)
@@ -204,6 +208,56 @@ func TestWholeOwners(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%s of %s, %s saved: %q, want %q (%v)", c.constant, c.node, c.save, got, c.want, err)
+		}
+	}
+}
+
+// TestWholeOfStructures names modules in what several exporters wrote.
+func TestWholeOfStructures(t *testing.T) {
+	for _, c := range []struct {
+		file   string
+		target string
+		save   []string
+		want   string
+	}{
+		{"models/structure/optimum_tiny_classifier_op11.onnx", "q_lin", []string{"classifier", "embeddings.LayerNorm"},
+			"distilbert.embeddings.LayerNorm.weight distilbert.embeddings.LayerNorm.bias classifier.weight classifier.bias"},
+		{"models/structure/random_decoder.onnx", "linear1", []string{"multihead_attn", "embedding"},
+			"embedding.weight transformer_decoder.layers.0.multihead_attn.out_proj.weight transformer_decoder.layers.0.multihead_attn.out_proj.bias"},
+		{"models/structure/mnist-8.onnx", "Times212", []string{"Convolution28"}, "Convolution28.weight"},
+		{"models/structure/genai_tiny_qwen_gqa_fp16.onnx", "linear.0", []string{"l0.ln2", "norm"}, "l0.ln2.weight l0.ln2.bias norm.weight norm.bias"},
+		{"models/structure/genai_tiny_gpt2_fp16.onnx", "c_fc", []string{"wte", "lm_head"}, "transformer.wte.weight lm_head.weight"},
+		{stories17, "q_proj", []string{"norm", "embed_tokens", "lm_head"}, "embed_tokens.weight norm.weight lm_head.weight"},
+	} {
+		path := testutil.Shared(t, c.file)
+		m := load(t, path)
+		_, base := save(t, m, "m.onnx")
+		seal(m)
+		cfg := config(adapter.Bone, 1)
+		cfg.Save, cfg.Targets = c.save, adapter.Modules{List: []string{c.target}}
+		rep, err := rewrite.Inject(m, cfg, rewrite.Options{})
+		if err != nil {
+			t.Errorf("%s: %v", c.file, err)
+			continue
+		}
+		var keys []string
+		for _, s := range rep.Saved {
+			keys = append(keys, s.Key)
+		}
+		if got := strings.Join(keys, " "); got != c.want {
+			t.Errorf("%s: trained whole %s, want %s", c.file, got, c.want)
+		}
+		m = load(t, path)
+		if _, err := rewrite.Inject(m, cfg, rewrite.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		adapted, _ := save(t, m, "m.onnx")
+		m = load(t, adapted)
+		if err := rewrite.Strip(m); err != nil {
+			t.Fatal(err)
+		}
+		if _, got := save(t, m, "m.onnx"); !bytes.Equal(got, base) {
+			t.Errorf("%s: stripped model is not the base", c.file)
 		}
 	}
 }

@@ -264,6 +264,12 @@ func TestWholeErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := set.Saved
+	set.Saved, set.Config.Bias = nil, "all"
+	rep, err := rewrite.Apply(zoo(nil).m, set, rewrite.Options{})
+	if err != nil || len(rep.Notes) != 2 || !strings.Contains(rep.Notes[0], "modules_to_save names conv") || !strings.Contains(rep.Notes[1], "holds no biases") {
+		t.Errorf("nothing saved: %+v, %v", rep, err)
+	}
+	set.Config.Bias = "none"
 	for _, c := range []struct {
 		saved         []adapter.Named
 		base, adapted string
