@@ -73,8 +73,10 @@ func applyOnTop(m *ir.Model, set *adapter.Set, o Options) (*Report, error) {
 		if err != nil {
 			return err
 		}
-		if err := a.stand(params(c, found), set.Saved); err != nil {
-			return err
+		if len(set.Saved) > 0 {
+			if err := a.stand(params(c, found), set.Saved); err != nil {
+				return err
+			}
 		}
 		notes = append(notes, unsaved(set)...)
 		list = append(list, a)

@@ -64,12 +64,8 @@ func Inject(m *ir.Model, cfg adapter.Config, o Options) (*Report, error) {
 			l := calls[0]
 			a.targets = append(a.targets, &mounted{calls, dense(cfg.Method.Init(cfg.Dims(l.In, l.Out), cfg.Init, cfg.Seed, l.Path))})
 		}
-		whole, err := chooseWhole(params(c, found), cfg, sel.Targets)
-		if err != nil {
+		if err := a.train(c, found, sel.Targets); err != nil {
 			return err
-		}
-		for _, p := range whole {
-			a.whole = append(a.whole, p.start())
 		}
 		list = append(list, a)
 		rep = list.report(c, sel)

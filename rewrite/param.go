@@ -226,6 +226,18 @@ func parameterName(w *Weight) (path, name string) {
 	return m[1], m[2]
 }
 
+// train gives a the parameters of the base c that its configuration trains whole.
+func (a *carried) train(c *ir.Model, found *Layers, targets []*Linear) error {
+	if biases, _ := a.cfg.TrainsBias(); len(a.cfg.Save) == 0 && !biases {
+		return nil
+	}
+	list, err := chooseWhole(params(c, found), a.cfg, targets)
+	for _, p := range list {
+		a.whole = append(a.whole, p.start())
+	}
+	return err
+}
+
 // chooseWhole are the parameters that cfg trains whole: those of modules_to_save,
 // and the biases that bias names.
 func chooseWhole(all []*param, cfg adapter.Config, targets []*Linear) ([]*param, error) {

@@ -9,8 +9,11 @@ import (
 	"testing"
 
 	"github.com/bonnx/bonnx/adapter"
+	"github.com/bonnx/bonnx/autodiff"
 	"github.com/bonnx/bonnx/internal/testutil"
+	"github.com/bonnx/bonnx/internal/testutil/opcheck"
 	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/ops"
 	"github.com/bonnx/bonnx/rewrite"
 	"github.com/bonnx/bonnx/tensor"
 )
@@ -383,4 +386,61 @@ func TestScrambledStacks(t *testing.T) {
 	if failed == 0 {
 		t.Error("no scrambled record was refused")
 	}
+}
+
+// gradients are those of the sum of all outputs by the initializers of these
+// names.
+func gradients(t *testing.T, m *ir.Model, names []string) []*tensor.Tensor {
+	t.Helper()
+	trained := map[string]bool{}
+	for _, n := range names {
+		trained[n] = true
+	}
+	m, err := ops.Canonical(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := ops.Standard()
+	an, err := set.Analyze(m, ops.AnalyzeOptions{Mutable: func(v *ir.Value) bool { return trained[v.Name] }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := ops.NewBuilder(an, m.Graph, ir.NewNames(m))
+	var loss *ir.Value
+	for _, y := range m.Graph.Outputs {
+		sum := b.Op("ReduceSum", ir.In(y), ir.A("keepdims", ir.Int(0)))
+		if loss != nil {
+			sum = b.Op("Add", ir.In(loss, sum))
+		}
+		loss = sum
+	}
+	index := m.Graph.Index()
+	var by []*ir.Value
+	for _, n := range names {
+		by = append(by, index[n])
+	}
+	grads, err := autodiff.Gradient(b, loss, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	feeds := map[*ir.Value]*tensor.Tensor{}
+	for name, x := range zooFeeds() {
+		feeds[index[name]] = x
+	}
+	out, err := opcheck.Run(set, m, feeds, grads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// total is the sum of all elements.
+func total(ts []*tensor.Tensor) float64 {
+	sum := 0.0
+	for _, x := range ts {
+		for _, v := range tensor.Data[float32](x) {
+			sum += float64(v)
+		}
+	}
+	return sum
 }
