@@ -341,7 +341,7 @@ func TestDiffKnowsEveryField(t *testing.T) {
 			case reflect.Float64:
 				other.SetFloat(other.Float() + 1)
 			case reflect.Map:
-				other.Set(reflect.ValueOf(map[string]FeedRule{"x": {Kind: FeedOnes}}))
+				other.Set(reflect.ValueOf(map[string]FeedRule{"x": feedOnes}))
 			case reflect.Pointer:
 				other.Set(reflect.ValueOf(slog.Default()))
 			case reflect.Interface:

@@ -10,32 +10,24 @@ import (
 	"github.com/bonnx/bonnx/tensor/npz"
 )
 
-// FeedRule says how an input is made that the data does not hold.
-type FeedRule struct {
-	Kind FeedKind `json:"kind"`
-	// File and Key name an array in an .npz archive, of kind FeedFile.
-	File string `json:"file,omitempty"`
-	Key  string `json:"key,omitempty"`
-}
+// FeedRule says how an input is made that the data does not hold: "ones",
+// "zeros", "arange", "empty", or an array of an archive, "FILE.npz:KEY".
+//
+// Ones, zeros and arange take the declared shape, extents from the batch;
+// arange counts from 0 along the last axis. Empty has extent 0 along the axis
+// that the batch leaves open, such as a past of no position. An array is fed
+// as it is; where its first extent is 1, it is repeated for each sample.
+type FeedRule string
 
-// FeedKind is the kind of a FeedRule.
-type FeedKind string
-
-// The kinds. Ones, zeros and arange take the declared shape, extents from the
-// batch; arange counts from 0 along the last axis. Empty has extent 0 along
-// the axis that the batch leaves open, such as a past of no position. An array
-// of a file is fed as it is; where its first extent is 1, it is repeated for
-// each sample.
 const (
-	FeedOnes   FeedKind = "ones"
-	FeedZeros  FeedKind = "zeros"
-	FeedArange FeedKind = "arange"
-	FeedEmpty  FeedKind = "empty"
-	FeedFile   FeedKind = "file"
+	feedOnes   FeedRule = "ones"
+	feedZeros  FeedRule = "zeros"
+	feedArange FeedRule = "arange"
+	feedEmpty  FeedRule = "empty"
 
 	// feedPositions counts the positions that the attention mask has, from
 	// how many are past on.
-	feedPositions FeedKind = "positions"
+	feedPositions FeedRule = "positions"
 )
 
 // maskSuffix ends the names of masks, positionsName is the input of positions,
@@ -46,51 +38,57 @@ const (
 	pastPrefix    = "past_"
 )
 
-// standing is how inputs are made that no FeedRule speaks of.
+// standing is how inputs are made that no rule was given for.
 var standing = []struct {
 	match func(name string) bool
-	kind  FeedKind
+	rule  FeedRule
 }{
-	{func(n string) bool { return strings.HasSuffix(n, maskSuffix) }, FeedOnes},
+	{func(n string) bool { return strings.HasSuffix(n, maskSuffix) }, feedOnes},
 	{func(n string) bool { return n == positionsName }, feedPositions},
-	{func(n string) bool { return n == "token_type_ids" }, FeedZeros},
-	{func(n string) bool { return n == "use_cache_branch" }, FeedZeros},
-	{func(n string) bool { return strings.HasPrefix(n, pastPrefix) }, FeedEmpty},
+	{func(n string) bool { return n == "token_type_ids" }, feedZeros},
+	{func(n string) bool { return n == "use_cache_branch" }, feedZeros},
+	{func(n string) bool { return strings.HasPrefix(n, pastPrefix) }, feedEmpty},
 }
 
 // ParseFeed reads NAME=ones|zeros|arange|empty|FILE.npz[:KEY]; the key is NAME
 // where it is left out.
 func ParseFeed(s string) (name string, r FeedRule, err error) {
 	name, what, ok := strings.Cut(s, "=")
-	if !ok || name == "" || what == "" {
-		return "", FeedRule{}, fmt.Errorf("feed %q is not NAME=ones|zeros|arange|empty|FILE.npz:KEY", s)
+	if !ok || name == "" {
+		return "", "", fmt.Errorf("feed %q is not NAME=ones|zeros|arange|empty|FILE.npz:KEY", s)
 	}
-	if k := FeedKind(what); slices.Contains([]FeedKind{FeedOnes, FeedZeros, FeedArange, FeedEmpty}, k) {
-		return name, FeedRule{Kind: k}, nil
+	if r = FeedRule(what); strings.HasSuffix(what, ".npz") {
+		r += FeedRule(":" + name)
 	}
-	file, key := what, name
-	if i := strings.LastIndex(what, ".npz:"); i >= 0 {
-		file, key = what[:i+len(".npz")], what[i+len(".npz:"):]
+	if err := r.validate(); err != nil {
+		return "", "", fmt.Errorf("feed of %q: %w", name, err)
 	}
-	if !strings.HasSuffix(file, ".npz") || key == "" {
-		return "", FeedRule{}, fmt.Errorf("feed %q: %q is not one of ones, zeros, arange, empty, FILE.npz:KEY", s, what)
-	}
-	return name, FeedRule{FeedFile, file, key}, nil
+	return name, r, nil
 }
 
-// String is the rule as ParseFeed reads it, without the input's name.
-func (r FeedRule) String() string {
-	if r.Kind == FeedFile {
-		return r.File + ":" + r.Key
+// array is the archive and the name of the array that the rule is.
+func (r FeedRule) array() (file, key string, ok bool) {
+	const ext = ".npz"
+	i := strings.LastIndex(string(r), ext+":")
+	if i < 0 || i+len(ext)+1 == len(r) {
+		return "", "", false
 	}
-	return string(r.Kind)
+	return string(r[:i+len(ext)]), string(r[i+len(ext)+1:]), true
+}
+
+func (r FeedRule) validate() error {
+	_, _, array := r.array()
+	if array || slices.Contains([]FeedRule{feedOnes, feedZeros, feedArange, feedEmpty}, r) {
+		return nil
+	}
+	return fmt.Errorf("%q is not one of ones, zeros, arange, empty, FILE.npz:KEY", string(r))
 }
 
 // feedList writes rules down as flags would.
 func feedList(rules map[string]FeedRule) string {
 	var s []string
 	for _, name := range slices.Sorted(maps.Keys(rules)) {
-		s = append(s, fmt.Sprintf("%s=%v", name, rules[name]))
+		s = append(s, fmt.Sprintf("%s=%s", name, rules[name]))
 	}
 	return strings.Join(s, " ")
 }
@@ -104,27 +102,28 @@ func feedRule(p Port, given map[string]FeedRule) (FeedRule, bool) {
 		if !s.match(p.Name) {
 			continue
 		}
-		if s.kind == FeedEmpty && p.elem().IsInteger() {
-			return FeedRule{Kind: FeedZeros}, true // a length: nothing is past
+		if s.rule == feedEmpty && p.elem().IsInteger() {
+			return feedZeros, true // a length: nothing is past
 		}
-		return FeedRule{Kind: s.kind}, true
+		return s.rule, true
 	}
-	return FeedRule{}, false
+	return "", false
 }
 
 // readFeeds reads the arrays that rules name.
 func readFeeds(rules map[string]FeedRule) (map[string]*tensor.Tensor, error) {
 	arrays := map[string]*tensor.Tensor{}
 	for name, r := range rules {
-		if r.Kind != FeedFile {
+		file, key, ok := r.array()
+		if !ok {
 			continue
 		}
-		f, err := npz.ReadFile(r.File, npz.Options{})
+		f, err := npz.ReadFile(file, npz.Options{})
 		if err != nil {
 			return nil, fmt.Errorf("feed of %q: %w", name, err)
 		}
-		if arrays[name] = f.Get(r.Key); arrays[name] == nil {
-			return nil, fmt.Errorf("feed of %q: %s has no array %q; it has %s", name, r.File, r.Key, strings.Join(f.Names(), ", "))
+		if arrays[name] = f.Get(key); arrays[name] == nil {
+			return nil, fmt.Errorf("feed of %q: %s has no array %q; it has %s", name, file, key, strings.Join(f.Names(), ", "))
 		}
 	}
 	return arrays, nil

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/tensor"
 )
 
@@ -181,9 +180,9 @@ func (m *making) bind(p Port, t *tensor.Tensor) {
 	}
 }
 
-// stages order the kinds: the length of the past counts for masks and
+// stages order the rules, those not listed first: the length of the past counts for masks and
 // positions, the mask for positions.
-var stages = map[FeedKind]int{FeedFile: 0, FeedEmpty: 0, FeedOnes: 1, FeedZeros: 1, FeedArange: 1, feedPositions: 2}
+var stages = map[FeedRule]int{feedOnes: 1, feedZeros: 1, feedArange: 1, feedPositions: 2}
 
 // makeAll makes the inputs.
 func (m *making) makeAll(todo []Port) error {
@@ -199,18 +198,18 @@ func (m *making) makeAll(todo []Port) error {
 		return fmt.Errorf("nothing to feed input %s with: the data has %s; give it there, or say how to make it: --feed NAME=ones|zeros|arange|empty|FILE.npz:KEY",
 			strings.Join(missing, ", "), nameList(m.feeds))
 	}
-	slices.SortStableFunc(todo, func(a, b Port) int { return cmp.Compare(stages[rules[a.Name].Kind], stages[rules[b.Name].Kind]) })
+	slices.SortStableFunc(todo, func(a, b Port) int { return cmp.Compare(stages[rules[a.Name]], stages[rules[b.Name]]) })
 	for _, p := range todo {
 		r := rules[p.Name]
 		t, err := m.make(p, r)
 		if err != nil {
-			return fmt.Errorf("feed of %q as %v: %w; give it in the data or by --feed %s=FILE.npz:KEY", p.Name, r, err, p.Name)
+			return fmt.Errorf("feed of %q as %s: %w; give it in the data or by --feed %s=FILE.npz:KEY", p.Name, r, err, p.Name)
 		}
 		instead := ""
 		if m.feeds[p.Name] != nil {
 			instead = ", instead of the data's"
 		}
-		m.made = append(m.made, fmt.Sprintf("%v, %v%s\t%s", r, t, instead, p.Name))
+		m.made = append(m.made, fmt.Sprintf("%s, %v%s\t%s", r, t, instead, p.Name))
 		m.feeds[p.Name] = t
 		m.bind(p, t)
 		if strings.HasPrefix(p.Name, pastPrefix) && t.Rank() >= 3 {
@@ -222,14 +221,14 @@ func (m *making) makeAll(todo []Port) error {
 
 // make is the value of one input.
 func (m *making) make(p Port, r FeedRule) (*tensor.Tensor, error) {
-	if r.Kind == FeedFile {
-		t, err := convert(m.arrays[p.Name], p.elem())
+	if a := m.arrays[p.Name]; a != nil {
+		t, err := convert(a, p.elem())
 		if err == nil && t.Rank() > 0 && t.Shape()[0] == 1 && m.extent(p, 0) > 1 {
 			t = gather(t, make([]int, m.rows))
 		}
 		return t, err
 	}
-	shape, err := m.shape(p, r.Kind)
+	shape, err := m.shape(p, r)
 	if err != nil {
 		return nil, err
 	}
@@ -241,12 +240,12 @@ func (m *making) make(p Port, r FeedRule) (*tensor.Tensor, error) {
 		return nil, fmt.Errorf("%v is more than %d elements", shape, maxMade)
 	}
 	v := make([]int64, n)
-	switch r.Kind {
-	case FeedOnes:
+	switch r {
+	case feedOnes:
 		for i := range v {
 			v[i] = 1
 		}
-	case FeedArange:
+	case feedArange:
 		count(v, shape, 0)
 	case feedPositions:
 		if err := m.positions(v, shape); err != nil {
@@ -316,17 +315,17 @@ func (m *making) extent(p Port, axis int) int {
 }
 
 // shape is the shape of an input that is to be made.
-func (m *making) shape(p Port, k FeedKind) (tensor.Shape, error) {
+func (m *making) shape(p Port, r FeedRule) (tensor.Shape, error) {
 	open := m.cols // extent of axes that nothing else tells
 	switch {
-	case k == FeedEmpty:
+	case r == feedEmpty:
 		open = 0
 	case strings.HasSuffix(p.Name, maskSuffix):
 		open += m.past
 	}
 	rank, ranked := p.rank()
 	if !ranked {
-		if m.cols == 0 || k == FeedEmpty {
+		if m.cols == 0 || r == feedEmpty {
 			return nil, errors.New("its shape is not declared")
 		}
 		return tensor.Shape{m.rows, open}, nil
@@ -334,7 +333,7 @@ func (m *making) shape(p Port, k FeedKind) (tensor.Shape, error) {
 	shape, empty := make(tensor.Shape, rank), false
 	for axis := range shape {
 		if shape[axis] = m.extent(p, axis); shape[axis] < 0 {
-			if open == 0 && k != FeedEmpty {
+			if open == 0 && r != feedEmpty {
 				d, _ := p.dim(axis)
 				return nil, fmt.Errorf("extent %v of %v is not known from the data", d, p.Type)
 			}
@@ -342,7 +341,7 @@ func (m *making) shape(p Port, k FeedKind) (tensor.Shape, error) {
 		}
 		empty = empty || shape[axis] == 0
 	}
-	if k == FeedEmpty && !empty {
+	if r == feedEmpty && !empty {
 		return nil, fmt.Errorf("%v has no extent that could be 0", p.Type)
 	}
 	return shape, nil
@@ -391,43 +390,4 @@ func countTokens(feeds map[string]*tensor.Tensor, tokens string, samples int) (i
 		}
 	}
 	return n, nil
-}
-
-// inputs lists what the graph can be fed, and which of that its outputs do not
-// depend on.
-func (g *graph) inputs() (ports []Port, unused map[string]bool) {
-	gr := g.b.Graph
-	used := map[*ir.Value]bool{}
-	for _, v := range gr.Outputs {
-		used[v] = true
-	}
-	for n := range gr.Backward() {
-		if !slices.ContainsFunc(n.Outputs(), func(v *ir.Value) bool { return used[v] }) {
-			continue
-		}
-		reads(n, func(v *ir.Value) { used[v] = v != nil })
-	}
-	unused = map[string]bool{}
-	for _, v := range gr.Inputs {
-		if v.Data == nil {
-			ports = append(ports, Port{v.Name, v.Type})
-			unused[v.Name] = !used[v]
-		}
-	}
-	return ports, unused
-}
-
-// reads visits what a node and its sub-graphs read.
-func reads(n *ir.Node, visit func(*ir.Value)) {
-	for _, v := range n.Inputs() {
-		visit(v)
-	}
-	for _, sub := range n.Subgraphs() {
-		for inner := range sub.Nodes() {
-			reads(inner, visit)
-		}
-		for _, v := range sub.Outputs {
-			visit(v)
-		}
-	}
 }

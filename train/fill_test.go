@@ -281,12 +281,13 @@ func TestFeedErrors(t *testing.T) {
 		feeds map[string]FeedRule
 		want  []string
 	}{
-		{map[string]FeedRule{"nobody": {Kind: FeedOnes}}, []string{`"nobody"`, "input_ids int64[batch seq]"}},
-		{map[string]FeedRule{LabelsInput: {Kind: FeedZeros}}, []string{`"labels"`}},
-		{map[string]FeedRule{"token_type_ids": {FeedFile, file, "nothing"}}, []string{`no array "nothing"`, "types"}},
-		{map[string]FeedRule{"token_type_ids": {FeedFile, file + "x", "types"}}, []string{file}},
-		{map[string]FeedRule{"token_type_ids": {FeedFile, file, "types"}}, []string{`"token_type_ids"`, "float32", "--feed"}},
-		{map[string]FeedRule{"use_cache_branch": {Kind: FeedEmpty}}, []string{"use_cache_branch", "no extent that could be 0"}},
+		{map[string]FeedRule{"nobody": feedOnes}, []string{`"nobody"`, "input_ids int64[batch seq]"}},
+		{map[string]FeedRule{LabelsInput: feedZeros}, []string{`"labels"`}},
+		{map[string]FeedRule{"token_type_ids": FeedRule(file + ":nothing")}, []string{`no array "nothing"`, "types"}},
+		{map[string]FeedRule{"token_type_ids": FeedRule(strings.Replace(file, "data", "nodata", 1) + ":types")}, []string{"nodata.npz"}},
+		{map[string]FeedRule{"token_type_ids": FeedRule(file + ":types")}, []string{`"token_type_ids"`, "float32", "--feed"}},
+		{map[string]FeedRule{"token_type_ids": "twos"}, []string{`"token_type_ids"`, `"twos"`, "zeros"}},
+		{map[string]FeedRule{"use_cache_branch": feedEmpty}, []string{"use_cache_branch", "no extent that could be 0"}},
 	} {
 		cfg := decoderConfig()
 		cfg.Feeds = c.feeds
@@ -303,7 +304,7 @@ func TestFeedErrors(t *testing.T) {
 	_, err = FromTensors(map[string]*tensor.Tensor{LabelsInput: tensor.New(tensor.Int64, 2)}, Spec{Task: Classification, Inputs: []Port{xPort}})
 	wantError(t, err, `"x"`, "--feed")
 	if _, err := FromTensors(map[string]*tensor.Tensor{LabelsInput: tensor.New(tensor.Int64, 2)},
-		Spec{Task: Classification, Inputs: []Port{xPort}, Feeds: map[string]FeedRule{"x": {Kind: FeedOnes}}}); err != nil {
+		Spec{Task: Classification, Inputs: []Port{xPort}, Feeds: map[string]FeedRule{"x": feedOnes}}); err != nil {
 		t.Errorf("an input with a rule: %v", err)
 	}
 }
@@ -314,17 +315,17 @@ func TestParseFeed(t *testing.T) {
 		name string
 		want FeedRule
 	}{
-		{"a=ones", "a", FeedRule{Kind: FeedOnes}}, {"a.b=empty", "a.b", FeedRule{Kind: FeedEmpty}}, {"a=arange", "a", FeedRule{Kind: FeedArange}},
-		{"a=x.npz:k", "a", FeedRule{FeedFile, "x.npz", "k"}}, {"a=x.npz", "a", FeedRule{FeedFile, "x.npz", "a"}},
-		{`a=C:\d\x.npz:k:l`, "a", FeedRule{FeedFile, `C:\d\x.npz`, "k:l"}}, {"a=b=c.npz:k", "a", FeedRule{FeedFile, "b=c.npz", "k"}},
-		{"a", "", FeedRule{}}, {"=ones", "", FeedRule{}}, {"a=", "", FeedRule{}}, {"a=twos", "", FeedRule{}}, {"a=x.npz:", "", FeedRule{}}, {"a=positions", "", FeedRule{}}, {"a=file", "", FeedRule{}},
+		{"a=ones", "a", feedOnes}, {"a.b=empty", "a.b", feedEmpty}, {"a=arange", "a", feedArange},
+		{"a=x.npz:k", "a", "x.npz:k"}, {"a=x.npz", "a", "x.npz:a"},
+		{`a=C:\d\x.npz:k:l`, "a", `C:\d\x.npz:k:l`}, {"a=b=c.npz:k", "a", "b=c.npz:k"},
+		{"a", "", ""}, {"=ones", "", ""}, {"a=", "", ""}, {"a=twos", "", ""}, {"a=x.npz:", "", ""}, {"a=positions", "", ""}, {"a=file", "", ""},
 	} {
 		name, got, err := ParseFeed(c.in)
 		if name != c.name || got != c.want || (err == nil) != (c.name != "") {
-			t.Errorf("%q: got %q %+v (%v), want %q %+v", c.in, name, got, err, c.name, c.want)
+			t.Errorf("%q: got %q %q (%v), want %q %q", c.in, name, got, err, c.name, c.want)
 		}
 		if err == nil {
-			if _, again, err := ParseFeed(name + "=" + got.String()); err != nil || again != got {
+			if _, again, err := ParseFeed(name + "=" + string(got)); err != nil || again != got {
 				t.Errorf("%q reads back as %+v (%v)", got, again, err)
 			}
 		}

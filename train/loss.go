@@ -36,12 +36,16 @@ func (l loss) mean(b *ops.Builder) *ir.Value { return b.Div(l.sum, l.count) }
 // attachLoss appends the loss of a task. Labels become the graph input
 // "labels".
 func attachLoss(b *ops.Builder, c LossConfig) (loss, error) {
-	return map[Task]func(*ops.Builder, LossConfig) (loss, error){
+	attach, ok := map[Task]func(*ops.Builder, LossConfig) (loss, error){
 		CausalLM:       classLoss,
 		Classification: classLoss,
 		Regression:     squaredLoss,
 		Custom:         customLoss,
-	}[c.Task](b, c)
+	}[c.Task]
+	if !ok {
+		return loss{}, fmt.Errorf("task %q is not one of causal-lm, classification, regression, custom", c.Task)
+	}
+	return attach(b, c)
 }
 
 // LabelsInput is the name of the graph input that holds the labels.

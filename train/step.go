@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/bonnx/bonnx/autodiff"
 	"github.com/bonnx/bonnx/fuse"
@@ -167,6 +168,45 @@ func (g *graph) states(visit func(from, to *ir.Value)) {
 		visit(p.value, p.updated[0])
 		for i, s := range p.slots {
 			visit(s, p.updated[1+i])
+		}
+	}
+}
+
+// inputs lists what the graph can be fed, and which of that its outputs do not
+// depend on.
+func (g *graph) inputs() (ports []Port, unused map[string]bool) {
+	gr := g.b.Graph
+	used := map[*ir.Value]bool{}
+	for _, v := range gr.Outputs {
+		used[v] = true
+	}
+	for n := range gr.Backward() {
+		if !slices.ContainsFunc(n.Outputs(), func(v *ir.Value) bool { return used[v] }) {
+			continue
+		}
+		reads(n, func(v *ir.Value) { used[v] = v != nil })
+	}
+	unused = map[string]bool{}
+	for _, v := range gr.Inputs {
+		if v.Data == nil {
+			ports = append(ports, Port{v.Name, v.Type})
+			unused[v.Name] = !used[v]
+		}
+	}
+	return ports, unused
+}
+
+// reads visits what a node and its sub-graphs read.
+func reads(n *ir.Node, visit func(*ir.Value)) {
+	for _, v := range n.Inputs() {
+		visit(v)
+	}
+	for _, sub := range n.Subgraphs() {
+		for inner := range sub.Nodes() {
+			reads(inner, visit)
+		}
+		for _, v := range sub.Outputs {
+			visit(v)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 )
 
@@ -156,6 +157,11 @@ func (c Config) Validate() error {
 	for _, r := range rules {
 		if r.bad {
 			return errors.New(r.text)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Feeds)) {
+		if err := c.Feeds[name].validate(); err != nil {
+			return fmt.Errorf("feed of %q: %w", name, err)
 		}
 	}
 	return nil
