@@ -114,8 +114,8 @@ func (d detection) classes() (Task, string) {
 	switch why := fmt.Sprintf("%s is %v", from, f); {
 	case !ok && hasIDs && (!f.Ranked || f.Rank() == 3):
 		return CausalLM, fmt.Sprintf("the data has %q and no labels, %s", tokens.Name, why)
-	case !ok || !labels.DType.IsInteger() && labels.DType != tensor.Bool, f.Ranked && labels.Rank() != f.Rank()-1:
-		return "", ""
+	case !ok || !labels.DType.IsInteger() && labels.DType != tensor.Bool, f.Ranked && (labels.Rank() != f.Rank()-1 || f.Dim(-1) == ir.Fixed(1)):
+		return "", "" // one class is none
 	case hasIDs && labels.Rank() == 2:
 		return CausalLM, fmt.Sprintf("labels are %v for %q %v, %s", labels, tokens.Name, ids, why)
 	default:

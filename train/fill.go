@@ -135,6 +135,7 @@ func (f *filler) fill(b Batch) (Batch, error) {
 // hold gives what the data holds the types that the model takes, makes labels
 // of windows, and finds the extents of the batch.
 func (m *making) hold() error {
+	maps.DeleteFunc(m.feeds, func(_ string, t *tensor.Tensor) bool { return t == nil })
 	tokens, _ := m.spec.tokens()
 	if m.spec.Task == CausalLM && m.feeds[LabelsInput] == nil {
 		if err := (&arrays{feeds: m.feeds, tokens: tokens.Name}).shift(); err != nil {

@@ -71,6 +71,9 @@ func classLoss(b *ops.Builder, c LossConfig) (loss, error) {
 		if len(f.Dims) < 2 {
 			return loss{}, fmt.Errorf("%s is %v: classes need a last axis", from, f)
 		}
+		if f.Dim(-1) == ir.Fixed(1) {
+			return loss{}, fmt.Errorf("%s is %v: with a single class there is nothing to learn; task %s compares numbers", from, f, Regression)
+		}
 		t.Ranked, t.Dims = true, f.Dims[:len(f.Dims)-1]
 	}
 	labels, err := labelsInput(b, t)

@@ -206,6 +206,7 @@ func TestDetectTask(t *testing.T) {
 		{"numbers of another shape", types{"y": ir.Tensor(f32, n, ir.Fixed(3))}, nil, facts{"labels": rows(f32, 2)}, LossConfig{}, "", []string{`"labels" float32[samples 2]`, `"y" float32[n 3]`, "--task"}},
 		{"labels of the wrong rank", types{"y": ir.Tensor(f32, n, ir.Fixed(3))}, nil, facts{"labels": rows(i64, 1)}, LossConfig{}, "", []string{"int64[samples 1]"}},
 		{"no labels", types{"y": ir.Tensor(f32, n, ir.Fixed(3))}, types{"x": ids}, facts{"x": rows(f32, 2)}, LossConfig{}, "", []string{`"x" float32`}},
+		{"one class", types{"y": ir.Tensor(f32, n, ir.Fixed(1))}, nil, facts{"labels": rows(i64)}, LossConfig{}, "", []string{`"y" float32[n 1]`}},
 		{"two outputs", types{"a": ir.Tensor(f32, n, ir.Fixed(3)), "b": ir.Tensor(f32, n, ir.Fixed(3))}, nil, facts{"labels": rows(i64)}, LossConfig{}, "", []string{`"a"`, `"b"`, "--logits"}},
 		{"words", types{"y": ir.Tensor(f32, n, ir.Fixed(3))}, nil, facts{"labels": rows(tensor.String)}, LossConfig{}, "", []string{"string"}},
 		{"nothing", types{"y": ir.Tensor(f32, n, ir.Fixed(3))}, nil, nil, LossConfig{}, "", []string{"the data has nothing"}},

@@ -107,7 +107,9 @@ func (l *loop) findRate(ctx context.Context) (LRPick, error) {
 // firstPortions are the batches of the first steps of the first epoch, no more
 // than four of each.
 func (l *loop) firstPortions(n int) ([][]Batch, error) {
-	f, err := l.data.feed(l.c, place{})
+	c := l.c
+	c.Steps, c.Epochs = 0, 1
+	f, err := l.data.feed(c, place{})
 	if err != nil {
 		return nil, err
 	}

@@ -128,7 +128,13 @@ func (l *loop) prepare(m *ir.Model, set *ops.Set) (from string, err error) {
 // batch size, the feeds and the threads that count; w, which may be nil, is
 // told what is fed by rule.
 func Evaluate(ctx context.Context, m *ir.Model, set *ops.Set, d Source, c Config, w Watcher) (Result, error) {
-	l := &loop{c: c.WithDefaults(), data: d, w: follow(w, c.Logger), sum: &Summary{}}
+	c = c.WithDefaults()
+	check := c
+	check.Params = []string{"none"}
+	if err := check.Validate(); err != nil {
+		return Result{}, err
+	}
+	l := &loop{c: c, data: d, w: follow(w, c.Logger), sum: &Summary{}}
 	defer l.close()
 	if err := l.chooseTask(m, set); err != nil {
 		return Result{}, err
