@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/ops"
 	"github.com/bonnx/bonnx/tensor"
 	"github.com/bonnx/bonnx/tensor/npz"
 )
@@ -27,7 +29,7 @@ const (
 
 	// feedPositions counts the positions that the attention mask has, from
 	// how many are past on.
-	feedPositions FeedRule = "positions"
+	feedPositions FeedRule = "positions counted by the mask"
 )
 
 // maskSuffix ends the names of masks, positionsName is the input of positions,
@@ -127,4 +129,39 @@ func readFeeds(rules map[string]FeedRule) (map[string]*tensor.Tensor, error) {
 		}
 	}
 	return arrays, nil
+}
+
+// decided is m with the flags that rules set, and that the data does not hold,
+// as constants: an If on one of them, as in a merged decoder, then is the branch
+// that it takes, and is planned, fused and differentiated like the rest.
+func (l *loop) decided(m *ir.Model) (*ir.Model, error) {
+	flags := map[string]*tensor.Tensor{}
+	for _, v := range m.Graph.Inputs {
+		p := Port{v.Name, v.Type}
+		shape, known := ops.FromType(v.Type).Shape()
+		r, ok := feedRule(p, l.c.Feeds)
+		if ok && (r == feedZeros || r == feedOnes) && v.Data == nil && known && shape.Size() == 1 && p.elem() == tensor.Bool {
+			flags[v.Name] = tensor.FromSlice([]bool{r == feedOnes}, shape...)
+		}
+	}
+	if len(flags) == 0 {
+		return m, nil
+	}
+	b, err := l.data.largest(1)
+	if err != nil {
+		return nil, err
+	}
+	m = m.Clone()
+	g := m.Graph
+	l.c.Feeds = maps.Clone(l.c.Feeds)
+	for _, v := range slices.Clone(g.Inputs) {
+		if t := flags[v.Name]; t != nil && b.Feeds[v.Name] == nil {
+			l.w.Note(fmt.Sprintf("fed by rule: %s (%v)", v.Name, tensor.Data[bool](t)[0]))
+			delete(l.c.Feeds, v.Name)
+			v.Data = ir.Dense(t)
+			g.Initializers = append(g.Initializers, v)
+			g.Inputs = slices.DeleteFunc(g.Inputs, func(w *ir.Value) bool { return w == v })
+		}
+	}
+	return m, nil
 }

@@ -147,10 +147,10 @@ func TestInputsMadeByRule(t *testing.T) {
 		t.Errorf("evaluation %v -> %v, want %v -> %v", *got.EvalLossBefore, *got.EvalLossAfter, *want.EvalLossBefore, *want.EvalLossAfter)
 	}
 	notes := strings.Join(r.notes, "\n")
-	wantNotes := `fed by rule: past_key_values.0.key and 1 more (empty, float32[2 2 0 4])
+	wantNotes := `fed by rule: use_cache_branch (false)
+fed by rule: past_key_values.0.key and 1 more (empty, float32[2 2 0 4])
 fed by rule: token_type_ids (zeros, int64[2 4])
-fed by rule: use_cache_branch (zeros, bool[1])
-fed by rule: position_ids (positions, int64[2 4])`
+fed by rule: position_ids (positions counted by the mask, int64[2 4])`
 	if notes != wantNotes {
 		t.Errorf("the run said\n%s\nwant\n%s", notes, wantNotes)
 	}

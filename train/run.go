@@ -107,6 +107,9 @@ func (l *loop) open(ctx context.Context, m *ir.Model, set *ops.Set) error {
 // prepare finds the task, compiles the engine and cuts the batches; it returns
 // where the loss attached.
 func (l *loop) prepare(m *ir.Model, set *ops.Set) (from string, err error) {
+	if m, err = l.decided(m); err != nil {
+		return "", err
+	}
 	if err := l.chooseTask(m, set); err != nil {
 		return "", err
 	}
@@ -136,6 +139,10 @@ func Evaluate(ctx context.Context, m *ir.Model, set *ops.Set, d Source, c Config
 	}
 	l := &loop{c: c, data: d, w: follow(w, c.Logger), sum: &Summary{}}
 	defer l.close()
+	m, err := l.decided(m)
+	if err != nil {
+		return Result{}, err
+	}
 	if err := l.chooseTask(m, set); err != nil {
 		return Result{}, err
 	}
