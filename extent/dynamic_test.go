@@ -63,7 +63,11 @@ func others() []fixed {
 		return feed{"sample": testutil.Random(1, batch, 4, 8, 8), "timestep": testutil.Random(2, batch),
 			"encoder_hidden_states": testutil.Random(3, batch, 8, unet.Text)}
 	}
+	vit := testmodel.SmallViT
+	vit.Batch = 1
+	pixels := func(batch int) feed { return feed{"pixel_values": testutil.Random(1, batch, 3, vit.Image, vit.Image)} }
 	return []fixed{
+		{"ViT", vit.Model, pixels, 10},
 		{"GPT-2", gpt.Model, ids, 16},
 		{"CLIP text", clip.Model, ids, 22},
 		{"UNet", unet.Model, noise, 30},

@@ -8,8 +8,8 @@ import (
 	"github.com/bonnx/bonnx/tensor"
 )
 
-// Decoder is a language model with a cache of keys and values, as optimum
-// exports Llama through TorchScript. Inputs input_ids, attention_mask,
+// Decoder is a language model with a cache of keys and values, Llama as optimum
+// exports it through TorchScript or, where it is asked to, dynamo. Inputs input_ids, attention_mask,
 // position_ids int64 (batch, seq; the mask over past and seq) and per layer
 // past_key_values.N.key and .value float32 (batch, KVHeads, past, width);
 // outputs logits and present.N.key and .value.
@@ -19,9 +19,10 @@ type Decoder struct {
 	// Merged makes it optimum's decoder_model_merged: an If on the input
 	// use_cache_branch, bool (1), whose branches compute with past and without
 	// and read their weights from the graph around them.
-	Merged bool
-	Opset  int64 // 13 or newer; 0 is 17
-	Seed   uint64
+	Merged   bool
+	Exporter Exporter // TorchScript or Dynamo
+	Opset    int64    // 13 or newer; 0 is the exporter's own
+	Seed     uint64
 }
 
 // SmallDecoder has 2 layers, and 2 heads of queries for each of keys.
@@ -29,10 +30,11 @@ var SmallDecoder = Decoder{Vocab: 40, Dim: 16, Heads: 4, KVHeads: 2, Hidden: 24,
 
 // Model builds the graph.
 func (c Decoder) Model() (*ir.Model, error) {
-	if c.Heads < 1 || c.KVHeads < 1 || c.Heads%c.KVHeads != 0 || c.Dim%(2*c.Heads) != 0 || c.Opset != 0 && c.Opset < 13 {
+	if c.Heads < 1 || c.KVHeads < 1 || c.Heads%c.KVHeads != 0 || c.Dim%(2*c.Heads) != 0 || c.Opset != 0 && c.Opset < 13 ||
+		c.Exporter != TorchScript && (c.Merged || c.Exporter != Dynamo) {
 		return nil, fmt.Errorf("testmodel: %+v", c)
 	}
-	d := &decoder{Decoder: c, exporter: newExporter(TorchScript, c.Opset, c.Seed), width: c.Dim / c.Heads}
+	d := &decoder{Decoder: c, exporter: newExporter(c.Exporter, c.Opset, c.Seed), width: c.Dim / c.Heads}
 	d.inputs()
 	if c.Merged {
 		d.merged()

@@ -10,13 +10,14 @@ import (
 )
 
 func decoders() []family {
-	with, merged, wide := testmodel.SmallDecoder, testmodel.SmallDecoder, testmodel.SmallDecoder
-	merged.Merged = true
+	with, merged, wide, dynamo := testmodel.SmallDecoder, testmodel.SmallDecoder, testmodel.SmallDecoder, testmodel.SmallDecoder
+	merged.Merged, dynamo.Exporter = true, testmodel.Dynamo
 	wide.KVHeads, wide.Opset = wide.Heads, 14
 	steps := []feed{decoderFeed(with, 2, 1, 5, 0), decoderFeed(with, 3, 4, 2, 2), decoderFeed(with, 1, 6, 0, 0)}
 	return []family{
 		{name: "decoder with past", model: with.Model, feeds: steps, paths: llamaPaths(with.Layers), from: rewrite.FromNode},
 		{name: "decoder with past, opset 14", model: wide.Model, feeds: []feed{decoderFeed(wide, 2, 2, 3, 1)}, paths: llamaPaths(wide.Layers), from: rewrite.FromNode},
+		{name: "decoder with past, dynamo", model: dynamo.Model, feeds: steps, paths: llamaPaths(with.Layers), from: rewrite.FromScopes},
 		{name: "merged decoder", model: merged.Model, feeds: []feed{
 			branch(decoderFeed(with, 2, 1, 5, 0), true),
 			branch(decoderFeed(with, 2, 4, 0, 1), false),

@@ -79,3 +79,27 @@ func gpt2Paths(layers int) []string {
 	}
 	return paths
 }
+
+func vits() []family {
+	traced, dynamo, fixed := testmodel.SmallViT, testmodel.SmallViT, testmodel.SmallViT
+	dynamo.Exporter, fixed.Batch = testmodel.Dynamo, 1
+	pixels := func(batch int) feed {
+		return feed{"pixel_values": testutil.Random(1, batch, 3, traced.Image, traced.Image)}
+	}
+	paths := vitPaths(traced.Layers)
+	return []family{
+		{name: "ViT", model: traced.Model, feeds: []feed{pixels(3), pixels(1)}, paths: paths, from: rewrite.FromNode},
+		{name: "ViT, dynamo", model: dynamo.Model, feeds: []feed{pixels(3)}, paths: paths, from: rewrite.FromScopes},
+		{name: "ViT, batch 1", model: fixed.Model, feeds: []feed{pixels(1)}, paths: paths, from: rewrite.FromNode},
+	}
+}
+
+func vitPaths(layers int) []string {
+	var paths []string
+	for i := range layers {
+		for _, name := range []string{"attention.attention.query", "attention.attention.key", "attention.attention.value", "attention.output.dense", "intermediate.dense", "output.dense"} {
+			paths = append(paths, fmt.Sprintf("vit.encoder.layer.%d.%s", i, name))
+		}
+	}
+	return append(paths, "classifier")
+}

@@ -66,12 +66,12 @@ func (b *exporter) reshape(x *ir.Value, list ...extent) *ir.Value {
 	return b.op("Reshape", x, b.vectorOf(list...))
 }
 
-// expand broadcasts x. The tracer does not know that no extent is -1 and
+// expand broadcasts x. TorchScript does not know that no extent is -1 and
 // guards against it.
 func (b *exporter) expand(x *ir.Value, list ...extent) *ir.Value {
 	shape := b.vectorOf(list...)
 	for _, e := range list {
-		if e.v == nil {
+		if e.v == nil || b.kind == Dynamo {
 			continue
 		}
 		ones := b.with(b.op("ConstantOfShape", b.op("Shape", shape)), "value", ir.TensorAttr{Data: ir.Dense(tensor.Ints(1))})

@@ -64,7 +64,8 @@ func optimizedPaths(t *testing.T, f family, m *ir.Model) {
 			fused++
 		}
 	}
-	if len(missing) > fused {
+	// The optimizer does not write metadata: what dynamo's biases do not tell is lost.
+	if len(missing) > fused && f.from != rewrite.FromScopes {
 		t.Errorf("%q are not found, and %d products are fused", missing, fused)
 	}
 }
