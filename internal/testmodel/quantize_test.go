@@ -1,0 +1,85 @@
+package testmodel_test
+
+import (
+	"regexp"
+	"testing"
+
+	"github.com/bonnx/bonnx/internal/testmodel"
+	"github.com/bonnx/bonnx/internal/testutil"
+	"github.com/bonnx/bonnx/internal/testutil/ort"
+	"github.com/bonnx/bonnx/ir"
+)
+
+var quantizations = []struct {
+	name string
+	how  testmodel.Quantization
+	op   string
+	node string // of the query of layer 0
+	off  float64
+}{
+	{"int8, dynamic", testmodel.DynamicInt8, "MatMulInteger", `^/bert/encoder/layer\.0/attention/self/query/MatMul_quant$`, 0.1},
+	{"int8 weights", testmodel.WeightInt8, "DequantizeLinear", `^onnx::MatMul_\d+_DequantizeLinear$`, 0.05},
+	{"int4 blocks", testmodel.BlockInt4, "MatMulNBits", `^/bert/encoder/layer\.0/attention/self/query/MatMul_Q4$`, 0.5},
+}
+
+// Quantized models compute nearly what the float model does, in ONNX Runtime,
+// and the same in bonnx where it has the operators.
+func TestORTQuantize(t *testing.T) {
+	ort.Available(t)
+	c := testmodel.SmallEncoder
+	c.Head = testmodel.Linear
+	feed := encoderFeed(c, 2, 6)
+	float := inORT(t, build(t, family{model: c.Model}), feed)
+	for _, q := range quantizations {
+		t.Run(q.name, func(t *testing.T) {
+			m, err := testmodel.Quantize(build(t, family{model: c.Model}), q.how)
+			if err != nil {
+				t.Fatal(err)
+			}
+			named := false
+			for n := range m.Graph.Nodes() {
+				named = named || n.OpType == q.op && regexp.MustCompile(q.node).MatchString(n.Name)
+				if n.Is("MatMul") && n.Input(1).IsInitializer() {
+					t.Errorf("%v is float", n)
+				}
+			}
+			if !named {
+				t.Errorf("no %s is called %s", q.op, q.node)
+			}
+			want := inORT(t, m, feed)
+			testutil.Close(t, "quantized", want["logits"], float["logits"], q.off, 0)
+			if testutil.Compare(want["logits"], float["logits"], 1e-5, 0) == nil {
+				t.Error("quantized and float are the same")
+			}
+			for name, got := range run(t, m, feed) {
+				testutil.Close(t, name, got, want[name], 1e-3, 1e-3)
+			}
+		})
+	}
+}
+
+// Weights that two products share are quantized once.
+func TestQuantizeShared(t *testing.T) {
+	m := build(t, family{model: testmodel.SmallEncoder.Model})
+	var first *ir.Value
+	for n := range m.Graph.Nodes() {
+		if !n.Is("MatMul") || !n.Input(1).IsInitializer() {
+			continue
+		}
+		if first == nil {
+			first = n.Input(1)
+		} else if n.Input(1).Data.Shape().Equal(first.Data.Shape()) {
+			n.SetInput(1, first)
+			break
+		}
+	}
+	before := len(m.Graph.Initializers)
+	m, err := testmodel.Quantize(m, testmodel.BlockInt4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 12 products, of which two share a weight: 11 pairs for 12 weights.
+	if got := len(m.Graph.Initializers); got != before-12+22 {
+		t.Errorf("%d initializers, had %d", got, before)
+	}
+}
