@@ -34,7 +34,7 @@ func newGroupQueryAttention(a *Args) (Op, error) {
 	o := groupQueryAttention{heads: a.Int("num_heads", 0), kvHeads: a.Int("kv_num_heads", 0), scale: a.Float("scale", 0),
 		softcap: a.Float("softcap", 0), causal: a.Bool("causal", true), window: a.Int("local_window_size", -1),
 		rotary: a.Bool("do_rotary", false), interleaved: a.Bool("rotary_interleaved", false),
-		smooth: a.Bool("smooth_softmax", false), scores: a.Int("qk_output", 0)}
+		smooth: a.Int("smooth_softmax", 0) == 1, scores: a.Int("qk_output", 0)}
 	a.Skip("qk_norm_epsilon", "kv_cache_bit_width")
 	for _, name := range []string{"k_quant_type", "v_quant_type"} {
 		if s := a.String(name, "NONE"); s != "NONE" {
