@@ -28,25 +28,13 @@ func TestORTFamilyGradients(t *testing.T) {
 	for _, f := range families() {
 		t.Run(f.name, func(t *testing.T) {
 			m := build(t, f)
-			cfg := adapter.Config{Method: adapter.Bone, Rank: 4, Init: adapter.InitRandom, Seed: 5,
-				Selection: adapter.Selection{Targets: adapter.Modules{Regex: ".*"}}}
-			if _, err := rewrite.Inject(m, cfg, rewrite.Options{SkipUnfit: true}); err != nil {
-				t.Fatal(err)
-			}
-			backward, blocks := gradientGraph(t, m)
-			got := runPrepared(t, backward, f.feeds[0])
-			lowered := backward.Clone()
-			if err := fuse.Lower(lowered, ops.Standard()); err != nil {
-				t.Fatal(err)
-			}
-			want := inORT(t, lowered, f.feeds[0])
+			everywhere(t, m)
+			want, blocks := sameGradients(t, m, f.feeds[0])
 			slope := 0.0
 			for _, name := range blocks {
 				g := want[name+".grad"]
-				testutil.Close(t, name, got[name+".grad"], g, 1e-4*largest(g)+1e-6, 1e-3)
 				slope += dot(direction(g.Shape()), tensor.Data[float32](g))
 			}
-			testutil.Close(t, "loss", got["loss"], want["loss"], 1e-5, 1e-4)
 			const step = 1e-2
 			rise := (meanSquare(t, moved(t, m, blocks, step), f.feeds[0]) - meanSquare(t, moved(t, m, blocks, -step), f.feeds[0])) / (2 * step)
 			if math.Abs(rise-slope) > 0.02*math.Abs(slope)+1e-4 {
@@ -54,6 +42,35 @@ func TestORTFamilyGradients(t *testing.T) {
 			}
 		})
 	}
+}
+
+// everywhere puts random adapters on all layers, the head included.
+func everywhere(t *testing.T, m *ir.Model) {
+	t.Helper()
+	cfg := adapter.Config{Method: adapter.Bone, Rank: 4, Init: adapter.InitRandom, Seed: 5,
+		Selection: adapter.Selection{Targets: adapter.Modules{Regex: ".*"}}}
+	if _, err := rewrite.Inject(m, cfg, rewrite.Options{SkipUnfit: true}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sameGradients holds bonnx's gradients to those of ONNX Runtime and returns
+// the latter, with the blocks' names.
+func sameGradients(t *testing.T, m *ir.Model, f feed) (map[string]*tensor.Tensor, []string) {
+	t.Helper()
+	backward, blocks := gradientGraph(t, m)
+	got := runPrepared(t, backward, f)
+	lowered := backward.Clone()
+	if err := fuse.Lower(lowered, ops.Standard()); err != nil {
+		t.Fatal(err)
+	}
+	want := inORT(t, lowered, f)
+	for _, name := range blocks {
+		g := want[name+".grad"]
+		testutil.Close(t, name, got[name+".grad"], g, 1e-4*largest(g)+1e-6, 1e-3)
+	}
+	testutil.Close(t, "loss", got["loss"], want["loss"], 1e-5, 1e-4)
+	return want, blocks
 }
 
 // gradientGraph is m with the loss and the gradients of its blocks, called

@@ -13,8 +13,8 @@ import (
 )
 
 // ONNX Runtime's optimizer rewrites every family; the layers are still found
-// under their modules' paths, and bonnx computes the same where it has the
-// operators.
+// under their modules' paths, and bonnx computes the same, gradients through
+// ONNX Runtime's own operators included.
 func TestORTOptimizedFamilies(t *testing.T) {
 	ort.Available(t)
 	for _, f := range families() {
@@ -33,6 +33,10 @@ func TestORTOptimizedFamilies(t *testing.T) {
 				want := ort.Run(t, path, f.feeds[0])
 				for name, got := range run(t, m, f.feeds[0]) {
 					testutil.Close(t, name, got, want[name], 1e-4, 1e-4)
+				}
+				if level == ort.Extended {
+					everywhere(t, m)
+					sameGradients(t, m, f.feeds[0])
 				}
 			})
 		}
