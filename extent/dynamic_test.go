@@ -196,13 +196,14 @@ func inORT(t testing.TB, m *ir.Model, f feed) map[string]*tensor.Tensor {
 // is made dynamic too.
 func TestORTOptimizedDynamicBatch(t *testing.T) {
 	ort.Available(t)
-	for _, c := range fixedModels() {
-		t.Run(c.name, func(t *testing.T) {
+	for i := range 2 * len(fixedModels()) {
+		c, level := fixedModels()[i/2], []ort.Level{ort.Basic, ort.Extended}[i%2]
+		t.Run(c.name+" "+string(level), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "model.onnx")
 			if err := onnx.Save(path, build(t, c.model), onnx.SaveOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			m, err := onnx.Load(ort.Optimize(t, path, ort.Basic))
+			m, err := onnx.Load(ort.Optimize(t, path, level))
 			if err != nil {
 				t.Fatal(err)
 			}

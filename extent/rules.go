@@ -23,8 +23,9 @@ type rule struct {
 	fills bool
 }
 
-// rules is the table of operators that keep samples apart, or can be told
-// whether they do. What is not here, in the way of samples, is in the way.
+// rules is the table of operators of which it can be told whether they keep
+// samples apart; package ops spells those out that stand for others. What is
+// not here, on the way of samples, is in the way.
 var rules = table()
 
 func table() map[string]rule {
@@ -35,30 +36,21 @@ func table() map[string]rule {
 		"Softmax": {trace: along(-1)}, "LogSoftmax": {trace: along(-1)}, "Hardmax": {trace: along(-1)},
 		"LpNormalization": {trace: along(-1)}, "TopK": {trace: along(-1)}, "Split": {trace: along(0)},
 		"CumSum": {trace: alongInput(1)}, "CumProd": {trace: alongInput(1)},
-		"LayerNormalization": {trace: inner}, "RMSNormalization": {trace: inner}, "SimplifiedLayerNormalization": {trace: inner},
-		microsoft + "SkipLayerNormalization":           {trace: skipNorm},
-		microsoft + "SkipSimplifiedLayerNormalization": {trace: skipNorm},
+		"LayerNormalization": {trace: inner}, "RMSNormalization": {trace: inner},
 		"ArgMax": {trace: arg}, "ArgMin": {trace: arg},
 
-		"MatMul": {trace: matMul}, "Gemm": {trace: gemm}, "MatMulInteger": {trace: matMul},
-		microsoft + "MatMulNBits": {trace: rowsTimes}, "Einsum": {trace: einsum},
+		"MatMul": {trace: matMul}, "Gemm": {trace: gemm}, "MatMulInteger": {trace: matMulInteger},
+		"Einsum": {trace: einsum},
 
 		"Transpose": {trace: transpose}, "Reshape": {trace: reshape, fix: fixReshape, shape: 1}, "Flatten": {trace: flatten},
 		"Squeeze": {trace: squeeze}, "Unsqueeze": {trace: unsqueeze}, "Expand": {trace: expand, fix: fixExpand, shape: 1, fills: true},
 		"ConstantOfShape": {trace: fill, fills: true}, "Concat": {trace: concat, fix: fixConcat},
-		"Slice": {trace: slice, fix: fixSlice}, "Tile": {trace: tile}, "Pad": {trace: pad}, "Trilu": {trace: trilu},
+		"Slice": {trace: slice, fix: fixSlice, shape: 2}, "Tile": {trace: tile}, "Pad": {trace: pad}, "Trilu": {trace: trilu},
 		"Gather": {trace: gather}, "GatherElements": {trace: gatherElements}, "GatherND": {trace: gatherND, fix: fixGatherND},
 		"OneHot": {trace: oneHot}, "Resize": {trace: resize, fix: fixResize},
 
 		"QuantizeLinear": {trace: scaled}, "DequantizeLinear": {trace: scaled},
-		"BatchNormalization": {trace: batchNorm}, "Attention": {trace: batchFirst(0, 1, 2, 3, 4, 5)},
-		"RotaryEmbedding":                     {trace: batchFirst(0, 1, 2, 3)},
-		microsoft + "RotaryEmbedding":         {trace: batchFirst(0, 1)},
-		microsoft + "MultiHeadAttention":      {trace: batchFirst(0, 1, 2, 4, 5, 6, 7)},
-		microsoft + "GroupQueryAttention":     {trace: batchFirst(0, 1, 2, 3, 4, 5)},
-		microsoft + "FusedMatMul":             {trace: fusedMatMul},
-		microsoft + "BiasGelu":                {trace: elementwise},
-		microsoft + "EmbedLayerNormalization": {trace: batchFirst(0, 1, 7, 8)},
+		"MaxPool": {trace: maxPool},
 	}
 	for _, op := range []string{
 		"Abs", "Neg", "Sign", "Floor", "Ceil", "Round", "Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Tanh", "Sigmoid", "Relu",
@@ -67,7 +59,6 @@ func table() map[string]rule {
 		"Not", "BitwiseNot", "Cast", "Identity", "Clip",
 		"Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Sum", "Mean", "And", "Or", "Xor", "Equal", "Greater",
 		"GreaterOrEqual", "Less", "LessOrEqual", "Where", "PRelu", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor",
-		microsoft + "FastGelu", microsoft + "QuickGelu", microsoft + "Gelu",
 	} {
 		t[op] = rule{trace: elementwise}
 	}
@@ -75,14 +66,12 @@ func table() map[string]rule {
 		"ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"} {
 		t[op] = rule{trace: reduce}
 	}
-	for _, op := range []string{"Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool",
-		"InstanceNormalization", "GroupNormalization", "LRN", "DepthToSpace", "SpaceToDepth"} {
+	for _, op := range []string{"Conv", "ConvTranspose", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool",
+		"BatchNormalization", "InstanceNormalization", "GroupNormalization", "LRN", "DepthToSpace", "SpaceToDepth"} {
 		t[op] = rule{trace: image}
 	}
 	return t
 }
-
-const microsoft = "com.microsoft."
 
 func errMixes(axis int) error {
 	return fmt.Errorf("it mixes the samples, which are along axis %d", axis)
@@ -191,14 +180,6 @@ func inner(c *call) (place, error) {
 	return place{rows, k}, err
 }
 
-// skipNorm adds its first inputs and normalises the last axis.
-func skipNorm(c *call) (place, error) {
-	if err := c.onlyInputs(0, 1); err != nil {
-		return place{}, err
-	}
-	return c.aligned(2, 1)
-}
-
 // reduce is over the axes in input 1; without, over all or none.
 func reduce(c *call) (place, error) {
 	k, rank, err := c.of(0)
@@ -249,34 +230,12 @@ func image(c *call) (place, error) {
 	return place{rows, 0}, err
 }
 
-func batchNorm(c *call) (place, error) {
-	if c.int("training_mode", 0) != 0 {
-		return place{}, errors.New("it takes mean and variance over the samples")
+// maxPool may say where it found each value: in the whole batch.
+func maxPool(c *call) (place, error) {
+	if v := c.n.Output(1); v != nil && !v.Unused() {
+		return place{}, errors.New("its indices count through all samples")
 	}
 	return image(c)
-}
-
-// batchFirst is for operators whose listed inputs all have the batch as their
-// first axis, or are left out.
-func batchFirst(inputs ...int) func(*call) (place, error) {
-	return func(c *call) (place, error) {
-		if err := c.onlyInputs(inputs...); err != nil {
-			return place{}, err
-		}
-		for _, i := range inputs {
-			if c.n.Input(i) == nil {
-				continue
-			}
-			if p := c.place(i); p.kind == rows && p.axis == 0 && ops.SameDim(c.fact(i).Dim(0), ir.Symbol(samples)) {
-				continue
-			}
-			if d := c.fact(i).Dim(0); c.place(i).kind == free && d.Known && d.Value == 1 && c.n.OpType == "Attention" {
-				continue // a mask that broadcasts
-			}
-			return place{}, fmt.Errorf("its input %d has no batch in front", i)
-		}
-		return place{rows, 0}, nil
-	}
 }
 
 // scaled is for (de)quantization: a scale for the whole, or for each element of

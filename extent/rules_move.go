@@ -270,7 +270,8 @@ func resize(c *call) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	if c.n.Attr("axes") != nil || k != 0 {
+	crops := c.n.Input(1) != nil && c.fact(1).Dim(0) != ir.Fixed(0)
+	if c.n.Attr("axes") != nil || k != 0 || crops || !ops.SameDim(c.out().Dim(0), c.fact(0).Dim(0)) {
 		return place{}, errMixes(k)
 	}
 	return place{rows, 0}, nil

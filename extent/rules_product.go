@@ -38,34 +38,12 @@ func vectorProduct(c *call, left, right int) (place, error) {
 	return place{}, errMixes(0)
 }
 
-// rowsTimes is for products with a weight in a form of its own.
-func rowsTimes(c *call) (place, error) {
-	k, rank, err := c.of(0)
-	if err == nil && k == rank-1 {
-		err = errMixes(k)
-	}
-	return place{rows, k}, err
-}
-
-// fusedMatMul is matMul where nothing is transposed.
-func fusedMatMul(c *call) (place, error) {
-	for _, name := range []string{"transA", "transB", "transBatchA", "transBatchB"} {
-		if c.int(name, 0) != 0 && c.place(index(name)).kind == rows {
-			k, rank := c.place(index(name)).axis, c.fact(index(name)).Rank()
-			if strings.Contains(name, "Batch") || k >= rank-2 {
-				return place{}, errMixes(k)
-			}
-		}
+// matMulInteger is matMul with one zero point for all rows.
+func matMulInteger(c *call) (place, error) {
+	if c.n.Input(2) != nil && !single(c.fact(2)) {
+		return place{}, errors.New("it has a zero point for each row")
 	}
 	return matMul(c)
-}
-
-// index is the input that a transposition is of.
-func index(name string) int {
-	if strings.HasSuffix(name, "A") {
-		return 0
-	}
-	return 1
 }
 
 // gemm is op(A) op(B) + C of matrices.

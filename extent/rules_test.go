@@ -189,6 +189,14 @@ var ruleCases = []struct {
 	}, "mixes the samples"},
 	{"slice", func(g graph) *ir.Value { return g.Op("Slice", ir.In(g.x, g.Ints(1), g.Ints(3), g.Ints(1))) }, ""},
 	{"slice of all samples", func(g graph) *ir.Value { return g.Op("Slice", ir.In(g.x, g.Ints(0, 0), g.Ints(1, 2), g.Ints(0, 1))) }, ""},
+	{"slice to the number of samples", func(g graph) *ir.Value {
+		n := g.Op("Gather", ir.In(g.Op("Shape", ir.In(g.ids)), g.Ints(0)))
+		return g.Op("Slice", ir.In(g.x, g.Ints(0), n, g.Ints(0)))
+	}, ""},
+	{"table cut to the number of samples", func(g graph) *ir.Value {
+		n := g.Op("Gather", ir.In(g.Op("Shape", ir.In(g.ids)), g.Ints(0)))
+		return g.Op("Add", ir.In(g.x, g.Op("Slice", ir.In(g.values(1, 9, 1, 1), g.Ints(0), n, g.Ints(0)))))
+	}, "depends on the number of samples"},
 	{"slice backwards", func(g graph) *ir.Value {
 		return g.Op("Slice", ir.In(g.x, g.Ints(-1), g.Ints(-1<<40), g.Ints(0), g.Ints(-1)))
 	}, "some of the samples"},
@@ -211,9 +219,39 @@ var ruleCases = []struct {
 	{"convolution over the batch", func(g graph) *ir.Value {
 		return g.Op("Conv", ir.In(g.transpose(g.x, 1, 0, 2), g.values(1, 3, 1, 2)))
 	}, "mixes the samples"},
+	{"max pool", func(g graph) *ir.Value {
+		return g.Op("MaxPool", ir.In(g.x), ir.A("kernel_shape", ir.Ints{2}))
+	}, ""},
+	{"indices of max pool", func(g graph) *ir.Value {
+		out := g.Node("", "MaxPool", ir.In(g.x), 2, ir.A("kernel_shape", ir.Ints{2}))
+		return g.Op("Cast", ir.In(out[1]), ir.A("to", ir.Int(1)))
+	}, "count through all samples"},
 	{"resize by sizes", func(g graph) *ir.Value {
 		return g.Op("Resize", []*ir.Value{g.x, nil, nil, g.Ints(1, 4, 12)})
 	}, ""},
+	{"resize by scales", func(g graph) *ir.Value {
+		return g.Op("Resize", []*ir.Value{g.x, nil, g.Const("scales", tensor.FromSlice([]float32{1, 1, 2}, 3))})
+	}, ""},
+	{"product of integers", func(g graph) *ir.Value {
+		x := g.Op("Cast", ir.In(g.x), ir.A("to", ir.Int(3)))
+		w := g.Const("w", tensor.FromSlice([]int8{1, 2, 3, 4, 5, 6}, 6, 1))
+		return g.Op("Cast", ir.In(g.Op("MatMulInteger", ir.In(x, w))), ir.A("to", ir.Int(1)))
+	}, ""},
+	{"dynamic quantization", func(g graph) *ir.Value {
+		q := g.Node("", "DynamicQuantizeLinear", ir.In(g.x), 3)
+		return g.Op("DequantizeLinear", ir.In(q...))
+	}, "mixes the samples"},
+	{"quantization", func(g graph) *ir.Value {
+		scale, zero := g.Const("scale", tensor.Scalar[float32](0.01)), g.Const("zero", tensor.Scalar[int8](3))
+		return g.Op("DequantizeLinear", ir.In(g.Op("QuantizeLinear", ir.In(g.x, scale, zero)), scale, zero))
+	}, ""},
+	{"batch norm in training", func(g graph) *ir.Value {
+		v := g.Const("var", tensor.FromSlice([]float32{1, 2, 3, 4}, 4))
+		return g.Node("", "BatchNormalization", ir.In(g.x, v, v, v, v), 3, ir.A("training_mode", ir.Int(1)))[0]
+	}, "mixes the samples"},
+	{"resize of the batch", func(g graph) *ir.Value {
+		return g.Op("Resize", []*ir.Value{g.x, nil, g.Const("scales", tensor.FromSlice([]float32{2, 1, 1}, 3))})
+	}, "mixes the samples"},
 	{"batch norm", func(g graph) *ir.Value {
 		v := g.Const("var", tensor.FromSlice([]float32{1, 2, 3, 4}, 4))
 		return g.Op("BatchNormalization", ir.In(g.x, v, v, v, v))
