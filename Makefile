@@ -32,7 +32,7 @@ NOASM := ./internal/... ./ops/... ./runtime/...
 having = $$(grep -rl --include='*_test.go' --exclude-dir=node_modules 'func $(1)' . | xargs -n 1 dirname | sort -u)
 
 .PHONY: help build test demo check fmt vet lint tidy arch generated tree \
-	test-race test-noasm cross test-ort ort bench fuzz fuzz-short large generate testmodel clean
+	test-race test-noasm test-isa test-neon cross test-ort ort bench fuzz fuzz-short large generate testmodel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 14
@@ -107,6 +107,17 @@ test-race: ## the tests where goroutines meet, under the race detector (needs a 
 
 test-noasm: ## the tests of portable code alone
 	$(GO) test $(TESTFLAGS) -tags noasm $(NOASM)
+
+test-isa: ## the tests of kernels and operators as on a CPU without AVX-512
+	BONNX_CPU=avx2 $(GO) test $(TESTFLAGS) -count=1 ./internal/kernel ./ops ./runtime
+
+test-neon: ## the tests of kernels on arm64, emulated (needs qemu-user)
+	@qemu=$$(command -v qemu-aarch64-static || command -v qemu-aarch64); \
+	if [ -z "$$qemu" ]; then \
+		if [ -n "$(CI)" ]; then echo "qemu-user is missing"; exit 1; fi; \
+		echo "qemu-user is not installed: arm64 not tested"; exit 0; \
+	fi; \
+	GOARCH=arm64 $(GO) test $(TESTFLAGS) -exec "$$qemu" ./internal/cpu ./internal/par ./internal/kernel
 
 cross: ## build for every system that is promised
 	@for target in $(CROSS); do \

@@ -31,29 +31,33 @@ type matrix[T Float] struct {
 // rows: dst[(i/mr)*mr*k + p*mr + i%mr]. Rows up to the next multiple of mr are
 // zeros.
 func packRows[T Float](row *gemmRow[T], dst []T, m *matrix[T], i0, rows, p0, k int) {
-	mr := row.mr
-	for i := 0; i < rows; i += mr {
-		panel := dst[i*k:][:mr*k]
-		n := min(mr, rows-i)
-		if m.trans {
-			packAlong(row, panel, m, p0, k, i0+i, n, mr)
-		} else {
-			packAcross(row, panel, m, i0+i, n, p0, k, mr)
-		}
-	}
+	packPanels(row, dst, m, m.trans, p0, k, i0, rows, row.mr)
 }
 
 // packCols is packRows for columns [j0,j0+cols) and rows [p0,p0+k):
 // dst[(j/nr)*nr*k + p*nr + j%nr].
 func packCols[T Float](row *gemmRow[T], dst []T, m *matrix[T], p0, k, j0, cols int) {
-	nr := row.nr
-	for j := 0; j < cols; j += nr {
-		panel := dst[j*k:][:nr*k]
-		n := min(nr, cols-j)
-		if m.trans {
-			packAcross(row, panel, m, j0+j, n, p0, k, nr)
-		} else {
-			packAlong(row, panel, m, p0, k, j0+j, n, nr)
+	packPanels(row, dst, m, !m.trans, p0, k, j0, cols, row.nr)
+}
+
+// stripSize is how many elements of stored rows are packed before the next
+// rows: they stay in the first-level cache from panel to panel.
+const stripSize = 8192
+
+// packPanels packs n rows or columns from c0 on as panels of w. Where the
+// lines of panels lie along stored rows it goes down in strips.
+func packPanels[T Float](row *gemmRow[T], dst []T, m *matrix[T], along bool, p0, k, c0, n, w int) {
+	if !along {
+		for c := 0; c < n; c += w {
+			packAcross(row, dst[c*k:][:w*k], m, c0+c, min(w, n-c), p0, k, w)
+		}
+		return
+	}
+	strip := max(stripSize/n, 8)
+	for p := 0; p < k; p += strip {
+		lines := min(strip, k-p)
+		for c := 0; c < n; c += w {
+			packAlong(row, dst[c*k+p*w:][:w*lines], m, p0+p, lines, c0+c, min(w, n-c), w)
 		}
 	}
 }

@@ -151,19 +151,3 @@ func linesAVX2(k, n, w int, src []float32, lds int, add []float32, lda int, dst 
 		linesAdd3AVX2F32(k, n, w, &src[0], lds, &add[0], lda, &dst[0], w)
 	}
 }
-
-// checkTile panics where a microkernel would leave its slices.
-func checkTile(a, b, c, needA, needB, ldc, rows, cols int) {
-	if rows < 1 || cols < 1 || a < needA || b < needB || c < (rows-1)*ldc+cols {
-		panic(errShort)
-	}
-}
-
-// checkRows panics where axpy would.
-func checkRows(a, b, k, inca, ldb, n int) {
-	if k < 1 || n < 1 || a < (k-1)*inca+1 || b < (k-1)*ldb+n {
-		panic(errShort)
-	}
-}
-
-const errShort = "kernel: slice too short"

@@ -20,6 +20,8 @@ var files = []file{
 	{"gemm", "amd64", gemmAMD64},
 	{"pack", "amd64", packAMD64},
 	{"vec", "amd64", vecAMD64},
+	{"gemm", "arm64", gemmARM64},
+	{"vec", "arm64", vecARM64},
 }
 
 func main() {

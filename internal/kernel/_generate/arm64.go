@@ -1,0 +1,76 @@
+package main
+
+import "fmt"
+
+// Go's assembler knows few vector instructions of arm64 with floats: the others
+// are written as words.
+
+// word writes an instruction by its encoding, with its text as a comment.
+func (a *asm) word(code uint32, text string, args ...any) {
+	fmt.Fprintf(&a.text, "\tWORD $0x%08x // %s\n", code, fmt.Sprintf(text, args...))
+}
+
+// The instructions on four float32, or two float64, in vector registers d, n
+// and m; d is written. See the Arm architecture reference, C7.2.
+func (a *asm) fadd(d, n, m int) {
+	a.word(0x4e20d400|uint32(m<<16|n<<5|d), "fadd v%d.4s, v%d.4s, v%d.4s", d, n, m)
+}
+
+func (a *asm) fsub(d, n, m int) {
+	a.word(0x4ea0d400|uint32(m<<16|n<<5|d), "fsub v%d.4s, v%d.4s, v%d.4s", d, n, m)
+}
+
+func (a *asm) fmul(d, n, m int) {
+	a.word(0x6e20dc00|uint32(m<<16|n<<5|d), "fmul v%d.4s, v%d.4s, v%d.4s", d, n, m)
+}
+
+func (a *asm) fdiv(d, n, m int) {
+	a.word(0x6e20fc00|uint32(m<<16|n<<5|d), "fdiv v%d.4s, v%d.4s, v%d.4s", d, n, m)
+}
+
+// fmla adds the product with element i of m.
+func (a *asm) fmla(d, n, m, i int) {
+	a.word(0x4f801000|uint32(i&1<<21|m<<16|i>>1<<11|n<<5|d), "fmla v%d.4s, v%d.4s, v%d.s[%d]", d, n, m, i)
+}
+
+// fmulBy multiplies by element 0 of m.
+func (a *asm) fmulBy(d, n, m int) {
+	a.word(0x4f809000|uint32(m<<16|n<<5|d), "fmul v%d.4s, v%d.4s, v%d.s[0]", d, n, m)
+}
+
+// fcvtl makes float64 of the lower two float32, fcvtl2 of the upper two.
+func (a *asm) fcvtl(d, n int) {
+	a.word(0x0e617800|uint32(n<<5|d), "fcvtl v%d.2d, v%d.2s", d, n)
+}
+
+func (a *asm) fcvtl2(d, n int) {
+	a.word(0x4e617800|uint32(n<<5|d), "fcvtl2 v%d.2d, v%d.4s", d, n)
+}
+
+func (a *asm) fadd64(d, n, m int) {
+	a.word(0x4e60d400|uint32(m<<16|n<<5|d), "fadd v%d.2d, v%d.2d, v%d.2d", d, n, m)
+}
+
+func (a *asm) fmla64(d, n, m int) {
+	a.word(0x4e60cc00|uint32(m<<16|n<<5|d), "fmla v%d.2d, v%d.2d, v%d.2d", d, n, m)
+}
+
+func (a *asm) clearNEON(from, to int) {
+	for r := from; r < to; r++ {
+		a.op("VEOR", fmt.Sprintf("V%d.B16", r), fmt.Sprintf("V%d.B16", r), fmt.Sprintf("V%d.B16", r))
+	}
+}
+
+// s4 is a list of n vector registers of float32.
+func s4(first, n int) string {
+	list := ""
+	for i := range n {
+		if i > 0 {
+			list += ", "
+		}
+		list += fmt.Sprintf("V%d.S4", first+i)
+	}
+	return "[" + list + "]"
+}
+
+func imm(n int) string { return fmt.Sprintf("$%d", n) }
