@@ -42,6 +42,10 @@ type fast[T any] struct {
 	vv func(d, x, y []T)
 	vs func(d, x []T, y T)
 	sv func(d []T, x T, y []T)
+
+	// rows is vv for rows of n elements that follow each other in d and lie
+	// step elements apart in x and y; nil: vv row by row.
+	rows func(rows, n int, d, x, y []T, stepX, stepY int)
 }
 
 func binary[T any](p *par.Pool, b *Broadcast, dst, x, y []T, loop fast[T]) {
@@ -56,6 +60,10 @@ type fastLines[T any] struct {
 
 func (t *fastLines[T]) lines(o int, at [maxIn]int, rows, n int, step [maxIn]int) {
 	u, v := at[0], at[1]
+	if t.sx != 0 && t.sy != 0 && t.loop.rows != nil {
+		t.loop.rows(rows, n, t.dst[o:], t.x[u:], t.y[v:], step[0], step[1])
+		return
+	}
 	for range rows {
 		d := t.dst[o:][:n]
 		switch {
@@ -73,44 +81,45 @@ func (t *fastLines[T]) lines(o int, at [maxIn]int, rows, n int, step [maxIn]int)
 	}
 }
 
-// shortLine is a length up to which plain Go is faster than a call of assembly.
-const shortLine = 12
+func addLoops[T Numeric]() fast[T] { return fast[T]{vv: addVV[T], vs: addVS[T], sv: addSV[T]} }
 
-func addLoops[T Numeric]() fast[T] { return fast[T]{addVV[T], addVS[T], addSV[T]} }
+func subLoops[T Numeric]() fast[T] { return fast[T]{vv: subVV[T], vs: subVS[T], sv: subSV[T]} }
 
-func subLoops[T Numeric]() fast[T] { return fast[T]{subVV[T], subVS[T], subSV[T]} }
+func mulLoops[T Numeric]() fast[T] { return fast[T]{vv: mulVV[T], vs: mulVS[T], sv: mulSV[T]} }
 
-func mulLoops[T Numeric]() fast[T] { return fast[T]{mulVV[T], mulVS[T], mulSV[T]} }
+func divLoops[T Numeric]() fast[T] { return fast[T]{vv: divVV[T], vs: divVS[T], sv: divSV[T]} }
 
-func divLoops[T Numeric]() fast[T] { return fast[T]{divVV[T], divVS[T], divSV[T]} }
-
-// fastest are the loops for T and for the lines of b: of the vector table where
-// it has them, else plain.
-func fastest[T Numeric](b *Broadcast, f32 *fast[float32], f64 *fast[float64], plain func() fast[T]) fast[T] {
-	if b.dims[len(b.dims)-1] > shortLine {
-		if f, ok := any(f32).(*fast[T]); ok {
-			return *f
-		}
+// fastest are the loops for T: of the vector table where it has them, else
+// plain. of picks them in a row of the table.
+func fastest[T Numeric](of32 func(*vecRow[float32]) *fast[float32], of64 func(*vecRow[float64]) *fast[float64],
+	plain func() fast[T]) fast[T] {
+	if f, ok := any(of32(vec32)).(*fast[T]); ok {
+		return *f
 	}
-	if f, ok := any(f64).(*fast[T]); ok {
+	if f, ok := any(of64(vec64)).(*fast[T]); ok {
 		return *f
 	}
 	return plain()
 }
 
+func addOf[T Float](v *vecRow[T]) *fast[T] { return &v.add }
+func subOf[T Float](v *vecRow[T]) *fast[T] { return &v.sub }
+func mulOf[T Float](v *vecRow[T]) *fast[T] { return &v.mul }
+func divOf[T Float](v *vecRow[T]) *fast[T] { return &v.div }
+
 // Add is dst = x + y. Integers wrap.
 func Add[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binary(p, b, dst, x, y, fastest(b, &vec32.add, &vec64.add, addLoops[T]))
+	binary(p, b, dst, x, y, fastest(addOf[float32], addOf[float64], addLoops[T]))
 }
 
 // Sub is dst = x - y.
 func Sub[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binary(p, b, dst, x, y, fastest(b, &vec32.sub, &vec64.sub, subLoops[T]))
+	binary(p, b, dst, x, y, fastest(subOf[float32], subOf[float64], subLoops[T]))
 }
 
 // Mul is dst = x * y.
 func Mul[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binary(p, b, dst, x, y, fastest(b, &vec32.mul, &vec64.mul, mulLoops[T]))
+	binary(p, b, dst, x, y, fastest(mulOf[float32], mulOf[float64], mulLoops[T]))
 }
 
 // Div is dst = x / y. Integers are cut towards zero; an integer divided by
@@ -120,7 +129,7 @@ func Div[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 		Binary(p, b, dst, x, y, divInteger[T])
 		return
 	}
-	binary(p, b, dst, x, y, fastest(b, &vec32.div, &vec64.div, divLoops[T]))
+	binary(p, b, dst, x, y, fastest(divOf[float32], divOf[float64], divLoops[T]))
 }
 
 func divInteger[T Numeric](x, y T) T {
@@ -234,8 +243,8 @@ func Pow[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 	if len(y) == 1 { // the exponents that models are made of
 		switch float64(y[0]) {
 		case 2:
-			mul := fastest(b, &vec32.mul, &vec64.mul, mulLoops[T]).vv
-			binary(p, b, dst, x, y, fast[T]{func(d, x, _ []T) { mul(d, x, x) }, func(d, x []T, _ T) { mul(d, x, x) }, nil})
+			mul := fastest(mulOf[float32], mulOf[float64], mulLoops[T]).vv
+			binary(p, b, dst, x, y, fast[T]{vv: func(d, x, _ []T) { mul(d, x, x) }, vs: func(d, x []T, _ T) { mul(d, x, x) }})
 			return
 		case 0.5:
 			Binary(p, b, dst, x, y, func(x, y T) T { return powHalf(x) })

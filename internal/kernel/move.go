@@ -104,6 +104,12 @@ type copyingRows[T any] struct {
 }
 
 func (t *copyingRows[T]) Run(lo, hi int) {
+	if t.width == 1 {
+		for i := lo; i < hi; i++ {
+			t.dst[i*t.dstStep] = t.src[i*t.srcStep]
+		}
+		return
+	}
 	for i := lo; i < hi; i++ {
 		copyLine(t.dst[i*t.dstStep:][:t.width], t.src[i*t.srcStep:][:t.width])
 	}
@@ -140,21 +146,38 @@ type gathering[T any] struct {
 }
 
 func (t *gathering[T]) Run(lo, hi int) {
-	m := len(t.index)
+	if t.inner == 1 {
+		t.elements(lo, hi)
+		return
+	}
+	m, width := len(t.index), t.inner
 	o, i := lo/m, lo%m
-	for r := lo; r < hi; o, i = o+1, 0 {
-		now := t.index[i:min(m, i+hi-r)]
-		src := t.src[o*t.n*t.inner:]
-		if t.inner == 1 {
-			for k, at := range now {
-				t.dst[r+k] = src[at]
-			}
-		} else {
-			for k, at := range now {
-				copyLine(t.dst[(r+k)*t.inner:][:t.inner], src[int(at)*t.inner:][:t.inner])
-			}
+	for r := lo; r < hi; r++ {
+		copyLine(t.dst[r*width:][:width], t.src[(o*t.n+int(t.index[i]))*width:][:width])
+		if i++; i == m {
+			o, i = o+1, 0
 		}
-		r += len(now)
+	}
+}
+
+// elements is for inner = 1.
+func (t *gathering[T]) elements(lo, hi int) {
+	m := len(t.index)
+	dst := t.dst[lo:hi]
+	if m == 1 {
+		at := lo*t.n + int(t.index[0])
+		for r := range dst {
+			dst[r] = t.src[at]
+			at += t.n
+		}
+		return
+	}
+	base, i := lo/m*t.n, lo%m
+	for r := range dst {
+		dst[r] = t.src[base+int(t.index[i])]
+		if i++; i == m {
+			base, i = base+t.n, 0
+		}
 	}
 }
 

@@ -8,6 +8,10 @@ import (
 
 // Neg is -x.
 func Neg[T Numeric](p *par.Pool, dst, x []T) {
+	if dst, ok := any(dst).([]float32); ok {
+		Scale(p, dst, any(x).([]float32), -1)
+		return
+	}
 	Map(p, dst, x, func(x T) T { return -x })
 }
 

@@ -55,21 +55,33 @@ func vectorsAVX512() vecRow[float32] {
 			geluTanhGradAVX512F32(len(dx), at0(dx, len(dx)), at0(x, len(dx)), at0(dy, len(dx)))
 		},
 		add: fast[float32]{
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				addRowsAVX512F32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
 			vv: func(d, x, y []float32) { addVVAVX512F32(len(d), at0(d, len(d)), at0(x, len(d)), at0(y, len(d))) },
 			vs: func(d, x []float32, y float32) { addVSAVX512F32(len(d), at0(d, len(d)), at0(x, len(d)), y) },
 			sv: func(d []float32, x float32, y []float32) { addVSAVX512F32(len(d), at0(d, len(d)), at0(y, len(d)), x) },
 		},
 		sub: fast[float32]{
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				subRowsAVX512F32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
 			vv: func(d, x, y []float32) { subVVAVX512F32(len(d), at0(d, len(d)), at0(x, len(d)), at0(y, len(d))) },
 			vs: func(d, x []float32, y float32) { subVSAVX512F32(len(d), at0(d, len(d)), at0(x, len(d)), y) },
 			sv: func(d []float32, x float32, y []float32) { subSVAVX512F32(len(d), at0(d, len(d)), at0(y, len(d)), x) },
 		},
 		mul: fast[float32]{
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				mulRowsAVX512F32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
 			vv: func(d, x, y []float32) { mulVVAVX512F32(len(d), at0(d, len(d)), at0(x, len(d)), at0(y, len(d))) },
 			vs: func(d, x []float32, y float32) { mulVSAVX512F32(len(d), at0(d, len(d)), at0(x, len(d)), y) },
 			sv: func(d []float32, x float32, y []float32) { mulVSAVX512F32(len(d), at0(d, len(d)), at0(y, len(d)), x) },
 		},
 		div: fast[float32]{
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				divRowsAVX512F32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
 			vv: func(d, x, y []float32) { divVVAVX512F32(len(d), at0(d, len(d)), at0(x, len(d)), at0(y, len(d))) },
 			vs: func(d, x []float32, y float32) { divVSAVX512F32(len(d), at0(d, len(d)), at0(x, len(d)), y) },
 			sv: func(d []float32, x float32, y []float32) { divSVAVX512F32(len(d), at0(d, len(d)), at0(y, len(d)), x) },
@@ -147,21 +159,33 @@ func vectorsAVX2() vecRow[float32] {
 			geluTanhGradAVX2F32(len(dx), at0(dx, len(dx)), at0(x, len(dx)), at0(dy, len(dx)))
 		},
 		add: fast[float32]{
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				addRowsAVX2F32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
 			vv: func(d, x, y []float32) { addVVAVX2F32(len(d), at0(d, len(d)), at0(x, len(d)), at0(y, len(d))) },
 			vs: func(d, x []float32, y float32) { addVSAVX2F32(len(d), at0(d, len(d)), at0(x, len(d)), y) },
 			sv: func(d []float32, x float32, y []float32) { addVSAVX2F32(len(d), at0(d, len(d)), at0(y, len(d)), x) },
 		},
 		sub: fast[float32]{
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				subRowsAVX2F32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
 			vv: func(d, x, y []float32) { subVVAVX2F32(len(d), at0(d, len(d)), at0(x, len(d)), at0(y, len(d))) },
 			vs: func(d, x []float32, y float32) { subVSAVX2F32(len(d), at0(d, len(d)), at0(x, len(d)), y) },
 			sv: func(d []float32, x float32, y []float32) { subSVAVX2F32(len(d), at0(d, len(d)), at0(y, len(d)), x) },
 		},
 		mul: fast[float32]{
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				mulRowsAVX2F32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
 			vv: func(d, x, y []float32) { mulVVAVX2F32(len(d), at0(d, len(d)), at0(x, len(d)), at0(y, len(d))) },
 			vs: func(d, x []float32, y float32) { mulVSAVX2F32(len(d), at0(d, len(d)), at0(x, len(d)), y) },
 			sv: func(d []float32, x float32, y []float32) { mulVSAVX2F32(len(d), at0(d, len(d)), at0(y, len(d)), x) },
 		},
 		div: fast[float32]{
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				divRowsAVX2F32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
 			vv: func(d, x, y []float32) { divVVAVX2F32(len(d), at0(d, len(d)), at0(x, len(d)), at0(y, len(d))) },
 			vs: func(d, x []float32, y float32) { divVSAVX2F32(len(d), at0(d, len(d)), at0(x, len(d)), y) },
 			sv: func(d []float32, x float32, y []float32) { divSVAVX2F32(len(d), at0(d, len(d)), at0(y, len(d)), x) },

@@ -1824,6 +1824,69 @@ done4:
 	VZEROUPPER 
 	RET
 
+// func addRowsAVX512F32(rows, n int, d, x, y *float32, stepX, stepY int)
+TEXT ·addRowsAVX512F32(SB), NOSPLIT, $0-56
+	MOVQ d+16(FP), SI
+	MOVQ x+24(FP), DI
+	MOVQ y+32(FP), DX
+	MOVQ rows+0(FP), R13
+
+row1:
+	XORL AX, AX
+	MOVQ n+8(FP), BX
+
+many2:
+	SUBQ $32, BX
+	JLT back6
+	VMOVUPS (DI)(AX*4), Z0
+	VMOVUPS (DX)(AX*4), Z1
+	VADDPS Z1, Z0, Z1
+	VMOVUPS Z1, (SI)(AX*4)
+	VMOVUPS 64(DI)(AX*4), Z0
+	VMOVUPS 64(DX)(AX*4), Z1
+	VADDPS Z1, Z0, Z1
+	VMOVUPS Z1, 64(SI)(AX*4)
+	ADDQ $32, AX
+	JMP many2
+
+back6:
+	ADDQ $32, BX
+
+one3:
+	SUBQ $16, BX
+	JLT back7
+	VMOVUPS (DI)(AX*4), Z0
+	VMOVUPS (DX)(AX*4), Z1
+	VADDPS Z1, Z0, Z1
+	VMOVUPS Z1, (SI)(AX*4)
+	ADDQ $16, AX
+	JMP one3
+
+back7:
+	ADDQ $16, BX
+	JZ done5
+	MOVQ BX, CX
+	MOVL $1, R14
+	SHLL CX, R14
+	DECL R14
+	KMOVW R14, K1
+	VMOVUPS.Z (DI)(AX*4), K1, Z0
+	VMOVUPS.Z (DX)(AX*4), K1, Z1
+	VADDPS Z1, Z0, Z1
+	VMOVUPS Z1, K1, (SI)(AX*4)
+
+done5:
+	MOVQ stepX+40(FP), AX
+	LEAQ (DI)(AX*4), DI
+	MOVQ stepY+48(FP), AX
+	LEAQ (DX)(AX*4), DX
+	MOVQ n+8(FP), AX
+	LEAQ (SI)(AX*4), SI
+	DECQ R13
+	JNZ row1
+	VZEROUPPER 
+	RET
+
 // func addVSAVX512F32(n int, d, x *float32, y float32)
 TEXT ·addVSAVX512F32(SB), NOSPLIT, $0-28
 	MOVQ d+8(FP), SI
@@ -1935,6 +1998,69 @@ back6:
 	VMOVUPS Z1, K1, (SI)(AX*4)
 
 done4:
+	VZEROUPPER 
+	RET
+
+// func subRowsAVX512F32(rows, n int, d, x, y *float32, stepX, stepY int)
+TEXT ·subRowsAVX512F32(SB), NOSPLIT, $0-56
+	MOVQ d+16(FP), SI
+	MOVQ x+24(FP), DI
+	MOVQ y+32(FP), DX
+	MOVQ rows+0(FP), R13
+
+row1:
+	XORL AX, AX
+	MOVQ n+8(FP), BX
+
+many2:
+	SUBQ $32, BX
+	JLT back6
+	VMOVUPS (DI)(AX*4), Z0
+	VMOVUPS (DX)(AX*4), Z1
+	VSUBPS Z1, Z0, Z1
+	VMOVUPS Z1, (SI)(AX*4)
+	VMOVUPS 64(DI)(AX*4), Z0
+	VMOVUPS 64(DX)(AX*4), Z1
+	VSUBPS Z1, Z0, Z1
+	VMOVUPS Z1, 64(SI)(AX*4)
+	ADDQ $32, AX
+	JMP many2
+
+back6:
+	ADDQ $32, BX
+
+one3:
+	SUBQ $16, BX
+	JLT back7
+	VMOVUPS (DI)(AX*4), Z0
+	VMOVUPS (DX)(AX*4), Z1
+	VSUBPS Z1, Z0, Z1
+	VMOVUPS Z1, (SI)(AX*4)
+	ADDQ $16, AX
+	JMP one3
+
+back7:
+	ADDQ $16, BX
+	JZ done5
+	MOVQ BX, CX
+	MOVL $1, R14
+	SHLL CX, R14
+	DECL R14
+	KMOVW R14, K1
+	VMOVUPS.Z (DI)(AX*4), K1, Z0
+	VMOVUPS.Z (DX)(AX*4), K1, Z1
+	VSUBPS Z1, Z0, Z1
+	VMOVUPS Z1, K1, (SI)(AX*4)
+
+done5:
+	MOVQ stepX+40(FP), AX
+	LEAQ (DI)(AX*4), DI
+	MOVQ stepY+48(FP), AX
+	LEAQ (DX)(AX*4), DX
+	MOVQ n+8(FP), AX
+	LEAQ (SI)(AX*4), SI
+	DECQ R13
+	JNZ row1
 	VZEROUPPER 
 	RET
 
@@ -2106,6 +2232,69 @@ done4:
 	VZEROUPPER 
 	RET
 
+// func mulRowsAVX512F32(rows, n int, d, x, y *float32, stepX, stepY int)
+TEXT ·mulRowsAVX512F32(SB), NOSPLIT, $0-56
+	MOVQ d+16(FP), SI
+	MOVQ x+24(FP), DI
+	MOVQ y+32(FP), DX
+	MOVQ rows+0(FP), R13
+
+row1:
+	XORL AX, AX
+	MOVQ n+8(FP), BX
+
+many2:
+	SUBQ $32, BX
+	JLT back6
+	VMOVUPS (DI)(AX*4), Z0
+	VMOVUPS (DX)(AX*4), Z1
+	VMULPS Z1, Z0, Z1
+	VMOVUPS Z1, (SI)(AX*4)
+	VMOVUPS 64(DI)(AX*4), Z0
+	VMOVUPS 64(DX)(AX*4), Z1
+	VMULPS Z1, Z0, Z1
+	VMOVUPS Z1, 64(SI)(AX*4)
+	ADDQ $32, AX
+	JMP many2
+
+back6:
+	ADDQ $32, BX
+
+one3:
+	SUBQ $16, BX
+	JLT back7
+	VMOVUPS (DI)(AX*4), Z0
+	VMOVUPS (DX)(AX*4), Z1
+	VMULPS Z1, Z0, Z1
+	VMOVUPS Z1, (SI)(AX*4)
+	ADDQ $16, AX
+	JMP one3
+
+back7:
+	ADDQ $16, BX
+	JZ done5
+	MOVQ BX, CX
+	MOVL $1, R14
+	SHLL CX, R14
+	DECL R14
+	KMOVW R14, K1
+	VMOVUPS.Z (DI)(AX*4), K1, Z0
+	VMOVUPS.Z (DX)(AX*4), K1, Z1
+	VMULPS Z1, Z0, Z1
+	VMOVUPS Z1, K1, (SI)(AX*4)
+
+done5:
+	MOVQ stepX+40(FP), AX
+	LEAQ (DI)(AX*4), DI
+	MOVQ stepY+48(FP), AX
+	LEAQ (DX)(AX*4), DX
+	MOVQ n+8(FP), AX
+	LEAQ (SI)(AX*4), SI
+	DECQ R13
+	JNZ row1
+	VZEROUPPER 
+	RET
+
 // func mulVSAVX512F32(n int, d, x *float32, y float32)
 TEXT ·mulVSAVX512F32(SB), NOSPLIT, $0-28
 	MOVQ d+8(FP), SI
@@ -2217,6 +2406,69 @@ back6:
 	VMOVUPS Z1, K1, (SI)(AX*4)
 
 done4:
+	VZEROUPPER 
+	RET
+
+// func divRowsAVX512F32(rows, n int, d, x, y *float32, stepX, stepY int)
+TEXT ·divRowsAVX512F32(SB), NOSPLIT, $0-56
+	MOVQ d+16(FP), SI
+	MOVQ x+24(FP), DI
+	MOVQ y+32(FP), DX
+	MOVQ rows+0(FP), R13
+
+row1:
+	XORL AX, AX
+	MOVQ n+8(FP), BX
+
+many2:
+	SUBQ $32, BX
+	JLT back6
+	VMOVUPS (DI)(AX*4), Z0
+	VMOVUPS (DX)(AX*4), Z1
+	VDIVPS Z1, Z0, Z1
+	VMOVUPS Z1, (SI)(AX*4)
+	VMOVUPS 64(DI)(AX*4), Z0
+	VMOVUPS 64(DX)(AX*4), Z1
+	VDIVPS Z1, Z0, Z1
+	VMOVUPS Z1, 64(SI)(AX*4)
+	ADDQ $32, AX
+	JMP many2
+
+back6:
+	ADDQ $32, BX
+
+one3:
+	SUBQ $16, BX
+	JLT back7
+	VMOVUPS (DI)(AX*4), Z0
+	VMOVUPS (DX)(AX*4), Z1
+	VDIVPS Z1, Z0, Z1
+	VMOVUPS Z1, (SI)(AX*4)
+	ADDQ $16, AX
+	JMP one3
+
+back7:
+	ADDQ $16, BX
+	JZ done5
+	MOVQ BX, CX
+	MOVL $1, R14
+	SHLL CX, R14
+	DECL R14
+	KMOVW R14, K1
+	VMOVUPS.Z (DI)(AX*4), K1, Z0
+	VMOVUPS.Z (DX)(AX*4), K1, Z1
+	VDIVPS Z1, Z0, Z1
+	VMOVUPS Z1, K1, (SI)(AX*4)
+
+done5:
+	MOVQ stepX+40(FP), AX
+	LEAQ (DI)(AX*4), DI
+	MOVQ stepY+48(FP), AX
+	LEAQ (DX)(AX*4), DX
+	MOVQ n+8(FP), AX
+	LEAQ (SI)(AX*4), SI
+	DECQ R13
+	JNZ row1
 	VZEROUPPER 
 	RET
 
@@ -5189,6 +5441,68 @@ done4:
 	VZEROUPPER 
 	RET
 
+// func addRowsAVX2F32(rows, n int, d, x, y *float32, stepX, stepY int)
+TEXT ·addRowsAVX2F32(SB), NOSPLIT, $0-56
+	MOVQ d+16(FP), SI
+	MOVQ x+24(FP), DI
+	MOVQ y+32(FP), DX
+	MOVQ rows+0(FP), R13
+
+row1:
+	XORL AX, AX
+	MOVQ n+8(FP), BX
+
+many2:
+	SUBQ $16, BX
+	JLT back6
+	VMOVUPS (DI)(AX*4), Y0
+	VMOVUPS (DX)(AX*4), Y1
+	VADDPS Y1, Y0, Y1
+	VMOVUPS Y1, (SI)(AX*4)
+	VMOVUPS 32(DI)(AX*4), Y0
+	VMOVUPS 32(DX)(AX*4), Y1
+	VADDPS Y1, Y0, Y1
+	VMOVUPS Y1, 32(SI)(AX*4)
+	ADDQ $16, AX
+	JMP many2
+
+back6:
+	ADDQ $16, BX
+
+one3:
+	SUBQ $8, BX
+	JLT back7
+	VMOVUPS (DI)(AX*4), Y0
+	VMOVUPS (DX)(AX*4), Y1
+	VADDPS Y1, Y0, Y1
+	VMOVUPS Y1, (SI)(AX*4)
+	ADDQ $8, AX
+	JMP one3
+
+back7:
+	ADDQ $8, BX
+	JZ done5
+	LEAQ c80<>+32(SB), R14
+	SHLQ $2, BX
+	SUBQ BX, R14
+	VMOVDQU (R14), Y15
+	VMASKMOVPS (DI)(AX*4), Y15, Y0
+	VMASKMOVPS (DX)(AX*4), Y15, Y1
+	VADDPS Y1, Y0, Y1
+	VMASKMOVPS Y1, Y15, (SI)(AX*4)
+
+done5:
+	MOVQ stepX+40(FP), AX
+	LEAQ (DI)(AX*4), DI
+	MOVQ stepY+48(FP), AX
+	LEAQ (DX)(AX*4), DX
+	MOVQ n+8(FP), AX
+	LEAQ (SI)(AX*4), SI
+	DECQ R13
+	JNZ row1
+	VZEROUPPER 
+	RET
+
 // func addVSAVX2F32(n int, d, x *float32, y float32)
 TEXT ·addVSAVX2F32(SB), NOSPLIT, $0-28
 	MOVQ d+8(FP), SI
@@ -5298,6 +5612,68 @@ back6:
 	VMASKMOVPS Y1, Y15, (SI)(AX*4)
 
 done4:
+	VZEROUPPER 
+	RET
+
+// func subRowsAVX2F32(rows, n int, d, x, y *float32, stepX, stepY int)
+TEXT ·subRowsAVX2F32(SB), NOSPLIT, $0-56
+	MOVQ d+16(FP), SI
+	MOVQ x+24(FP), DI
+	MOVQ y+32(FP), DX
+	MOVQ rows+0(FP), R13
+
+row1:
+	XORL AX, AX
+	MOVQ n+8(FP), BX
+
+many2:
+	SUBQ $16, BX
+	JLT back6
+	VMOVUPS (DI)(AX*4), Y0
+	VMOVUPS (DX)(AX*4), Y1
+	VSUBPS Y1, Y0, Y1
+	VMOVUPS Y1, (SI)(AX*4)
+	VMOVUPS 32(DI)(AX*4), Y0
+	VMOVUPS 32(DX)(AX*4), Y1
+	VSUBPS Y1, Y0, Y1
+	VMOVUPS Y1, 32(SI)(AX*4)
+	ADDQ $16, AX
+	JMP many2
+
+back6:
+	ADDQ $16, BX
+
+one3:
+	SUBQ $8, BX
+	JLT back7
+	VMOVUPS (DI)(AX*4), Y0
+	VMOVUPS (DX)(AX*4), Y1
+	VSUBPS Y1, Y0, Y1
+	VMOVUPS Y1, (SI)(AX*4)
+	ADDQ $8, AX
+	JMP one3
+
+back7:
+	ADDQ $8, BX
+	JZ done5
+	LEAQ c80<>+32(SB), R14
+	SHLQ $2, BX
+	SUBQ BX, R14
+	VMOVDQU (R14), Y15
+	VMASKMOVPS (DI)(AX*4), Y15, Y0
+	VMASKMOVPS (DX)(AX*4), Y15, Y1
+	VSUBPS Y1, Y0, Y1
+	VMASKMOVPS Y1, Y15, (SI)(AX*4)
+
+done5:
+	MOVQ stepX+40(FP), AX
+	LEAQ (DI)(AX*4), DI
+	MOVQ stepY+48(FP), AX
+	LEAQ (DX)(AX*4), DX
+	MOVQ n+8(FP), AX
+	LEAQ (SI)(AX*4), SI
+	DECQ R13
+	JNZ row1
 	VZEROUPPER 
 	RET
 
@@ -5466,6 +5842,68 @@ done4:
 	VZEROUPPER 
 	RET
 
+// func mulRowsAVX2F32(rows, n int, d, x, y *float32, stepX, stepY int)
+TEXT ·mulRowsAVX2F32(SB), NOSPLIT, $0-56
+	MOVQ d+16(FP), SI
+	MOVQ x+24(FP), DI
+	MOVQ y+32(FP), DX
+	MOVQ rows+0(FP), R13
+
+row1:
+	XORL AX, AX
+	MOVQ n+8(FP), BX
+
+many2:
+	SUBQ $16, BX
+	JLT back6
+	VMOVUPS (DI)(AX*4), Y0
+	VMOVUPS (DX)(AX*4), Y1
+	VMULPS Y1, Y0, Y1
+	VMOVUPS Y1, (SI)(AX*4)
+	VMOVUPS 32(DI)(AX*4), Y0
+	VMOVUPS 32(DX)(AX*4), Y1
+	VMULPS Y1, Y0, Y1
+	VMOVUPS Y1, 32(SI)(AX*4)
+	ADDQ $16, AX
+	JMP many2
+
+back6:
+	ADDQ $16, BX
+
+one3:
+	SUBQ $8, BX
+	JLT back7
+	VMOVUPS (DI)(AX*4), Y0
+	VMOVUPS (DX)(AX*4), Y1
+	VMULPS Y1, Y0, Y1
+	VMOVUPS Y1, (SI)(AX*4)
+	ADDQ $8, AX
+	JMP one3
+
+back7:
+	ADDQ $8, BX
+	JZ done5
+	LEAQ c80<>+32(SB), R14
+	SHLQ $2, BX
+	SUBQ BX, R14
+	VMOVDQU (R14), Y15
+	VMASKMOVPS (DI)(AX*4), Y15, Y0
+	VMASKMOVPS (DX)(AX*4), Y15, Y1
+	VMULPS Y1, Y0, Y1
+	VMASKMOVPS Y1, Y15, (SI)(AX*4)
+
+done5:
+	MOVQ stepX+40(FP), AX
+	LEAQ (DI)(AX*4), DI
+	MOVQ stepY+48(FP), AX
+	LEAQ (DX)(AX*4), DX
+	MOVQ n+8(FP), AX
+	LEAQ (SI)(AX*4), SI
+	DECQ R13
+	JNZ row1
+	VZEROUPPER 
+	RET
+
 // func mulVSAVX2F32(n int, d, x *float32, y float32)
 TEXT ·mulVSAVX2F32(SB), NOSPLIT, $0-28
 	MOVQ d+8(FP), SI
@@ -5575,6 +6013,68 @@ back6:
 	VMASKMOVPS Y1, Y15, (SI)(AX*4)
 
 done4:
+	VZEROUPPER 
+	RET
+
+// func divRowsAVX2F32(rows, n int, d, x, y *float32, stepX, stepY int)
+TEXT ·divRowsAVX2F32(SB), NOSPLIT, $0-56
+	MOVQ d+16(FP), SI
+	MOVQ x+24(FP), DI
+	MOVQ y+32(FP), DX
+	MOVQ rows+0(FP), R13
+
+row1:
+	XORL AX, AX
+	MOVQ n+8(FP), BX
+
+many2:
+	SUBQ $16, BX
+	JLT back6
+	VMOVUPS (DI)(AX*4), Y0
+	VMOVUPS (DX)(AX*4), Y1
+	VDIVPS Y1, Y0, Y1
+	VMOVUPS Y1, (SI)(AX*4)
+	VMOVUPS 32(DI)(AX*4), Y0
+	VMOVUPS 32(DX)(AX*4), Y1
+	VDIVPS Y1, Y0, Y1
+	VMOVUPS Y1, 32(SI)(AX*4)
+	ADDQ $16, AX
+	JMP many2
+
+back6:
+	ADDQ $16, BX
+
+one3:
+	SUBQ $8, BX
+	JLT back7
+	VMOVUPS (DI)(AX*4), Y0
+	VMOVUPS (DX)(AX*4), Y1
+	VDIVPS Y1, Y0, Y1
+	VMOVUPS Y1, (SI)(AX*4)
+	ADDQ $8, AX
+	JMP one3
+
+back7:
+	ADDQ $8, BX
+	JZ done5
+	LEAQ c80<>+32(SB), R14
+	SHLQ $2, BX
+	SUBQ BX, R14
+	VMOVDQU (R14), Y15
+	VMASKMOVPS (DI)(AX*4), Y15, Y0
+	VMASKMOVPS (DX)(AX*4), Y15, Y1
+	VDIVPS Y1, Y0, Y1
+	VMASKMOVPS Y1, Y15, (SI)(AX*4)
+
+done5:
+	MOVQ stepX+40(FP), AX
+	LEAQ (DI)(AX*4), DI
+	MOVQ stepY+48(FP), AX
+	LEAQ (DX)(AX*4), DX
+	MOVQ n+8(FP), AX
+	LEAQ (SI)(AX*4), SI
+	DECQ R13
+	JNZ row1
 	VZEROUPPER 
 	RET
 

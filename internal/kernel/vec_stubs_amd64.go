@@ -81,6 +81,13 @@ func geluTanhGradAVX512F32(n int, dx, x, dy *float32)
 //go:noescape
 func addVVAVX512F32(n int, d, x, y *float32)
 
+// addRowsAVX512F32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] + y[i]
+//
+//go:noescape
+func addRowsAVX512F32(rows, n int, d, x, y *float32, stepX, stepY int)
+
 // addVSAVX512F32 is
 //
 //	for i < n: d[i] = x[i] + y
@@ -94,6 +101,13 @@ func addVSAVX512F32(n int, d, x *float32, y float32)
 //
 //go:noescape
 func subVVAVX512F32(n int, d, x, y *float32)
+
+// subRowsAVX512F32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] - y[i]
+//
+//go:noescape
+func subRowsAVX512F32(rows, n int, d, x, y *float32, stepX, stepY int)
 
 // subVSAVX512F32 is
 //
@@ -116,6 +130,13 @@ func subSVAVX512F32(n int, d, y *float32, x float32)
 //go:noescape
 func mulVVAVX512F32(n int, d, x, y *float32)
 
+// mulRowsAVX512F32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] * y[i]
+//
+//go:noescape
+func mulRowsAVX512F32(rows, n int, d, x, y *float32, stepX, stepY int)
+
 // mulVSAVX512F32 is
 //
 //	for i < n: d[i] = x[i] * y
@@ -129,6 +150,13 @@ func mulVSAVX512F32(n int, d, x *float32, y float32)
 //
 //go:noescape
 func divVVAVX512F32(n int, d, x, y *float32)
+
+// divRowsAVX512F32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] / y[i]
+//
+//go:noescape
+func divRowsAVX512F32(rows, n int, d, x, y *float32, stepX, stepY int)
 
 // divVSAVX512F32 is
 //
@@ -317,6 +345,13 @@ func geluTanhGradAVX2F32(n int, dx, x, dy *float32)
 //go:noescape
 func addVVAVX2F32(n int, d, x, y *float32)
 
+// addRowsAVX2F32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] + y[i]
+//
+//go:noescape
+func addRowsAVX2F32(rows, n int, d, x, y *float32, stepX, stepY int)
+
 // addVSAVX2F32 is
 //
 //	for i < n: d[i] = x[i] + y
@@ -330,6 +365,13 @@ func addVSAVX2F32(n int, d, x *float32, y float32)
 //
 //go:noescape
 func subVVAVX2F32(n int, d, x, y *float32)
+
+// subRowsAVX2F32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] - y[i]
+//
+//go:noescape
+func subRowsAVX2F32(rows, n int, d, x, y *float32, stepX, stepY int)
 
 // subVSAVX2F32 is
 //
@@ -352,6 +394,13 @@ func subSVAVX2F32(n int, d, y *float32, x float32)
 //go:noescape
 func mulVVAVX2F32(n int, d, x, y *float32)
 
+// mulRowsAVX2F32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] * y[i]
+//
+//go:noescape
+func mulRowsAVX2F32(rows, n int, d, x, y *float32, stepX, stepY int)
+
 // mulVSAVX2F32 is
 //
 //	for i < n: d[i] = x[i] * y
@@ -365,6 +414,13 @@ func mulVSAVX2F32(n int, d, x *float32, y float32)
 //
 //go:noescape
 func divVVAVX2F32(n int, d, x, y *float32)
+
+// divRowsAVX2F32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] / y[i]
+//
+//go:noescape
+func divRowsAVX2F32(rows, n int, d, x, y *float32, stepX, stepY int)
 
 // divVSAVX2F32 is
 //

@@ -82,12 +82,31 @@ func binaryCases() []vecCase {
 			vecCase{name + " vv", 0, func(r *vecRow[float32], _ int, d, x, y, _ []float32) { of(r).vv(d, x, y) }},
 			vecCase{name + " vs", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { of(r).vs(d, x, 1.7) }},
 			vecCase{name + " sv", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { of(r).sv(d, 1.7, x) }},
+			vecCase{name + " rows", 0, func(r *vecRow[float32], n int, d, x, y, _ []float32) {
+				clear(d)
+				rowsOf(of(r), 3, n/3, d, x, y, n/3, 0)
+				rowsOf(of(r), 2, n/6, d, x[n/2:], y, n/6+1, n/6)
+			}},
 			vecCase{name + " in place", 0, func(r *vecRow[float32], _ int, d, x, y, _ []float32) {
 				copy(d, x)
 				of(r).vv(d, d, y)
 			}})
 	}
 	return cs
+}
+
+// rowsOf is rows of a fast, by vv where it has none.
+func rowsOf(f fast[float32], rows, n int, d, x, y []float32, stepX, stepY int) {
+	if n == 0 {
+		return
+	}
+	if f.rows != nil {
+		f.rows(rows, n, d, x, y, stepX, stepY)
+		return
+	}
+	for i := range rows {
+		f.vv(d[i*n:][:n], x[i*stepX:], y[i*stepY:])
+	}
 }
 
 // afterNaN is n normal numbers, followed by NaNs in the same array.

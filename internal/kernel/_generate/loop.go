@@ -61,11 +61,16 @@ func (l *loop) nextRow(arrays ...string) {
 			l.a.op("ADDQ", fmt.Sprintf("$%d", l.step[name]), l.ptr[name])
 			continue
 		}
-		l.a.op("MOVQ", l.a.arg("n"), "AX")
-		l.a.op("LEAQ", fmt.Sprintf("(%s)(AX*%d)", l.ptr[name], l.step[name]), l.ptr[name])
+		l.moveOn(name, "n")
 	}
 	l.a.op("DECQ", "R13")
 	l.a.op("JNZ", l.rows)
+}
+
+// moveOn moves an array on by as many elements as a parameter says.
+func (l *loop) moveOn(array, by string) {
+	l.a.op("MOVQ", l.a.arg(by), "AX")
+	l.a.op("LEAQ", fmt.Sprintf("(%s)(AX*%d)", l.ptr[array], l.step[array]), l.ptr[array])
 }
 
 func (l *loop) end() {
