@@ -99,7 +99,7 @@ func (b *Builder) unpack(x *ir.Value, bits, n, blocks, block int) *ir.Value {
 // over its own range.
 //
 //	A (...,K) float32, B (K,N) 8-bit, scale, [zero point, bias (N)] -> y (...,N)
-type dynamicQuantizeMatMul struct{ function }
+type dynamicQuantizeMatMul struct{ roundedFunction }
 
 func newDynamicQuantizeMatMul(*Args) (Op, error) { return dynamicQuantizeMatMul{}, nil }
 
@@ -122,7 +122,7 @@ func (b *Builder) withBias(y, bias *ir.Value) []*ir.Value {
 //
 //	A (...,K), B (K,N) 8-bit, scale of A, scale of B [, zero points of A and B,
 //	bias (N)] -> y (...,N) = dequantize(A) dequantize(B) + bias
-type matMulIntegerToFloat struct{ function }
+type matMulIntegerToFloat struct{ roundedFunction }
 
 func newMatMulIntegerToFloat(*Args) (Op, error) { return matMulIntegerToFloat{}, nil }
 
@@ -140,7 +140,7 @@ func (matMulIntegerToFloat) Expand(b *Builder, n *ir.Node) ([]*ir.Value, error) 
 //	x, W, bias, scale of x, scale of W [, mask, zero of x, zero of W, past]
 //	-> y (B,S,V) [, present]
 type qAttention struct {
-	function
+	roundedFunction
 	heads
 }
 

@@ -11,7 +11,7 @@ import (
 //	scale = (max(x,0)-min(x,0))/255, zero = round(-min(x,0)/scale)
 //
 // https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html
-type dynamicQuantizeLinear struct{ function }
+type dynamicQuantizeLinear struct{ flatFunction }
 
 func newDynamicQuantizeLinear(*Args) (Op, error) { return dynamicQuantizeLinear{}, nil }
 

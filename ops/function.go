@@ -14,6 +14,33 @@ import (
 // export. Operators embed it for what Op asks of them beside Expand.
 type function struct{}
 
+// Slope is the kind of gradient that a function has.
+type Slope uint8
+
+const (
+	// ByBody is what the gradients of the body's operators make.
+	ByBody Slope = iota
+	// Straight is that of the body, roundings of activations being passed by.
+	Straight
+	// Flat is none: the results are whole numbers, or nothing to train through.
+	Flat
+)
+
+// Slope is the gradient of a function.
+func (function) Slope() Slope { return ByBody }
+
+// A roundedFunction rounds activations on their way.
+type roundedFunction struct{ function }
+
+// Slope is Straight.
+func (roundedFunction) Slope() Slope { return Straight }
+
+// A flatFunction has no gradient.
+type flatFunction struct{ function }
+
+// Slope is Flat.
+func (flatFunction) Slope() Slope { return Flat }
+
 // errFunction says that something works on a model which is not canonical.
 var errFunction = errors.New("stands for other operators, which Canonical puts in its place")
 

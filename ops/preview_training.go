@@ -20,7 +20,7 @@ type update func(b *Builder, x, g *ir.Value, state []*ir.Value) (next *ir.Value,
 
 // previewOptimizer is an optimizer with states kinds of state.
 type previewOptimizer struct {
-	function
+	flatFunction
 	states int
 	norm   float64 // of the quadratic penalty that is added to the gradient
 	// prepare computes what all tensors share.

@@ -18,7 +18,7 @@ import (
 //
 // Scales of a may be one for each row, those of b one for each column.
 // https://onnx.ai/onnx/operators/onnx__QLinearMatMul.html
-type qlinearMatMul struct{ function }
+type qlinearMatMul struct{ roundedFunction }
 
 func newQLinearMatMul(*Args) (Op, error) { return qlinearMatMul{}, nil }
 
@@ -50,7 +50,7 @@ func (b *Builder) quantized(y, scale, zero *ir.Value) *ir.Value {
 // bias being in steps of the scales of x and w.
 // https://onnx.ai/onnx/operators/onnx__QLinearConv.html
 type qlinearConv struct {
-	function
+	roundedFunction
 	attrs []*ir.Attr
 }
 
@@ -76,7 +76,7 @@ func (o qlinearConv) Expand(b *Builder, n *ir.Node) ([]*ir.Value, error) {
 // 32 bits: float64 holds every sum.
 // https://onnx.ai/onnx/operators/onnx__ConvInteger.html
 type convInteger struct {
-	function
+	flatFunction
 	attrs []*ir.Attr
 }
 
