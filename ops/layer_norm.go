@@ -144,26 +144,58 @@ func dataOf[T tensor.Elem](list []*tensor.Tensor, i int) []T {
 	return nil
 }
 
-// Grad keeps mean and inv from the forward pass.
+// Grad keeps mean and inv from the forward pass. A gradient may come in through
+// any of the outputs.
 func (o layerNorm) Grad(b *GradBuilder) error {
-	if b.Grad(1) != nil || b.Grad(2) != nil {
-		return errors.New("mean and inverse deviation have no gradients of their own")
-	}
 	dy, x, scale := b.Grad(0), b.In(0), b.In(1)
-	if b.Needs(2) {
+	if b.Needs(2) && dy != nil {
 		b.SetSum(2, dy)
 	}
 	if !b.Needs(0) && !b.Needs(1) {
 		return nil
 	}
 	mean, inv := b.Keep(1), b.Keep(2)
-	if b.Needs(1) {
+	if b.Needs(1) && dy != nil {
 		b.SetSum(1, b.Mul(dy, b.Mul(b.Sub(x, mean), inv)))
 	}
-	if b.Needs(0) {
-		b.Set(0, b.Composite("LayerNormalizationGrad", ir.In(dy, x, scale, mean, inv), 1, ir.A("axis", ir.Int(o.axis)))[0])
+	if !b.Needs(0) {
+		return nil
 	}
+	var dx *ir.Value
+	if dy != nil {
+		dx = b.Composite("LayerNormalizationGrad", ir.In(dy, x, scale, mean, inv), 1, ir.A("axis", ir.Int(o.axis)))[0]
+	}
+	if b.Grad(1) != nil || b.Grad(2) != nil {
+		side, err := o.statisticsGrad(b, x, mean, inv)
+		if err != nil {
+			return err
+		}
+		dx = b.addBias(dx, side)
+	}
+	b.Set(0, dx)
 	return nil
+}
+
+// statisticsGrad is what the gradients of the mean and of inv add to x's:
+// (dmean - dinv*inv^3*(x-mean)) / n.
+func (o layerNorm) statisticsGrad(b *GradBuilder, x, mean, inv *ir.Value) (*ir.Value, error) {
+	axes, err := b.axesFrom(o.axis, x)
+	if err != nil {
+		return nil, err
+	}
+	var sum *ir.Value
+	if dinv := b.Grad(2); dinv != nil {
+		cube := b.Mul(b.Mul(inv, inv), inv)
+		sum = b.Neg(b.Mul(b.Mul(dinv, cube), b.Sub(x, mean)))
+	}
+	if dmean := b.Grad(1); dmean != nil {
+		sum = b.addBias(sum, b.ExpandLike(dmean, x))
+	}
+	n := b.Extent(x, axes[0])
+	for _, a := range axes[1:] {
+		n = b.Mul(n, b.Extent(x, a))
+	}
+	return b.Div(sum, b.Cast(n, b.Fact(x).DType)), nil
 }
 
 func (o layerNormGrad) Infer(in []Fact) ([]Fact, error) {

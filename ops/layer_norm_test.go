@@ -43,6 +43,11 @@ func TestLayerNormalization(t *testing.T) {
 		oc := opcheck.Case{Name: fmt.Sprint("layer norm ", c), Op: "LayerNormalization", Attrs: attrs, Inputs: in, Outputs: 3, GradOf: []int{0}}
 		opcheck.Forward(t, oc, 1e-13, want, mean, inv)
 		opcheck.Gradient(t, oc)
+		for _, of := range [][]int{{1}, {2}, {0, 1, 2}} { // any of the outputs may lead to the loss
+			oc.GradOf, oc.Diff = of, []int{0}
+			opcheck.Gradient(t, oc)
+		}
+		oc.GradOf, oc.Diff = nil, nil
 		oc.Outputs = 1
 		opcheck.Forward(t, oc, 1e-13, want)
 		opcheck.Gradient(t, oc)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/bonnx/bonnx/autodiff"
+	"github.com/bonnx/bonnx/fuse"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/ops"
 	"github.com/bonnx/bonnx/tensor"
@@ -231,4 +232,45 @@ func (c Case) Model() (m *ir.Model, feeds map[string]*tensor.Tensor, want map[st
 		want[v.Name] = outs[i]
 	}
 	return m, feeds, want, nil
+}
+
+// GradientModel is the gradients of the case's inputs in standard operators,
+// built with nothing known of extents where that will do: a model, what is fed to it, and what its
+// outputs are, computed node by node.
+func (c Case) GradientModel() (m *ir.Model, feeds, want map[string]*tensor.Tensor, err error) {
+	w, err := c.spelled(0)
+	if err != nil { // an extent decides
+		w, err = c.spelled(1)
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	outs, err := w.run(c.Inputs)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	g, err := w.backward(&c, outs)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for k, i := range g.of {
+		v := g.grads[k]
+		v.Type = &ir.TensorType{Elem: c.Inputs[i].DType()}
+		w.model.Graph.Outputs = append(w.model.Graph.Outputs, v)
+	}
+	if err := fuse.Lower(w.model, w.set); err != nil {
+		return nil, nil, nil, err
+	}
+	got, err := Run(w.set, w.model, g.feeds, w.model.Graph.Outputs)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	feeds, want = map[string]*tensor.Tensor{}, map[string]*tensor.Tensor{}
+	for v, t := range g.feeds {
+		feeds[v.Name] = t
+	}
+	for i, v := range w.model.Graph.Outputs {
+		want[v.Name] = got[i]
+	}
+	return w.model, feeds, want, nil
 }
