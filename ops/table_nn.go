@@ -8,6 +8,9 @@ func nnTable() []Entry {
 	return slices.Concat(softmaxTable(), []Entry{
 		{Name: "Attention", MinIn: 3, MaxIn: 7, MaxOut: 4, Strict: Accurate, New: newAttention},
 		{Name: "RotaryEmbedding", MinIn: 3, MaxIn: 4, MaxOut: 1, Strict: Rounding, New: newRotaryEmbedding},
+		{Name: "RNN", MinIn: 3, MaxIn: 6, MaxOut: 2, Strict: Accurate, New: newRNN},
+		{Name: "GRU", MinIn: 3, MaxIn: 6, MaxOut: 2, Strict: Accurate, New: newGRU},
+		{Name: "LSTM", MinIn: 3, MaxIn: 8, MaxOut: 3, Strict: Accurate, New: newLSTM},
 		{Name: "Hardmax", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Exact, New: newHardmax},
 		{Name: "LayerNormalization", MinIn: 2, MaxIn: 3, MaxOut: 3, Strict: Accurate, New: newLayerNorm},
 		{Name: "RMSNormalization", MinIn: 2, MaxIn: 2, MaxOut: 1, Strict: Accurate, New: newRMSNormalization},

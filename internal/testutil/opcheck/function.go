@@ -235,13 +235,17 @@ func (c Case) Model() (m *ir.Model, feeds map[string]*tensor.Tensor, want map[st
 }
 
 // GradientModel is the gradients of the case's inputs in standard operators,
-// built with nothing known of extents where that will do: a model, what is fed to it, and what its
-// outputs are, computed node by node.
+// built with nothing known of extents where that will do: a model, what is fed
+// to it, and what its outputs are, computed node by node.
 func (c Case) GradientModel() (m *ir.Model, feeds, want map[string]*tensor.Tensor, err error) {
-	w, err := c.spelled(0)
-	if err != nil { // an extent decides
-		w, err = c.spelled(1)
+	if m, feeds, want, err = c.gradientModel(0); err != nil { // an extent decides
+		m, feeds, want, err = c.gradientModel(1)
 	}
+	return m, feeds, want, err
+}
+
+func (c *Case) gradientModel(mode int) (m *ir.Model, feeds, want map[string]*tensor.Tensor, err error) {
+	w, err := c.spelled(mode)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -249,7 +253,7 @@ func (c Case) GradientModel() (m *ir.Model, feeds, want map[string]*tensor.Tenso
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	g, err := w.backward(&c, outs)
+	g, err := w.backward(c, outs)
 	if err != nil {
 		return nil, nil, nil, err
 	}
