@@ -46,7 +46,7 @@ var lifts = map[string][]lift{
 	"Concat":   {{4, defaultAttr("axis", ir.Int(1))}},
 	"Cast":     {{6, liftCast}},
 	"Tile":     {{6, liftTile}},
-	"Scan":     {{9, refuse("it had a batch axis, which is gone since opset 9")}},
+	"Scan":     {{9, liftScan}},
 	"Scatter":  {{11, rename("ScatterElements")}},
 	"Upsample": {{9, attrToScales}, {10, rename("Resize")}},
 	"Resize":   {{11, liftResize}},
@@ -398,9 +398,4 @@ func batchNormMode(_ *site, n *ir.Node) error {
 		n.TruncateOutputs(3)
 	}
 	return nil
-}
-
-// refuse is for old forms that nobody writes any more.
-func refuse(why string) func(*site, *ir.Node) error {
-	return func(*site, *ir.Node) error { return errors.New(why) }
 }
