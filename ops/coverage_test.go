@@ -50,6 +50,7 @@ var (
 		"LSTM":                {intAttr("hidden_size", 1)},
 		"RNN":                 {intAttr("hidden_size", 1)},
 		"If":                  {bodyAttr("then_branch", 0, 1), bodyAttr("else_branch", 0, 1)},
+		"LinearAttention":     {intAttr("q_num_heads", 1), intAttr("kv_num_heads", 1), ir.A("update_rule", ir.String("linear"))},
 		"LRN":                 {intAttr("size", 3)},
 		"Loop":                {bodyAttr("body", 2, 2)},
 		"MatMulNBits":         {intAttr("K", 16), intAttr("N", 1), intAttr("block_size", 16)},

@@ -163,19 +163,6 @@ func (o recurrent) expand(b *Builder, n *ir.Node, states int, c cell) ([]*ir.Val
 	return out, nil
 }
 
-// concat joins values along an axis; one alone is itself.
-func (b *Builder) concat(list []*ir.Value, axis int) *ir.Value {
-	if len(list) == 1 {
-		return list[0]
-	}
-	return b.Op("Concat", list, ir.A("axis", ir.Int(axis)))
-}
-
-// entryOf is entry i of the first axis.
-func (b *Builder) entryOf(x *ir.Value, i int) *ir.Value {
-	return b.Op("Gather", ir.In(x, b.Const("entry", tensor.Scalar(int64(i)))), ir.A("axis", ir.Int(0)))
-}
-
 func (o recurrent) weights(b *Builder, n *ir.Node, x *ir.Value, d, peep int) *cellWeights {
 	w := &cellWeights{acts: o.acts[d], clip: o.clip, hidden: o.hidden}
 	w.x = b.MatMul(x, b.Transpose(b.entryOf(n.Input(1), d), 1, 0))
@@ -215,20 +202,17 @@ func (w *cellWeights) part(b *Builder, x *ir.Value, i int) *ir.Value {
 	return b.slice(x, -1, i*w.hidden, (i+1)*w.hidden, 1)
 }
 
-// maxInlined is how many steps are written out.
-const maxInlined = 16
-
 // recur runs step over the first axis of xs (S,B,...) from the initial state
 // and gives the first state of all steps (S,B,H), and the last state.
 func (b *Builder) recur(xs, lengths *ir.Value, init []*ir.Value, reversed bool, step func(b *Builder, x *ir.Value, state []*ir.Value) []*ir.Value) (y *ir.Value, last []*ir.Value, err error) {
 	if lengths != nil {
 		lengths = b.Unsqueeze(b.Cast(lengths, tensor.Int64), 1)
 	}
-	masked := func(b *Builder, x, t *ir.Value, state []*ir.Value) []*ir.Value {
-		next := step(b, x, state)
+	masked := func(b *Builder, in, state []*ir.Value) []*ir.Value {
+		next := step(b, in[0], state)
 		y := next[0]
 		if lengths != nil {
-			on := b.Op("Less", ir.In(t, lengths))
+			on := b.Op("Less", ir.In(in[1], lengths))
 			for k := range next {
 				next[k] = b.Op("Where", ir.In(on, next[k], state[k]))
 			}
@@ -236,60 +220,5 @@ func (b *Builder) recur(xs, lengths *ir.Value, init []*ir.Value, reversed bool, 
 		}
 		return append(next, y)
 	}
-	if s := b.Fact(xs).Dim(0); s.Known && s.Value > 0 && s.Value <= maxInlined {
-		y, last = b.recurInline(xs, int(s.Value), init, reversed, masked)
-		return y, last, nil
-	}
-	return b.recurScan(xs, init, reversed, masked)
-}
-
-type maskedStep func(b *Builder, x, t *ir.Value, state []*ir.Value) []*ir.Value
-
-func (b *Builder) recurInline(xs *ir.Value, steps int, init []*ir.Value, reversed bool, step maskedStep) (*ir.Value, []*ir.Value) {
-	ys := make([]*ir.Value, steps)
-	for k := range steps {
-		i := k
-		if reversed {
-			i = steps - 1 - k
-		}
-		out := step(b, b.entryOf(xs, i), b.Const("step", tensor.Scalar(int64(i))), init)
-		init, ys[i] = out[:len(init)], b.Unsqueeze(out[len(init)], 0)
-	}
-	return b.concat(ys, 0), init
-}
-
-func (b *Builder) recurScan(xs *ir.Value, init []*ir.Value, reversed bool, step maskedStep) (*ir.Value, []*ir.Value, error) {
-	body := ir.NewGraph(b.Names().Fresh(b.Prefix + "body"))
-	inner := NewBuilder(b.Analysis, body, b.Names())
-	inner.OnNode, inner.Prefix = b.OnNode, b.Prefix
-	input := func(name string, f Fact) *ir.Value {
-		v := body.AddInput(b.Names().Fresh(b.Prefix+name), nil)
-		v.Type = f.Type()
-		b.Analysis.Set(v, f)
-		return v
-	}
-	state := make([]*ir.Value, len(init))
-	for k, v := range init {
-		state[k] = input("state", b.Fact(v).WithoutValue())
-	}
-	row := Of(b.Fact(xs).DType, unknown, b.Fact(xs).Dim(2))
-	out := step(inner, input("entry", row), input("step", Of(tensor.Int64)), state)
-	for k, v := range out { // each must be the body's own
-		out[k] = inner.Op("Identity", ir.In(v))
-		f := b.Fact(out[k])
-		out[k].Type = ofRank(f.DType, max(0, f.Rank())).Type()
-	}
-	body.Outputs = out
-	back := ir.Int(0)
-	if reversed {
-		back = 1
-	}
-	in := append(append([]*ir.Value{}, init...), xs, b.Count(b.Extent(xs, 0)))
-	all := b.Node("", "Scan", in, len(out), ir.A("body", ir.GraphAttr{Graph: body}), ir.A("num_scan_inputs", ir.Int(2)),
-		ir.A("scan_input_directions", ir.Ints{int64(back), int64(back)}), ir.A("scan_output_directions", ir.Ints{int64(back)}))
-	n := len(init)
-	for k, v := range init { // a state keeps its shape
-		b.Analysis.Set(all[k], b.Fact(v).WithoutValue())
-	}
-	return all[n], append([]*ir.Value{}, all[:n]...), inner.Err()
+	return b.over(ir.In(xs, b.Count(b.Extent(xs, 0))), init, reversed, masked)
 }

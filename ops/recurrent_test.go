@@ -42,8 +42,29 @@ func recurrentCases() []opcheck.Case {
 	}
 }
 
+// stateCases are uses of the operators of opset 27 that carry a state.
+func stateCases() []opcheck.Case {
+	heads := []*ir.Attr{intAttr("q_num_heads", 4), intAttr("kv_num_heads", 2)}
+	rule := func(r string) []*ir.Attr { return append([]*ir.Attr{ir.A("update_rule", ir.String(r))}, heads...) }
+	q, k, v := random(1, 2, 3, 8), random(2, 2, 3, 4), random(3, 2, 3, 6)
+	state, decay, beta := random(4, 2, 2, 2, 3), random(5, 2, 3, 4), random(6, 2, 3, 2)
+	cases := []opcheck.Case{
+		{Op: "LinearAttention", Name: "linear", Attrs: rule("linear"), Inputs: []*tensor.Tensor{q, k, v, state}},
+		{Op: "LinearAttention", Name: "gated by head", Attrs: rule("gated"), Inputs: []*tensor.Tensor{q, k, v, nil, random(5, 2, 3, 2)}},
+		{Op: "LinearAttention", Name: "delta", Attrs: rule("delta"), Inputs: []*tensor.Tensor{q, k, v, nil, nil, beta}},
+		{Op: "LinearAttention", Name: "gated delta", Attrs: heads, Inputs: []*tensor.Tensor{q, k, v, state, decay, beta}},
+		{Op: "CausalConvWithState", Name: "silu", Attrs: []*ir.Attr{ir.A("activation", ir.String("silu"))},
+			Inputs: []*tensor.Tensor{random(1, 2, 3, 5), random(2, 3, 1, 4), random(3, 3), random(4, 2, 3, 3)}},
+		{Op: "CausalConvWithState", Name: "no state", Inputs: []*tensor.Tensor{random(1, 2, 3, 5), random(2, 3, 1, 4)}},
+	}
+	for i := range cases {
+		cases[i].Opset, cases[i].Outputs = 27, 2
+	}
+	return cases
+}
+
 func TestRecurrentGradients(t *testing.T) {
-	for _, c := range recurrentCases() {
+	for _, c := range append(recurrentCases(), stateCases()...) {
 		opcheck.GradientKnown(t, c) // the number of steps must be
 	}
 }

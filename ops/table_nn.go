@@ -7,6 +7,8 @@ import "slices"
 func nnTable() []Entry {
 	return slices.Concat(softmaxTable(), []Entry{
 		{Name: "Attention", MinIn: 3, MaxIn: 7, MaxOut: 4, Strict: Accurate, New: newAttention},
+		{Name: "LinearAttention", MinIn: 3, MaxIn: 6, MaxOut: 2, Strict: Accurate, New: newLinearAttention},
+		{Name: "CausalConvWithState", MinIn: 2, MaxIn: 4, MaxOut: 2, Strict: Accurate, New: newCausalConv},
 		{Name: "RotaryEmbedding", MinIn: 3, MaxIn: 4, MaxOut: 1, Strict: Rounding, New: newRotaryEmbedding},
 		{Name: "RNN", MinIn: 3, MaxIn: 6, MaxOut: 2, Strict: Accurate, New: newRNN},
 		{Name: "GRU", MinIn: 3, MaxIn: 6, MaxOut: 2, Strict: Accurate, New: newGRU},
