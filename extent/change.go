@@ -176,11 +176,11 @@ func fixReshape(c *call) error {
 	if !ok || at < 0 {
 		return fmt.Errorf("it makes %v of %v: no axis begins where the samples do", dims(want), x)
 	}
-	m, per := out[at], number(1)
+	m := out[at]
 	if m.n%c.was == 0 {
 		m.n /= c.was
 	}
-	per, _ = perSample(x.Dims[p.axis])
+	per, _ := perSample(x.Dims[p.axis])
 	copies := zeros && at == p.axis && m.equal(per)
 	switch e := want[at]; {
 	case at == open || copies && e.Known && e.Value == 0:

@@ -19,7 +19,7 @@ func Lower(m *ir.Model, set *ops.Set) error {
 	}
 	r := newRewriter(m, a, Options{Mutable: initializersOf(m.Graph)})
 	for again, round := true, 0; again; round++ { // a body may hold composites
-		if again = false; round > maxNesting {
+		if round > maxNesting {
 			return errors.New("composite operators expand without end")
 		}
 		if again, err = r.lowerGraph(m.Graph); err != nil {

@@ -21,13 +21,12 @@ import (
 // nonpad_kv_seqlen since 24)
 type attention struct {
 	function
-	causal          bool
-	heads, kvHeads  int
-	scale, softcap  float64
-	precision       tensor.DType
-	stage           int
-	padsMask        bool
-	present, scores bool
+	causal         bool
+	heads, kvHeads int
+	scale, softcap float64
+	precision      tensor.DType
+	stage          int
+	padsMask       bool
 }
 
 func newAttention(a *Args) (Op, error) {

@@ -30,7 +30,7 @@ func newMatMulNBits(a *Args) (Op, error) {
 	a.Skip("accuracy_level")
 	switch {
 	case o.k <= 0 || o.n <= 0 || o.block <= 0:
-		return nil, fmt.Errorf("K, N and block_size are %d, %d and %d", o.k, o.n, o.block)
+		return nil, fmt.Errorf("attributes K, N and block_size are %d, %d and %d", o.k, o.n, o.block)
 	case o.bits != 2 && o.bits != 4 && o.bits != 8:
 		return nil, fmt.Errorf("bits is %d, want 2, 4 or 8", o.bits)
 	case a.Node.Input(4) != nil:

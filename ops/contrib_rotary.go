@@ -25,7 +25,7 @@ func newMicrosoftRotary(a *Args) (Op, error) {
 // Expand builds the body.
 func (o microsoftRotary) Expand(b *Builder, n *ir.Node) ([]*ir.Value, error) {
 	x, at, cos, sin := n.Input(0), n.Input(1), n.Input(2), n.Input(3)
-	byHead := x
+	var byHead *ir.Value
 	switch f := b.Fact(x); {
 	case f.Rank() == 4:
 		byHead = b.Transpose(x, 0, 2, 1, 3)

@@ -173,9 +173,6 @@ func (b *exporter) rmsNorm(s scope, x *ir.Value, dim int) *ir.Value {
 	return b.op("Mul", b.param(s.path()+".weight", 1, 0.1, dim), y)
 }
 
-// An activation adds nodes for a function of one argument.
-type activation func(b *exporter, s scope, x *ir.Value) *ir.Value
-
 // gelu is x/2 (1 + erf(x/sqrt 2)), an operator of its own from opset 20 on.
 func gelu(b *exporter, s scope, x *ir.Value) *ir.Value {
 	defer b.at(s)()
