@@ -252,8 +252,9 @@ func TestStackGradients(t *testing.T) {
 	}
 }
 
-// TestGoldenStacks runs PEFT's layers with two active adapters as graphs.
-func TestGoldenStacks(t *testing.T) {
+// goldenStacks are PEFT's layers with two active adapters, as graphs.
+func goldenStacks(t *testing.T, check func(name string, f *npz.File, m *ir.Model)) {
+	t.Helper()
 	for _, c := range []struct {
 		file   string
 		method adapter.Method
@@ -282,20 +283,35 @@ func TestGoldenStacks(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			name := fmt.Sprintf("%s, %v: ", c.file, form)
-			testutil.Close(t, name+"y", run(t, m, map[string]*tensor.Tensor{"x": f.Get("x")})[0], f.Get("y"), goldenTol, goldenTol)
-			for _, raise := range []bool{false, true} {
-				for i, g := range stackGrads(t, m, f.Get("x"), f.Get("g"), raise) {
-					what := []string{"grad_x", "grad_block_a", "grad_block_b"}[i]
-					testutil.Close(t, name+what, g, f.Get(what), goldenTol, goldenTol)
-				}
-			}
-			if _, err := rewrite.Merge(m); err != nil {
-				t.Fatal(err)
-			}
-			testutil.Close(t, name+"W_merged", value(t, m, "w"), f.Get("W_merged"), goldenTol, goldenTol)
+			check(fmt.Sprintf("%s, %v: ", c.file, form), f, m)
 		}
 	}
+}
+
+// TestGoldenStacks: outputs, gradients and the merged weight are PEFT's.
+func TestGoldenStacks(t *testing.T) {
+	goldenStacks(t, func(name string, f *npz.File, m *ir.Model) {
+		testutil.Close(t, name+"y", run(t, m, map[string]*tensor.Tensor{"x": f.Get("x")})[0], f.Get("y"), goldenTol, goldenTol)
+		for _, raise := range []bool{false, true} {
+			for i, g := range stackGrads(t, m, f.Get("x"), f.Get("g"), raise) {
+				what := []string{"grad_x", "grad_block_a", "grad_block_b"}[i]
+				testutil.Close(t, name+what, g, f.Get(what), goldenTol, goldenTol)
+			}
+		}
+		if _, err := rewrite.Merge(m); err != nil {
+			t.Fatal(err)
+		}
+		testutil.Close(t, name+"W_merged", value(t, m, "w"), f.Get("W_merged"), goldenTol, goldenTol)
+	})
+}
+
+// TestORTGoldenStacks: outputs in ONNX Runtime are PEFT's.
+func TestORTGoldenStacks(t *testing.T) {
+	ort.Available(t)
+	goldenStacks(t, func(name string, f *npz.File, m *ir.Model) {
+		path, _ := save(t, m, "m.onnx")
+		testutil.Close(t, name+"y", ort.Run(t, path, map[string]*tensor.Tensor{"x": f.Get("x")})["y"], f.Get("y"), goldenTol, goldenTol)
+	})
 }
 
 // TestORTStacks runs the stacks in ONNX Runtime.

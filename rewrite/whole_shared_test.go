@@ -125,13 +125,10 @@ func TestWholeSharedUnderBlocks(t *testing.T) {
 	}
 	w := testutil.Random(1, 4, 4)
 	m := sharing(w, read).m
-	for name, edit := range map[string]func(c *adapter.Config){
-		"whole": func(c *adapter.Config) { c.Save, c.Targets.List = []string{"lin"}, []string{"out"} },
-		"bat":   func(c *adapter.Config) { c.Method, c.Targets.List = adapter.Bat, []string{"lin"} },
-	} {
-		cfg := config(adapter.Bone, 2)
-		cfg.Name, cfg.Targets = name, adapter.Modules{}
-		edit(&cfg)
+	whole, bat := config(adapter.Bone, 2), config(adapter.Bat, 2)
+	whole.Name, whole.Save, whole.Targets = "whole", []string{"lin"}, adapter.Modules{List: []string{"out"}}
+	bat.Name, bat.Targets = "bat", adapter.Modules{List: []string{"lin"}}
+	for _, cfg := range []adapter.Config{whole, bat} {
 		if _, err := rewrite.Inject(m, cfg, rewrite.Options{}); err != nil {
 			t.Fatal(err)
 		}
