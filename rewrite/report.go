@@ -18,7 +18,7 @@ type Report struct {
 	// Saved are the parameters that are trained whole.
 	Saved []SavedReport `json:"saved,omitempty"`
 	// All counts the values of all the model's adapters and those of the base
-	// model's float constants.
+	// model's float constants; biases that are trained count once, as in PEFT.
 	All   int      `json:"-"`
 	Notes []string `json:"-"`
 }
@@ -45,7 +45,7 @@ func (s stack) report(c *ir.Model, sel *Selected) *Report {
 	top := s[len(s)-1]
 	r := &Report{Targets: []TargetReport{}, Skipped: append([]Skip{}, sel.Skipped...), Trainable: top.params(), All: Params(c), Notes: sel.Notes}
 	for _, a := range s {
-		r.All += a.params()
+		r.All += a.params() - a.biases()
 	}
 	for _, t := range top.targets {
 		l := t.calls[0]

@@ -91,6 +91,26 @@ func (a *carried) params() int {
 	return n
 }
 
+// biases is the number of trained values that PEFT trains in the base itself:
+// biases that are not part of modules_to_save.
+func (a *carried) biases() int {
+	sel, err := adapter.NewSelector(a.cfg.Selection)
+	if err != nil {
+		return 0 // Validate has seen it
+	}
+	n := 0
+	for _, w := range a.whole {
+		saved := false
+		for i := range a.cfg.Save {
+			saved = saved || sel.Saves(i, modulePathOf(w.key))
+		}
+		if !saved {
+			n += w.data.Shape().Size()
+		}
+	}
+	return n
+}
+
 // takeOff takes all adapters off c and returns them, and the layers of what is
 // now the base.
 func takeOff(c *ir.Model) (stack, *Layers, error) {

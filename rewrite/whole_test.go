@@ -136,6 +136,17 @@ func TestWhole(t *testing.T) {
 		for _, x := range rep.Targets {
 			params += x.Parameters
 		}
+		all := rewrite.Params(zoo(nil).m) + params
+		if cfg.Bias != "none" {
+			for _, s := range rep.Saved {
+				if !strings.HasPrefix(s.Key, "conv") || len(cfg.Save) == 0 {
+					all -= s.Parameters
+				}
+			}
+		}
+		if rep.All != all {
+			t.Errorf("%s: %d parameters in all, want %d", c.name, rep.All, all)
+		}
 		if rep.Trainable != params {
 			t.Errorf("%s: %d trainable parameters, want %d", c.name, rep.Trainable, params)
 		}
