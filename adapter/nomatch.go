@@ -30,6 +30,9 @@ type NoMatchError struct {
 	OnlyHead bool
 	// Reasons are modules that were named, and why each was left out.
 	Reasons []Reason
+	// Save is the entry of modules_to_save that names no module with parameters,
+	// where that is the trouble; only Near says more then.
+	Save string
 	// ModelType is that of a model without default targets, "" where it is not
 	// known; it counts where Wanted is empty.
 	ModelType string
@@ -45,6 +48,8 @@ func (e *NoMatchError) Is(target error) bool { return target == ErrNoMatch }
 func (e *NoMatchError) Error() string {
 	var b strings.Builder
 	switch {
+	case e.Save != "":
+		fmt.Fprintf(&b, "modules_to_save %q: the model has no module of that name with weights.", e.Save)
 	case e.OnlyHead:
 		fmt.Fprintf(&b, "the model's only linear layer is its head, which all-linear leaves out: include the head, or name it")
 	case len(e.Wanted) == 0:
@@ -59,7 +64,7 @@ func (e *NoMatchError) Error() string {
 	default:
 		fmt.Fprintf(&b, "Target modules {%s} not found in the base model. Please check the target modules and try again.", strings.Join(e.Wanted, ", "))
 	}
-	if !e.OnlyHead && len(e.Layers) == 0 {
+	if !e.OnlyHead && len(e.Layers) == 0 && e.Save == "" {
 		b.WriteString(" " + modulesThereAre(e.Modules))
 	}
 	if len(e.Near) > 0 {
@@ -135,6 +140,16 @@ func NoMatch(sel Selection, paths []string) *NoMatchError {
 // layers of the model.
 func NoTargets(modelType string, paths []string) *NoMatchError {
 	return &NoMatchError{ModelType: modelType, Modules: lastNames(paths)}
+}
+
+// NoModule is the error for an entry of modules_to_save that no module has; paths
+// are the modules with parameters, and may name the modules around them too.
+func NoModule(entry string, paths []string) *NoMatchError {
+	var parts []string
+	for _, p := range paths {
+		parts = append(parts, strings.Split(p, ".")...)
+	}
+	return &NoMatchError{Save: entry, Near: Nearest([]string{entry}, parts)}
 }
 
 func lastNames(paths []string) []string {

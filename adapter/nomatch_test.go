@@ -40,6 +40,8 @@ func TestNoMatchError(t *testing.T) {
 		{head, "the model's only linear layer is its head, which all-linear leaves out: include the head, or name it\nlm_head: it is the head"},
 		{adapter.NoMatch(adapter.Selection{Targets: expr(adapter.AllLinear)}, nil), "Target modules {all-linear} not found in the base model. Please check the target modules and try again. There are no linear layers."},
 		{adapter.NoMatch(adapter.Selection{Targets: expr("z")}, many), "Target modules {z} not found in the base model. Please check the target modules and try again. Linear layers there are: " + strings.Join(many[:20], ", ") + " and 5 more."},
+		{adapter.NoModule("clasifier", []string{"bert.classifier.dense", "bert.head"}), "modules_to_save \"clasifier\": the model has no module of that name with weights. Did you mean classifier?"},
+		{adapter.NoModule("pooler", nil), "modules_to_save \"pooler\": the model has no module of that name with weights."},
 		{adapter.NoTargets("", paths), "Please specify `target_modules` in `peft_config`: the model's type is not known. Linear layers there are: q_proj, v_proj, lm_head."},
 		{adapter.NoTargets("sam", paths[:1]), "Please specify `target_modules` in `peft_config`: models of type \"sam\" have no default. Linear layers there are: q_proj."},
 	} {

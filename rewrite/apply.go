@@ -125,12 +125,8 @@ func (a *carried) stand(all []*param, saved []adapter.Named) error {
 	for _, s := range saved {
 		p := paramOf(all, s.Key)
 		if p == nil {
-			var keys []string
-			for _, p := range all {
-				keys = append(keys, p.path)
-			}
 			hint := ""
-			if near := adapter.Nearest([]string{modulePathOf(s.Key)}, keys); len(near) > 0 {
+			if near := adapter.Nearest([]string{modulePathOf(s.Key)}, modulesOf(all)); len(near) > 0 {
 				hint = "; did you mean " + strings.Join(near, ", ") + "?"
 			}
 			return fmt.Errorf("the adapter holds %s, and the model has no such parameter%s", s.Key, hint)

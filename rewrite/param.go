@@ -254,7 +254,7 @@ func chooseWhole(all []*param, cfg adapter.Config, targets []*Linear) ([]*param,
 			}
 		}
 		if !any {
-			return nil, noModule(name, all)
+			return nil, adapter.NoModule(name, modulesOf(all))
 		}
 	}
 	ofTargets, ofOthers := cfg.TrainsBias()
@@ -268,15 +268,10 @@ func chooseWhole(all []*param, cfg adapter.Config, targets []*Linear) ([]*param,
 	return slices.DeleteFunc(slices.Clone(all), func(p *param) bool { return !take[p] }), nil
 }
 
-// noModule is the error of an entry of modules_to_save.
-func noModule(name string, all []*param) error {
-	var parts []string
+func modulesOf(all []*param) []string {
+	var paths []string
 	for _, p := range all {
-		parts = append(parts, strings.Split(p.path, ".")...)
+		paths = append(paths, p.path)
 	}
-	hint := ""
-	if near := adapter.Nearest([]string{name}, parts); len(near) > 0 {
-		hint = "; did you mean " + strings.Join(near, ", ") + "?"
-	}
-	return fmt.Errorf("modules_to_save %q: the model has no module of that name with weights%s", name, hint)
+	return paths
 }

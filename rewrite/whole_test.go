@@ -2,6 +2,7 @@ package rewrite_test
 
 import (
 	"bytes"
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -258,11 +259,11 @@ func TestWholeNames(t *testing.T) {
 // TestWholeErrors: names that no module has, and sets that do not fit.
 func TestWholeErrors(t *testing.T) {
 	for _, c := range []struct{ name, want string }{
-		{"clasifier", `modules_to_save "clasifier": the model has no module of that name with weights; did you mean classifier?`},
-		{"norn", "did you mean norm?"},
+		{"clasifier", `modules_to_save "clasifier": the model has no module of that name with weights. Did you mean classifier?`},
+		{"norn", "Did you mean norm?"},
 		{"nothing_like_it", "has no module of that name with weights"},
 	} {
-		if _, err := rewrite.Inject(zoo(nil).m, saving("none", c.name), rewrite.Options{}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := rewrite.Inject(zoo(nil).m, saving("none", c.name), rewrite.Options{}); !errors.Is(err, adapter.ErrNoMatch) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}
