@@ -76,7 +76,7 @@ func (m *BoneModel) train(ctx context.Context, data, eval train.Source, c TrainC
 	if c.Logger == nil && c.Watcher == nil {
 		c.Logger = m.base.log
 	}
-	s, err := train.Run(ctx, g, m.base.set, data, eval, c, id, c.Watcher)
+	s, err := train.Run(ctx, g, m.base.set, data, eval, c, id)
 	if s == nil {
 		return nil, m.base.wrap(err)
 	}
@@ -164,7 +164,7 @@ func (m *Model) Eval(ctx context.Context, d *Dataset, c TrainConfig) (Evaluation
 	if c.Logger == nil && c.Watcher == nil {
 		c.Logger = m.log
 	}
-	r, err := train.Evaluate(ctx, m.graph, m.set, train.Samples(d.samples), c, c.Watcher)
+	r, err := train.Evaluate(ctx, m.graph, m.set, train.Samples(d.samples), c)
 	e := Evaluation{Loss: r.Loss(), Count: r.Count, Task: r.Task}
 	if r.Correct != nil {
 		share := *r.Correct / max(1, r.Count)

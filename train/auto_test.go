@@ -119,7 +119,7 @@ func TestNothingGiven(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &recorder{}
-	s, err := Run(context.Background(), m, ops.Standard(), Samples(train), Samples(eval), Config{Params: params, Epochs: 4}, Identity{}, r)
+	s, err := Run(context.Background(), m, ops.Standard(), Samples(train), Samples(eval), Config{Params: params, Epochs: 4, Watcher: r}, Identity{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -345,7 +345,7 @@ func TestDiffKnowsEveryField(t *testing.T) {
 			case reflect.Pointer:
 				other.Set(reflect.ValueOf(slog.Default()))
 			case reflect.Interface:
-				other.Set(reflect.ValueOf(follow(nil, nil)))
+				other.Set(reflect.ValueOf(follow(Config{})))
 			case reflect.Int64:
 				other.SetInt(other.Int() + 1)
 			case reflect.Slice:

@@ -68,7 +68,7 @@ func TestFamiliesTrain(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := &recorder{}
-			s, err := Run(context.Background(), m, ops.Standard(), Samples(d), Samples(d), Config{Params: adapters[0].BlockNames(), Epochs: 12, LR: 5e-3, Threads: 1}, Identity{}, r)
+			s, err := Run(context.Background(), m, ops.Standard(), Samples(d), Samples(d), Config{Params: adapters[0].BlockNames(), Epochs: 12, LR: 5e-3, Threads: 1, Watcher: r}, Identity{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,7 +91,7 @@ func TestMergedDecoder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := Evaluate(context.Background(), m, ops.Standard(), batches, Config{BatchSize: 3}, nil)
+		r, err := Evaluate(context.Background(), m, ops.Standard(), batches, Config{BatchSize: 3})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -132,13 +132,14 @@ func TestInputsMadeByRule(t *testing.T) {
 	})
 	c := decoderConfig()
 	c.NoShuffle = true
-	want, err := Run(context.Background(), m, ops.Standard(), spelled, spelled, c, Identity{}, nil)
+	want, err := Run(context.Background(), m, ops.Standard(), spelled, spelled, c, Identity{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &recorder{}
 	data := Samples(decoderData(t, m, short, nil))
-	got, err := Run(context.Background(), m, ops.Standard(), data, data, c, Identity{}, r)
+	c.Watcher = r
+	got, err := Run(context.Background(), m, ops.Standard(), data, data, c, Identity{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +292,7 @@ func TestFeedErrors(t *testing.T) {
 	} {
 		cfg := decoderConfig()
 		cfg.Feeds = c.feeds
-		_, err := Run(context.Background(), m, ops.Standard(), data, nil, cfg, Identity{}, nil)
+		_, err := Run(context.Background(), m, ops.Standard(), data, nil, cfg, Identity{})
 		wantError(t, err, c.want...)
 	}
 	// An input that no rule knows is named, beside what there is.
@@ -299,7 +300,7 @@ func TestFeedErrors(t *testing.T) {
 	c := pointConfig()
 	_, err := Run(context.Background(), m2, ops.Standard(), Stream(func(yield func(Batch, error) bool) {
 		yield(Batch{Feeds: map[string]*tensor.Tensor{LabelsInput: tensor.New(tensor.Int64, 2)}}, nil)
-	}), nil, c, Identity{}, nil)
+	}), nil, c, Identity{})
 	wantError(t, err, `"x"`, "the data has labels", "--feed")
 	_, err = FromTensors(map[string]*tensor.Tensor{LabelsInput: tensor.New(tensor.Int64, 2)}, Spec{Task: Classification, Inputs: []Port{xPort}})
 	wantError(t, err, `"x"`, "--feed")
@@ -396,7 +397,7 @@ func TestUntrainedInputs(t *testing.T) {
 	g.Outputs = ir.In(z)
 	c := pointConfig()
 	c.Checkpoint = t.TempDir()
-	s, err := Run(context.Background(), m, ops.Standard(), Samples(points(t, 8)), nil, c, Identity{}, nil)
+	s, err := Run(context.Background(), m, ops.Standard(), Samples(points(t, 8)), nil, c, Identity{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -408,7 +409,7 @@ func TestUntrainedInputs(t *testing.T) {
 		t.Errorf("the checkpoint has %v, trained are %v", got, sortedKeys(s.Trained))
 	}
 	c.Params, c.Checkpoint = []string{"w", "bias"}, ""
-	if s, err = Run(context.Background(), m, ops.Standard(), Samples(points(t, 8)), nil, c, Identity{}, nil); err != nil || len(s.Trained) != 2 {
+	if s, err = Run(context.Background(), m, ops.Standard(), Samples(points(t, 8)), nil, c, Identity{}); err != nil || len(s.Trained) != 2 {
 		t.Errorf("both: trained are %v (%v)", s, err)
 	}
 }

@@ -93,7 +93,7 @@ func TestTappedLosses(t *testing.T) {
 
 func evalOf(t *testing.T, m *ir.Model, data Data) Result {
 	t.Helper()
-	r, err := Evaluate(context.Background(), m, ops.Standard(), Samples(data), Config{BatchSize: 4, LossConfig: LossConfig{Task: Classification}}, nil)
+	r, err := Evaluate(context.Background(), m, ops.Standard(), Samples(data), Config{BatchSize: 4, LossConfig: LossConfig{Task: Classification}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,6 +287,6 @@ func TestRunDetects(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Run(context.Background(), m, ops.Standard(), Samples(d), nil, c, Identity{}, nil)
+	_, err = Run(context.Background(), m, ops.Standard(), Samples(d), nil, c, Identity{})
 	wantError(t, err, "label smoothing", "regression")
 }

@@ -40,13 +40,13 @@ const (
 // The test goes round in the first few batches of the run and follows by how
 // much the loss on each has changed since its first visit, so that their being
 // hard or easy does not count. It is deterministic for a seed, and changes
-// nothing of m. c.LR does not count; w may be nil.
-func FindLR(ctx context.Context, m *ir.Model, set *ops.Set, data Source, c Config, w Watcher) (LRPick, error) {
+// nothing of m. c.LR does not count.
+func FindLR(ctx context.Context, m *ir.Model, set *ops.Set, data Source, c Config) (LRPick, error) {
 	c = c.WithDefaults()
 	if err := c.Validate(); err != nil {
 		return LRPick{}, err
 	}
-	l := &loop{given: c, c: c, data: data, w: follow(w, c.Logger), sum: &Summary{}}
+	l := &loop{given: c, c: c, data: data, w: follow(c), sum: &Summary{}}
 	defer l.close()
 	if _, err := l.prepare(m, set); err != nil {
 		return LRPick{}, err

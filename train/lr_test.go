@@ -74,7 +74,7 @@ func TestFoundRatesTrainWell(t *testing.T) {
 		cfg := Config{Params: params, Steps: 30, BatchSize: 8, OptimConfig: OptimConfig{Optimizer: c.optimizer}}
 		loss := func(lr float64) (float64, Picks) {
 			cfg.LR = lr
-			s, err := Run(context.Background(), m, ops.Standard(), Samples(data), Samples(eval), cfg, Identity{}, nil)
+			s, err := Run(context.Background(), m, ops.Standard(), Samples(data), Samples(eval), cfg, Identity{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -106,7 +106,7 @@ func TestAutoRateChangesNothingElse(t *testing.T) {
 	for _, accumulate := range []int{1, 2} {
 		c := pointConfig()
 		c.Epochs, c.Accumulate, c.LR = 4, accumulate, 0
-		p, err := FindLR(context.Background(), m, ops.Standard(), Samples(data), c, nil)
+		p, err := FindLR(context.Background(), m, ops.Standard(), Samples(data), c)
 		if err != nil || !p.Found || p.LR <= 0 || len(p.Rates) != len(p.Changes) || len(p.Rates) > rangeSteps {
 			t.Fatalf("found %+v (%v)", p, err)
 		}
@@ -152,13 +152,13 @@ func TestRateThatCannotBeFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := FindLR(context.Background(), m, ops.Standard(), Samples(d), pointConfig(), nil)
+	p, err := FindLR(context.Background(), m, ops.Standard(), Samples(d), pointConfig())
 	if err != nil || p.Found || p.LR != fallbackLR || !strings.Contains(p.Reason, "did not lower the loss") {
 		t.Errorf("found %+v (%v)", p, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := FindLR(ctx, m, ops.Standard(), Samples(d), pointConfig(), nil); err != context.Canceled {
+	if _, err := FindLR(ctx, m, ops.Standard(), Samples(d), pointConfig()); err != context.Canceled {
 		t.Errorf("cancelled: got error %v", err)
 	}
 }

@@ -77,7 +77,8 @@ func TestBatchSizeFromMemory(t *testing.T) {
 	} {
 		c.Memory = k.memory
 		r := &recorder{}
-		s, err := Run(context.Background(), m, ops.Standard(), Samples(data), nil, c, Identity{}, r)
+		c.Watcher = r
+		s, err := Run(context.Background(), m, ops.Standard(), Samples(data), nil, c, Identity{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +87,7 @@ func TestBatchSizeFromMemory(t *testing.T) {
 		}
 	}
 	tooLong, d := sentences(t, 40)
-	if _, err := Run(context.Background(), tooLong, ops.Standard(), Samples(d), nil, c, Identity{}, nil); err == nil {
+	if _, err := Run(context.Background(), tooLong, ops.Standard(), Samples(d), nil, c, Identity{}); err == nil {
 		t.Error("samples longer than the model takes: got no error")
 	}
 }
@@ -122,7 +123,7 @@ func TestFixedBatch(t *testing.T) {
 		m.Graph.Outputs[0].Type = ir.Tensor(tensor.Float32, ir.Fixed(n), ir.Fixed(4))
 		c := pointConfig()
 		c.BatchSize = 0
-		s, err := Run(context.Background(), m, ops.Standard(), Samples(points(t, 8)), nil, c, Identity{}, nil)
+		s, err := Run(context.Background(), m, ops.Standard(), Samples(points(t, 8)), nil, c, Identity{})
 		if err != nil || s.Picked.BatchSize != int(n) {
 			t.Errorf("a batch of %d: got %+v (%v)", n, s, err)
 		}

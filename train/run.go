@@ -49,18 +49,18 @@ type Identity struct{ Model, Data, EvalData string }
 // Run trains c.Params of m on data, evaluates on eval (which may be nil), and
 // returns the trained values; m itself stays. What c leaves open is chosen
 // first: see Config and Picks. Inputs that the data does not hold are made as
-// Config.Feeds says. w, which may be nil, is told, c.Watcher is not.
+// Config.Feeds says.
 //
 // A cancelled ctx saves a checkpoint, where there is a directory for it, and
 // returns ctx.Err(); the Summary then holds what there is. A non-finite loss
 // ends the run with a *NonFiniteError, an error of a stream with that error,
 // in the same way.
-func Run(ctx context.Context, m *ir.Model, set *ops.Set, data, eval Source, c Config, id Identity, w Watcher) (*Summary, error) {
+func Run(ctx context.Context, m *ir.Model, set *ops.Set, data, eval Source, c Config, id Identity) (*Summary, error) {
 	c = c.WithDefaults()
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	l := &loop{given: c, c: c, data: data, eval: eval, id: id, w: follow(w, c.Logger), began: time.Now(), sum: &Summary{}}
+	l := &loop{given: c, c: c, data: data, eval: eval, id: id, w: follow(c), began: time.Now(), sum: &Summary{}}
 	defer l.close()
 	if err := l.open(ctx, m, set); err != nil {
 		return nil, err
@@ -128,16 +128,16 @@ func (l *loop) prepare(m *ir.Model, set *ops.Set) (from string, err error) {
 }
 
 // Evaluate is the mean loss of a model over data. Of c it is the loss, the
-// batch size, the feeds and the threads that count; w, which may be nil, is
-// told what is fed by rule.
-func Evaluate(ctx context.Context, m *ir.Model, set *ops.Set, d Source, c Config, w Watcher) (Result, error) {
+// batch size, the feeds and the threads that count, and who is told what is
+// chosen and fed by rule.
+func Evaluate(ctx context.Context, m *ir.Model, set *ops.Set, d Source, c Config) (Result, error) {
 	c = c.WithDefaults()
 	check := c
 	check.Params = []string{"none"}
 	if err := check.Validate(); err != nil {
 		return Result{}, err
 	}
-	l := &loop{c: c, data: d, w: follow(w, c.Logger), sum: &Summary{}}
+	l := &loop{c: c, data: d, w: follow(c), sum: &Summary{}}
 	defer l.close()
 	m, err := l.decided(m)
 	if err != nil {

@@ -71,7 +71,8 @@ func (r *recorder) Eval(step int, loss float64) {
 // runPoints runs c over the classifier, with dropout so that random state counts.
 func runPoints(ctx context.Context, data, eval Source, c Config) (*Summary, *recorder, error) {
 	r := &recorder{}
-	s, err := Run(ctx, classifier(0.3, ""), ops.Standard(), data, eval, c, Identity{Model: "m", Data: "d"}, r)
+	c.Watcher = r
+	s, err := Run(ctx, classifier(0.3, ""), ops.Standard(), data, eval, c, Identity{Model: "m", Data: "d"})
 	return s, r, err
 }
 
@@ -157,7 +158,8 @@ func TestResumedRuns(t *testing.T) {
 				if stop == 0 {
 					cancel()
 				}
-				part, err := Run(ctx, classifier(0.3, ""), ops.Standard(), src, nil, c, Identity{Model: "m", Data: "d"}, r)
+				c.Watcher = r
+				part, err := Run(ctx, classifier(0.3, ""), ops.Standard(), src, nil, c, Identity{Model: "m", Data: "d"})
 				cancel()
 				if !errors.Is(err, context.Canceled) || part.Steps != stop {
 					t.Fatalf("%s: stopped at %d of %d with error %v", name, part.Steps, stop, err)
@@ -292,7 +294,7 @@ func TestImproved(t *testing.T) {
 		if c.eval {
 			eval = Samples(data)
 		}
-		s, err := Run(context.Background(), classifier(0, ""), ops.Standard(), Samples(data), eval, cfg, Identity{}, nil)
+		s, err := Run(context.Background(), classifier(0, ""), ops.Standard(), Samples(data), eval, cfg, Identity{})
 		if err != nil || s.Improved != c.want {
 			t.Errorf("%s: improved %v (%v, %v -> %v), want %v", c.name, s.Improved, err, s.LossFirst, s.LossLast, c.want)
 		}

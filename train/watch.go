@@ -30,14 +30,14 @@ type Watcher interface {
 // watchers are several that follow one run.
 type watchers []Watcher
 
-// follow is who follows a run: a watcher and a logger, either of them nil.
-func follow(w Watcher, log *slog.Logger) Watcher {
+// follow is who follows a run: its watcher and its logger, where it has them.
+func follow(c Config) Watcher {
 	var all watchers
-	if w != nil {
-		all = append(all, w)
+	if c.Watcher != nil {
+		all = append(all, c.Watcher)
 	}
-	if log != nil {
-		all = append(all, logged{log})
+	if c.Logger != nil {
+		all = append(all, logged{c.Logger})
 	}
 	return all
 }

@@ -36,7 +36,8 @@ func TestLogger(t *testing.T) {
 		}}))
 		for _, w := range []Watcher{nil, &recorder{}} {
 			out.Reset()
-			got, err := Run(context.Background(), classifier(0.3, ""), ops.Standard(), Samples(data), Samples(data), c, Identity{}, w)
+			c.Watcher = w
+			got, err := Run(context.Background(), classifier(0.3, ""), ops.Standard(), Samples(data), Samples(data), c, Identity{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -47,11 +47,12 @@ func writeModel(args []string, out io.Writer) error {
 		return err
 	}
 	c := train.Default()
+	c.Watcher = printer{out}
 	c.Steps, c.BatchSize, c.LR, c.Schedule, c.Warmup, c.Clip = pretrainSteps, 8, 3e-3, "cosine", 50, 1
 	for _, v := range testmodel.Weights(m) {
 		c.Params = append(c.Params, v.Name)
 	}
-	s, err := train.Run(context.Background(), m, ops.Standard(), train.Samples(data), nil, c, train.Identity{}, printer{out})
+	s, err := train.Run(context.Background(), m, ops.Standard(), train.Samples(data), nil, c, train.Identity{})
 	if err != nil {
 		return err
 	}
