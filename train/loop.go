@@ -21,17 +21,17 @@ type loop struct {
 	began   time.Time
 	sum     *Summary
 
-	total   int // steps of the run, 0 where only its end tells
-	feeder  feeder
-	step    int   // steps done
-	at      place // behind them
-	losses  history
-	tokens  int64
-	before  float64 // seconds that earlier processes took
-	resumed bool
-	saved   int // step of the newest checkpoint, -1 for none
-	tested  int // step of the newest evaluation, -1 for none
-	loss    float64
+	total     int // steps of the run, 0 where only its end tells
+	feeder    feeder
+	step      int   // steps done
+	at        place // behind them
+	losses    history
+	tokens    int64
+	before    float64 // seconds that earlier processes took
+	resumed   bool
+	saved     int     // step of the newest checkpoint, -1 for none
+	evaluated int     // step of the newest evaluation, -1 for none
+	evalLoss  float64 // its result
 }
 
 func (l *loop) close() {
@@ -199,16 +199,16 @@ func (l *loop) between(ctx context.Context) error {
 // evaluate is the mean loss over all that counts in the evaluation data,
 // computed once after a step.
 func (l *loop) evaluate(ctx context.Context) (float64, error) {
-	if l.tested == l.step {
-		return l.loss, nil
+	if l.evaluated == l.step {
+		return l.evalLoss, nil
 	}
 	sum, err := evaluate(ctx, l.e, l.eval.once(l.c))
 	if err != nil {
 		return 0, err
 	}
-	l.loss, l.tested = sum.Loss(), l.step
-	l.w.Eval(l.step, l.loss)
-	return l.loss, l.metrics.Eval(EvalLine{l.step, l.loss})
+	l.evalLoss, l.evaluated = sum.Loss(), l.step
+	l.w.Eval(l.step, l.evalLoss)
+	return l.evalLoss, l.metrics.Eval(EvalLine{l.step, l.evalLoss})
 }
 
 func evaluate(ctx context.Context, e Engine, batches iter.Seq2[Batch, error]) (Result, error) {

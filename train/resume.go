@@ -8,7 +8,7 @@ import (
 // recorded is the newest checkpoint of the run that is to go on, nil where a
 // new one starts. What that run chose holds for this one.
 func (l *loop) recorded() (*Checkpoint, error) {
-	l.saved, l.tested = -1, -1
+	l.saved, l.evaluated = -1, -1
 	if l.c.Checkpoint == "" {
 		return nil, nil
 	}

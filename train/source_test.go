@@ -100,6 +100,7 @@ func TestStreamTrainsAsData(t *testing.T) {
 		"steps":                               func(c *Config) { c.Steps = 7 },
 		"accumulated":                         func(c *Config) { c.Epochs, c.Accumulate = 2, 2 },
 		"accumulated to the end of the epoch": func(c *Config) { c.Epochs, c.Accumulate = 2, 3 },
+		"evaluated often":                     func(c *Config) { c.Steps, c.EvalEvery = 4, 2 },
 		"scheduled":                           func(c *Config) { c.Steps, c.Schedule, c.Warmup = 5, "cosine", 2 },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -128,8 +129,8 @@ func TestStreamTrainsAsData(t *testing.T) {
 				t.Errorf("begins with %d steps, want %d", gr.total, c.Steps)
 			}
 			last := wr.steps[len(wr.steps)-1].Epoch
-			if left != last || evals != 2 {
-				t.Errorf("%d ranges over the data and %d over the evaluation data ended, want %d and 2", left, evals, last)
+			if left != last || evals != len(wr.evals) {
+				t.Errorf("%d ranges over the data and %d over the evaluation data ended, want %d and %d", left, evals, last, len(wr.evals))
 			}
 		})
 	}
