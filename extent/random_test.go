@@ -164,6 +164,41 @@ var growths = []func(r *grower, x *ir.Value) *ir.Value{
 	func(r *grower, x *ir.Value) *ir.Value {
 		return r.Op("Unsqueeze", ir.In(x, r.Ints(r.rng.IntN(len(r.shape(x))+1))))
 	},
+	func(r *grower, x *ir.Value) *ir.Value { // a shape that is computed
+		flat := r.Op("Tanh", ir.In(r.reshape(x, r.factors(r.shape(x).Size())...)))
+		return r.Op("Reshape", ir.In(flat, r.Op("Shape", ir.In(r.alike(x)))))
+	},
+	func(r *grower, x *ir.Value) *ir.Value {
+		ones := r.Op("Expand", ir.In(r.Const("one", tensor.Scalar[float32](1)), r.Op("Shape", ir.In(r.alike(x)))))
+		return r.Op("Concat", ir.In(ones, x), axisAttr(int64(r.axis(x))))
+	},
+	func(r *grower, x *ir.Value) *ir.Value {
+		return r.Op("CumSum", ir.In(x, r.Const("axis", tensor.Scalar(int64(r.axis(x))))))
+	},
+	func(r *grower, x *ir.Value) *ir.Value {
+		a := r.axis(x)
+		n := r.shape(x)[a]
+		return r.Node("", "Split", ir.In(x, r.Ints(n-n/2, n/2)), 2, axisAttr(int64(a)))[0]
+	},
+	func(r *grower, x *ir.Value) *ir.Value {
+		for i, n := range r.shape(x) {
+			if n == 1 && r.rng.IntN(2) == 0 && len(r.shape(x)) > 1 {
+				return r.Op("Squeeze", ir.In(x, r.Ints(i)))
+			}
+		}
+		return x
+	},
+	func(r *grower, x *ir.Value) *ir.Value {
+		at := r.Op("ArgMax", ir.In(x), axisAttr(int64(r.axis(x))), ir.A("keepdims", ir.Int(int64(r.rng.IntN(2)))))
+		return r.Op("Cast", ir.In(at), ir.A("to", ir.Int(1)))
+	},
+	func(r *grower, x *ir.Value) *ir.Value { // parts of each sample in an order of its own
+		a := int64(r.axis(x))
+		i := r.Op("TopK", ir.In(x, r.Ints(1)), axisAttr(a)).Producer()
+		i.SetOutput(1, r.Graph.NewValue(r.Names().Fresh("indices"), nil))
+		r.Fail(r.an.Node(i))
+		return r.Op("GatherElements", ir.In(r.alike(x), i.Output(1)), axisAttr(a))
+	},
 	func(r *grower, x *ir.Value) *ir.Value { return r.Op("Expand", ir.In(x, r.Ints(r.shape(x)...))) },
 	func(r *grower, x *ir.Value) *ir.Value { return r.Op("Flatten", ir.In(x), axisAttr(int64(r.axis(x)))) },
 }
