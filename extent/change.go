@@ -18,9 +18,8 @@ type entry struct {
 	samples bool
 }
 
-// minOpset is the first operator set whose Where changes elements of a shape
-// that is computed, and whose Expand and Shape do as they do today.
-const minOpset = 9
+// whereOpset is the first operator set with Where for any type.
+const whereOpset = 9
 
 // change makes input i of a node what build makes of it, in both worlds. build
 // gets a builder before the node and the value that is there now.
@@ -28,9 +27,6 @@ func (t *tracer) change(n *ir.Node, i int, build func(w *world, b *ir.Builder, o
 	twin := t.original.nodes[n]
 	if twin == nil || i >= len(twin.Inputs()) {
 		return errors.New("the batch is in its operands, and it stands for something else in the file (a function, or an older operator)")
-	}
-	if t.original.model.Opset("") < minOpset {
-		return fmt.Errorf("the batch is in its operands; changing them needs operator set %d or newer", minOpset)
 	}
 	for _, side := range []struct {
 		w *world
@@ -144,6 +140,9 @@ func (c *call) shape(w *world, b *ir.Builder, now []ir.Dim, old *ir.Value, entri
 
 // choose is x where the mask holds, else y.
 func (w *world) choose(b *ir.Builder, mask []bool, x, y *ir.Value) *ir.Value {
+	if w.model.Opset("") < whereOpset {
+		b.Fail(fmt.Errorf("the batch is in a shape; changing it needs operator set %d or newer", whereOpset))
+	}
 	return b.Op("Where", ir.In(w.constant(tensor.FromSlice(mask, len(mask))), x, y))
 }
 

@@ -121,7 +121,7 @@ func TestRefusedGraphs(t *testing.T) {
 	}
 	refused(t, loop, `"Loop" (Loop): it runs a graph over the samples, of which "x" is one`)
 
-	old, err := small(8, func(g graph) *ir.Value { return g.reshape(g.x, 1, 24) })
+	old, err := small(8, func(g graph) *ir.Value { return g.Op("Concat", ir.In(g.values(1, 1, 1, 6), g.x), axisAttr(1)) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,4 +267,21 @@ func TestFixedDims(t *testing.T) {
 	if list := extent.FixedDims(build(t, testmodel.SmallDecoder.Model)); len(list) != 0 {
 		t.Errorf("a dynamic model: got %+v", list)
 	}
+}
+
+// A model that many have: MNIST of the ONNX model zoo, opset 8, IR version 3.
+func TestORTMNIST(t *testing.T) {
+	m, err := onnx.Load(testutil.Shared(t, "models/structure/mnist-8.onnx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = onnx.Close(m) })
+	base := m.Clone()
+	rep := dynamic(t, m)
+	if !slices.Equal(rep.Nodes, []string{"Times212_reshape0"}) {
+		t.Errorf("changed %q", rep.Nodes)
+	}
+	images := feed{"Input3": testutil.Random(1, 3, 1, 28, 28)}
+	rowByRow(t, base, m, images, 3, run)
+	rowByRow(t, base, m, images, 3, inORT)
 }
