@@ -30,7 +30,44 @@ type fixed struct {
 }
 
 func fixedModels() []fixed {
-	return slices.Concat(encoders(), others())
+	return slices.Concat(encoders(), decoders(), others())
+}
+
+func decoders() []fixed {
+	plain, merged, cross := testmodel.SmallDecoder, testmodel.SmallDecoder, testmodel.SmallSeq2Seq
+	plain.Batch, merged.Batch, merged.Merged, cross.Batch, cross.Past = 1, 1, true, 1, true
+	const seq, past = 2, 3
+	feeds := func(batch int) feed {
+		f := feed{"input_ids": testutil.RandomInts(1, 0, int64(plain.Vocab), batch, seq), "attention_mask": testutil.RandomInts(2, 0, 2, batch, past+seq),
+			"position_ids": testutil.RandomInts(3, 0, 9, batch, seq)}
+		for i := range plain.Layers {
+			f[fmt.Sprintf("past_key_values.%d.key", i)] = testutil.Random(uint64(i), batch, plain.KVHeads, past, plain.Dim/plain.Heads)
+			f[fmt.Sprintf("past_key_values.%d.value", i)] = testutil.Random(uint64(i+9), batch, plain.KVHeads, past, plain.Dim/plain.Heads)
+		}
+		for b := range batch { // a row that is masked whole has no right answer
+			tensor.Data[int64](f["attention_mask"])[b*(past+seq)] = 1
+		}
+		return f
+	}
+	crossFeeds := func(batch int) feed {
+		f := feed{"input_ids": testutil.RandomInts(1, 0, int64(cross.Vocab), batch, seq), "encoder_attention_mask": testutil.RandomInts(2, 1, 2, batch, 4)}
+		for i := range 2 * cross.Layers {
+			side, length := []string{"decoder", "encoder"}[i%2], []int{past, 4}[i%2]
+			for _, what := range []string{"key", "value"} {
+				f[fmt.Sprintf("past_key_values.%d.%s.%s", i/2, side, what)] = testutil.Random(uint64(i), batch, cross.Heads, length, cross.Dim/cross.Heads)
+			}
+		}
+		return f
+	}
+	return []fixed{
+		{"decoder with past", plain.Model, feeds, 12},
+		{"merged decoder", merged.Model, func(batch int) feed {
+			f := feeds(batch)
+			f["use_cache_branch"] = tensor.FromSlice([]bool{true}, 1)
+			return f
+		}, 12},
+		{"seq2seq decoder with past", cross.Model, crossFeeds, 12},
+	}
 }
 
 func encoders() []fixed {
@@ -140,6 +177,9 @@ func rowByRow(t *testing.T, one, many *ir.Model, f feed, batch int, run runner) 
 	for i := range batch {
 		sample := feed{}
 		for name, x := range f {
+			if sample[name] = x; x.Shape()[0] != batch {
+				continue // a switch
+			}
 			sample[name] = row(t, x, i)
 		}
 		for name, want := range run(t, one, sample) {

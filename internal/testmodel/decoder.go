@@ -21,6 +21,7 @@ type Decoder struct {
 	// and read their weights from the graph around them.
 	Merged   bool
 	Exporter Exporter // TorchScript or Dynamo
+	Batch    int      // fixed, where not zero
 	Opset    int64    // 13 or newer; 0 is the exporter's own
 	Seed     uint64
 }
@@ -64,7 +65,7 @@ const (
 
 func (d *decoder) inputs() {
 	g := d.model.Graph
-	batch, seq := ir.Symbol(batchAxis), ir.Symbol(seqAxis)
+	batch, seq := axis(d.Batch, batchAxis), ir.Symbol(seqAxis)
 	d.ids = g.AddInput("input_ids", ir.Tensor(tensor.Int64, batch, seq))
 	d.mask = g.AddInput("attention_mask", ir.Tensor(tensor.Int64, batch, ir.Symbol(totalAxis)))
 	d.positions = g.AddInput("position_ids", ir.Tensor(tensor.Int64, batch, seq))
@@ -106,7 +107,7 @@ func (d *decoder) merged() {
 func (d *decoder) body(past bool) {
 	model := scope("").in("model")
 	back := d.at(model)
-	d.batch, d.seq = d.dim(d.ids, 0, 0), d.dim(d.ids, 1, 0)
+	d.batch, d.seq = d.dim(d.ids, 0, d.Batch), d.dim(d.ids, 1, 0)
 	d.total = d.seq
 	if past {
 		d.total = extent{v: d.op("Add", d.dim(d.past[0], 2, 0).v, d.seq.v)}
@@ -127,7 +128,7 @@ func (d *decoder) body(past bool) {
 		present = append(present, k, v)
 	}
 	x = d.rmsNorm(model.in("norm"), x, d.Dim)
-	batch, total := ir.Symbol(batchAxis), ir.Symbol(totalAxis)
+	batch, total := axis(d.Batch, batchAxis), ir.Symbol(totalAxis)
 	d.output("logits", d.linear(scope("").in("lm_head"), x, d.Dim, d.Vocab, false), batch, ir.Symbol(seqAxis), ir.Fixed(int64(d.Vocab)))
 	for i, v := range present {
 		d.output(fmt.Sprintf("present.%d.%s", i/2, []string{"key", "value"}[i%2]), v, batch, ir.Fixed(int64(d.KVHeads)), total, ir.Fixed(int64(d.width)))

@@ -22,6 +22,7 @@ type Seq2SeqDecoder struct {
 
 	Past     bool
 	Exporter Exporter
+	Batch    int // fixed, where not zero
 	Opset    int64
 	Seed     uint64
 }
@@ -55,7 +56,7 @@ type seq2seq struct {
 const sourceAxis = "encoder_sequence_length"
 
 func (s *seq2seq) inputs() {
-	g, batch := s.model.Graph, ir.Symbol(batchAxis)
+	g, batch := s.model.Graph, axis(s.Batch, batchAxis)
 	s.sourceMask = g.AddInput("encoder_attention_mask", ir.Tensor(tensor.Int64, batch, ir.Symbol(sourceAxis)))
 	s.ids = g.AddInput("input_ids", ir.Tensor(tensor.Int64, batch, ir.Symbol(seqAxis)))
 	if !s.Past {
@@ -91,7 +92,7 @@ func cacheAxis(name, decoder string) string {
 func (s *seq2seq) body() {
 	root := scope("").in("model").in("decoder")
 	back := s.at(root)
-	s.batch, s.seq, s.read = s.dim(s.ids, 0, 0), s.dim(s.ids, 1, 0), s.dim(s.sourceMask, 1, 0)
+	s.batch, s.seq, s.read = s.dim(s.ids, 0, s.Batch), s.dim(s.ids, 1, 0), s.dim(s.sourceMask, 1, 0)
 	s.old, s.total = extent{v: s.index(0)}, s.seq
 	if s.Past {
 		s.old = s.dim(s.past["0.decoder.key"], 2, 0)
@@ -104,9 +105,9 @@ func (s *seq2seq) body() {
 		x = s.block(root.in(fmt.Sprintf("layers.%d", i)), x, i)
 	}
 	logits := s.linear(scope("").in("lm_head"), x, s.Dim, s.Vocab, false)
-	s.output("logits", logits, ir.Symbol(batchAxis), ir.Symbol(seqAxis), ir.Fixed(int64(s.Vocab)))
+	s.output("logits", logits, axis(s.Batch, batchAxis), ir.Symbol(seqAxis), ir.Fixed(int64(s.Vocab)))
 	for i, name := range s.present {
-		s.output("present."+name, s.states[i], ir.Symbol(batchAxis), ir.Fixed(int64(s.Heads)), ir.Symbol(cacheAxis(name, totalAxis)), ir.Fixed(int64(s.width)))
+		s.output("present."+name, s.states[i], axis(s.Batch, batchAxis), ir.Fixed(int64(s.Heads)), ir.Symbol(cacheAxis(name, totalAxis)), ir.Fixed(int64(s.width)))
 	}
 }
 
