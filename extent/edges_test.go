@@ -2,6 +2,7 @@ package extent_test
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -284,4 +285,31 @@ func TestORTMNIST(t *testing.T) {
 	images := feed{"Input3": testutil.Random(1, 3, 1, 28, 28)}
 	rowByRow(t, base, m, images, 3, run)
 	rowByRow(t, base, m, images, 3, inORT)
+}
+
+// Quantized weights are in nobody's way; scales that are computed from a whole
+// batch are.
+func TestQuantized(t *testing.T) {
+	c := testmodel.SmallEncoder
+	c.Batch, c.Seq = 1, 8
+	for how, want := range map[testmodel.Quantization]string{
+		testmodel.WeightInt8: "", testmodel.BlockInt4: "", testmodel.DynamicInt8: "it mixes the samples",
+	} {
+		t.Run(fmt.Sprint(how), func(t *testing.T) {
+			model := func() (*ir.Model, error) {
+				m, err := c.Model()
+				if err != nil {
+					return nil, err
+				}
+				return testmodel.Quantize(m, how)
+			}
+			m := build(t, model)
+			if want != "" {
+				refused(t, m, want)
+				return
+			}
+			dynamic(t, m)
+			rowByRow(t, build(t, model), m, encoders()[1].feeds(3), 3, run)
+		})
+	}
 }
