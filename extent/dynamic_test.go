@@ -87,6 +87,7 @@ func encoders() []fixed {
 	add("opset 14", 8, func(c *testmodel.Encoder) { c.Seq, c.Opset = 8, 14 })
 	add("old TorchScript", 8, func(c *testmodel.Encoder) { c.Exporter = testmodel.OldTorchScript })
 	add("dynamo", 8, func(c *testmodel.Encoder) { c.Exporter, c.Head = testmodel.Dynamo, testmodel.Sigmoid })
+	add("module functions", 8, func(c *testmodel.Encoder) { c.Exporter = testmodel.ModuleFunctions })
 	return list
 }
 

@@ -29,6 +29,8 @@ func encoders() []family {
 	add("old TorchScript", func(c *testmodel.Encoder) { c.Exporter = testmodel.OldTorchScript }, rewrite.FromBias)
 	// Gemm reads its weight as it is, so that keeps its name.
 	list[len(list)-1].but = map[string]rewrite.Source{"bert.pooler.dense": rewrite.FromInitializer, "classifier": rewrite.FromInitializer}
+	add("module functions", func(c *testmodel.Encoder) { c.Exporter = testmodel.ModuleFunctions }, rewrite.FromInitializer)
+	list[len(list)-1].sealed = true
 	return list
 }
 

@@ -24,6 +24,9 @@ const (
 	// Dynamo is PyTorch's exporter on top of torch.export: node_MatMul_61,
 	// val_62, paths in the nodes' metadata.
 	Dynamo
+	// ModuleFunctions is PyTorch's dynamo exporter of 2.1 to 2.4, which makes a
+	// function of each module: weights are inputs of calls.
+	ModuleFunctions
 	// GenAI is the model builder of ONNX Runtime GenAI: paths in node names,
 	// operators in weights' names.
 	GenAI
@@ -35,10 +38,11 @@ var exporters = [...]struct {
 	ir, opset                int64
 	constantNodes            bool // constants are nodes, else initializers
 }{
-	TorchScript:    {"pytorch", "2.1.0", "main_graph", 8, 17, true},
-	OldTorchScript: {"pytorch", "1.10", "torch-jit-export", 6, 11, true},
-	Dynamo:         {"pytorch", "2.10.0", "main_graph", 10, 20, false},
-	GenAI:          {"onnxruntime-genai", "0.9.0", "main_graph", 10, 21, false},
+	TorchScript:     {"pytorch", "2.1.0", "main_graph", 8, 17, true},
+	OldTorchScript:  {"pytorch", "1.10", "torch-jit-export", 6, 11, true},
+	Dynamo:          {"pytorch", "2.10.0", "main_graph", 10, 20, false},
+	ModuleFunctions: {"pytorch", "2.1.0", "main_graph", 8, 18, false},
+	GenAI:           {"onnxruntime-genai", "0.9.0", "main_graph", 10, 21, false},
 }
 
 // A scope is the place of a module, as TorchScript writes it into node names:
@@ -168,7 +172,7 @@ func (b *exporter) foldedParam(name, op string, std float64, shape ...int) *ir.V
 	switch b.kind {
 	case GenAI:
 		v.Name = strings.TrimSuffix(name, "weight") + op + ".weight"
-	case Dynamo:
+	case Dynamo, ModuleFunctions:
 		v.Name = b.madeUp("val_")
 	default:
 		v.Name = b.madeUp("onnx::" + op + "_")

@@ -25,7 +25,7 @@ import (
 // Runtime, and agree with the slope of the forward pass there.
 func TestORTFamilyGradients(t *testing.T) {
 	ort.Available(t)
-	for _, f := range families() {
+	for _, f := range open() {
 		t.Run(f.name, func(t *testing.T) {
 			m := build(t, f)
 			everywhere(t, m)

@@ -95,7 +95,7 @@ func equalSets(a, b []string) bool {
 // bonnx and in ONNX Runtime, other than its base, and it can be stripped.
 func TestORTFamiliesInjected(t *testing.T) {
 	ort.Available(t)
-	for _, f := range families() {
+	for _, f := range open() {
 		t.Run(f.name, func(t *testing.T) {
 			m, base := build(t, f), build(t, f)
 			cfg := adapter.Config{Method: adapter.Bone, Rank: 4, Init: adapter.InitRandom, Seed: 3,

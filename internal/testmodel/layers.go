@@ -1,7 +1,9 @@
 package testmodel
 
 import (
+	"fmt"
 	"math"
+	"strings"
 
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/tensor"
@@ -134,6 +136,9 @@ var onnxType = map[tensor.DType]int64{tensor.Float32: 1, tensor.Int32: 6, tensor
 // which constant folding has made anew, and an addition.
 func (b *exporter) linear(s scope, x *ir.Value, in, out int, bias bool) *ir.Value {
 	defer b.at(s)()
+	if b.kind == ModuleFunctions {
+		return b.module(x, in, out, bias)
+	}
 	y := b.op("MatMul", x, b.foldedParam(s.path()+".weight", "MatMul", 1/math.Sqrt(float64(in)), in, out))
 	if !bias {
 		return y
@@ -144,10 +149,35 @@ func (b *exporter) linear(s scope, x *ir.Value, in, out int, bias bool) *ir.Valu
 // dense is x W' + b for x of rank 2: one Gemm that reads the weight as it is.
 func (b *exporter) dense(s scope, x *ir.Value, in, out int) *ir.Value {
 	defer b.at(s)()
+	if b.kind == ModuleFunctions {
+		return b.module(x, in, out, true)
+	}
 	y := b.op("Gemm", x, b.param(s.path()+".weight", 0, 1/math.Sqrt(float64(in)), out, in), b.param(s.path()+".bias", 0, 0.1, out))
 	b.with(y, "alpha", ir.Float(1))
 	b.with(y, "beta", ir.Float(1))
 	return b.with(y, "transB", ir.Int(1))
+}
+
+// torchDomain is where functions of PyTorch's modules stand.
+const torchDomain = "pkg.torch.2.1.0"
+
+// module calls a function of x, weight (out, in) and bias, made for this module
+// alone.
+func (b *exporter) module(x *ir.Value, in, out int, bias bool) *ir.Value {
+	path := b.here.path()
+	name := fmt.Sprintf("torch_nn_modules_linear_Linear_%s_%d", strings.ReplaceAll(path, ".", "_"), len(b.model.Functions))
+	f := &ir.Function{Domain: torchDomain, Name: name, Opsets: []ir.Opset{{Version: b.opset}}, Body: ir.NewGraph(name)}
+	body := ir.NewBuilder(f.Body, ir.NewNames(&ir.Model{Graph: f.Body}))
+	args := ir.In(x, b.param(path+".weight", 0, 1/math.Sqrt(float64(in)), out, in))
+	y := body.Op("MatMul", ir.In(f.Body.AddInput("input", nil), body.Op("Transpose", ir.In(f.Body.AddInput("weight", nil)), ir.A("perm", ir.Ints{1, 0}))))
+	if bias {
+		args = append(args, b.param(path+".bias", 0, 0.1, out))
+		y = body.Op("Add", ir.In(y, f.Body.AddInput("bias", nil)))
+	}
+	f.Body.Outputs = append(f.Body.Outputs, y)
+	b.model.Functions = append(b.model.Functions, f)
+	b.model.SetOpset(torchDomain, 1)
+	return b.node(torchDomain, name, args, 1)[0]
 }
 
 // layerNorm is one node from opset 17 on, nine before.
