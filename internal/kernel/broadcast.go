@@ -151,10 +151,12 @@ func (t *manyLines[L, P]) Run(lo, hi int) {
 		now := min(rows-index[last-1], hi-line)
 		P(&t.l).lines(line*n, at, now, n, step)
 		line += now
-		for i, s := range step {
-			at[i] -= index[last-1] * s
+		if index[last-1] != 0 { // only the first run begins inside of its axis
+			for i, s := range step {
+				at[i] -= index[last-1] * s
+			}
+			index[last-1] = 0
 		}
-		index[last-1] = 0
 		b.next(&index, &at)
 	}
 }

@@ -1829,15 +1829,43 @@ TEXT ·addRowsAVX512F32(SB), NOSPLIT, $0-56
 	MOVQ d+16(FP), SI
 	MOVQ x+24(FP), DI
 	MOVQ y+32(FP), DX
+	MOVQ n+8(FP), R9
+	SHLQ $2, R9
+	MOVQ stepX+40(FP), R10
+	SHLQ $2, R10
+	MOVQ stepY+48(FP), R11
+	SHLQ $2, R11
 	MOVQ rows+0(FP), R13
+	MOVQ n+8(FP), BX
+	CMPQ BX, $16
+	JGT long1
+	XORL AX, AX
+	MOVQ BX, CX
+	MOVL $1, R14
+	SHLL CX, R14
+	DECL R14
+	KMOVW R14, K1
 
-row1:
+short2:
+	VMOVUPS.Z (DI)(AX*4), K1, Z0
+	VMOVUPS.Z (DX)(AX*4), K1, Z1
+	VADDPS Z1, Z0, Z1
+	VMOVUPS Z1, K1, (SI)(AX*4)
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
+	DECQ R13
+	JNZ short2
+	VZEROUPPER 
+	RET
+
+long1:
 	XORL AX, AX
 	MOVQ n+8(FP), BX
 
-many2:
+many3:
 	SUBQ $32, BX
-	JLT back6
+	JLT back7
 	VMOVUPS (DI)(AX*4), Z0
 	VMOVUPS (DX)(AX*4), Z1
 	VADDPS Z1, Z0, Z1
@@ -1847,24 +1875,24 @@ many2:
 	VADDPS Z1, Z0, Z1
 	VMOVUPS Z1, 64(SI)(AX*4)
 	ADDQ $32, AX
-	JMP many2
+	JMP many3
 
-back6:
+back7:
 	ADDQ $32, BX
 
-one3:
+one4:
 	SUBQ $16, BX
-	JLT back7
+	JLT back8
 	VMOVUPS (DI)(AX*4), Z0
 	VMOVUPS (DX)(AX*4), Z1
 	VADDPS Z1, Z0, Z1
 	VMOVUPS Z1, (SI)(AX*4)
 	ADDQ $16, AX
-	JMP one3
+	JMP one4
 
-back7:
+back8:
 	ADDQ $16, BX
-	JZ done5
+	JZ done6
 	MOVQ BX, CX
 	MOVL $1, R14
 	SHLL CX, R14
@@ -1875,15 +1903,12 @@ back7:
 	VADDPS Z1, Z0, Z1
 	VMOVUPS Z1, K1, (SI)(AX*4)
 
-done5:
-	MOVQ stepX+40(FP), AX
-	LEAQ (DI)(AX*4), DI
-	MOVQ stepY+48(FP), AX
-	LEAQ (DX)(AX*4), DX
-	MOVQ n+8(FP), AX
-	LEAQ (SI)(AX*4), SI
+done6:
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
 	DECQ R13
-	JNZ row1
+	JNZ long1
 	VZEROUPPER 
 	RET
 
@@ -2006,15 +2031,43 @@ TEXT ·subRowsAVX512F32(SB), NOSPLIT, $0-56
 	MOVQ d+16(FP), SI
 	MOVQ x+24(FP), DI
 	MOVQ y+32(FP), DX
+	MOVQ n+8(FP), R9
+	SHLQ $2, R9
+	MOVQ stepX+40(FP), R10
+	SHLQ $2, R10
+	MOVQ stepY+48(FP), R11
+	SHLQ $2, R11
 	MOVQ rows+0(FP), R13
+	MOVQ n+8(FP), BX
+	CMPQ BX, $16
+	JGT long1
+	XORL AX, AX
+	MOVQ BX, CX
+	MOVL $1, R14
+	SHLL CX, R14
+	DECL R14
+	KMOVW R14, K1
 
-row1:
+short2:
+	VMOVUPS.Z (DI)(AX*4), K1, Z0
+	VMOVUPS.Z (DX)(AX*4), K1, Z1
+	VSUBPS Z1, Z0, Z1
+	VMOVUPS Z1, K1, (SI)(AX*4)
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
+	DECQ R13
+	JNZ short2
+	VZEROUPPER 
+	RET
+
+long1:
 	XORL AX, AX
 	MOVQ n+8(FP), BX
 
-many2:
+many3:
 	SUBQ $32, BX
-	JLT back6
+	JLT back7
 	VMOVUPS (DI)(AX*4), Z0
 	VMOVUPS (DX)(AX*4), Z1
 	VSUBPS Z1, Z0, Z1
@@ -2024,24 +2077,24 @@ many2:
 	VSUBPS Z1, Z0, Z1
 	VMOVUPS Z1, 64(SI)(AX*4)
 	ADDQ $32, AX
-	JMP many2
+	JMP many3
 
-back6:
+back7:
 	ADDQ $32, BX
 
-one3:
+one4:
 	SUBQ $16, BX
-	JLT back7
+	JLT back8
 	VMOVUPS (DI)(AX*4), Z0
 	VMOVUPS (DX)(AX*4), Z1
 	VSUBPS Z1, Z0, Z1
 	VMOVUPS Z1, (SI)(AX*4)
 	ADDQ $16, AX
-	JMP one3
+	JMP one4
 
-back7:
+back8:
 	ADDQ $16, BX
-	JZ done5
+	JZ done6
 	MOVQ BX, CX
 	MOVL $1, R14
 	SHLL CX, R14
@@ -2052,15 +2105,12 @@ back7:
 	VSUBPS Z1, Z0, Z1
 	VMOVUPS Z1, K1, (SI)(AX*4)
 
-done5:
-	MOVQ stepX+40(FP), AX
-	LEAQ (DI)(AX*4), DI
-	MOVQ stepY+48(FP), AX
-	LEAQ (DX)(AX*4), DX
-	MOVQ n+8(FP), AX
-	LEAQ (SI)(AX*4), SI
+done6:
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
 	DECQ R13
-	JNZ row1
+	JNZ long1
 	VZEROUPPER 
 	RET
 
@@ -2237,15 +2287,43 @@ TEXT ·mulRowsAVX512F32(SB), NOSPLIT, $0-56
 	MOVQ d+16(FP), SI
 	MOVQ x+24(FP), DI
 	MOVQ y+32(FP), DX
+	MOVQ n+8(FP), R9
+	SHLQ $2, R9
+	MOVQ stepX+40(FP), R10
+	SHLQ $2, R10
+	MOVQ stepY+48(FP), R11
+	SHLQ $2, R11
 	MOVQ rows+0(FP), R13
+	MOVQ n+8(FP), BX
+	CMPQ BX, $16
+	JGT long1
+	XORL AX, AX
+	MOVQ BX, CX
+	MOVL $1, R14
+	SHLL CX, R14
+	DECL R14
+	KMOVW R14, K1
 
-row1:
+short2:
+	VMOVUPS.Z (DI)(AX*4), K1, Z0
+	VMOVUPS.Z (DX)(AX*4), K1, Z1
+	VMULPS Z1, Z0, Z1
+	VMOVUPS Z1, K1, (SI)(AX*4)
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
+	DECQ R13
+	JNZ short2
+	VZEROUPPER 
+	RET
+
+long1:
 	XORL AX, AX
 	MOVQ n+8(FP), BX
 
-many2:
+many3:
 	SUBQ $32, BX
-	JLT back6
+	JLT back7
 	VMOVUPS (DI)(AX*4), Z0
 	VMOVUPS (DX)(AX*4), Z1
 	VMULPS Z1, Z0, Z1
@@ -2255,24 +2333,24 @@ many2:
 	VMULPS Z1, Z0, Z1
 	VMOVUPS Z1, 64(SI)(AX*4)
 	ADDQ $32, AX
-	JMP many2
+	JMP many3
 
-back6:
+back7:
 	ADDQ $32, BX
 
-one3:
+one4:
 	SUBQ $16, BX
-	JLT back7
+	JLT back8
 	VMOVUPS (DI)(AX*4), Z0
 	VMOVUPS (DX)(AX*4), Z1
 	VMULPS Z1, Z0, Z1
 	VMOVUPS Z1, (SI)(AX*4)
 	ADDQ $16, AX
-	JMP one3
+	JMP one4
 
-back7:
+back8:
 	ADDQ $16, BX
-	JZ done5
+	JZ done6
 	MOVQ BX, CX
 	MOVL $1, R14
 	SHLL CX, R14
@@ -2283,15 +2361,12 @@ back7:
 	VMULPS Z1, Z0, Z1
 	VMOVUPS Z1, K1, (SI)(AX*4)
 
-done5:
-	MOVQ stepX+40(FP), AX
-	LEAQ (DI)(AX*4), DI
-	MOVQ stepY+48(FP), AX
-	LEAQ (DX)(AX*4), DX
-	MOVQ n+8(FP), AX
-	LEAQ (SI)(AX*4), SI
+done6:
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
 	DECQ R13
-	JNZ row1
+	JNZ long1
 	VZEROUPPER 
 	RET
 
@@ -2414,15 +2489,43 @@ TEXT ·divRowsAVX512F32(SB), NOSPLIT, $0-56
 	MOVQ d+16(FP), SI
 	MOVQ x+24(FP), DI
 	MOVQ y+32(FP), DX
+	MOVQ n+8(FP), R9
+	SHLQ $2, R9
+	MOVQ stepX+40(FP), R10
+	SHLQ $2, R10
+	MOVQ stepY+48(FP), R11
+	SHLQ $2, R11
 	MOVQ rows+0(FP), R13
+	MOVQ n+8(FP), BX
+	CMPQ BX, $16
+	JGT long1
+	XORL AX, AX
+	MOVQ BX, CX
+	MOVL $1, R14
+	SHLL CX, R14
+	DECL R14
+	KMOVW R14, K1
 
-row1:
+short2:
+	VMOVUPS.Z (DI)(AX*4), K1, Z0
+	VMOVUPS.Z (DX)(AX*4), K1, Z1
+	VDIVPS Z1, Z0, Z1
+	VMOVUPS Z1, K1, (SI)(AX*4)
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
+	DECQ R13
+	JNZ short2
+	VZEROUPPER 
+	RET
+
+long1:
 	XORL AX, AX
 	MOVQ n+8(FP), BX
 
-many2:
+many3:
 	SUBQ $32, BX
-	JLT back6
+	JLT back7
 	VMOVUPS (DI)(AX*4), Z0
 	VMOVUPS (DX)(AX*4), Z1
 	VDIVPS Z1, Z0, Z1
@@ -2432,24 +2535,24 @@ many2:
 	VDIVPS Z1, Z0, Z1
 	VMOVUPS Z1, 64(SI)(AX*4)
 	ADDQ $32, AX
-	JMP many2
+	JMP many3
 
-back6:
+back7:
 	ADDQ $32, BX
 
-one3:
+one4:
 	SUBQ $16, BX
-	JLT back7
+	JLT back8
 	VMOVUPS (DI)(AX*4), Z0
 	VMOVUPS (DX)(AX*4), Z1
 	VDIVPS Z1, Z0, Z1
 	VMOVUPS Z1, (SI)(AX*4)
 	ADDQ $16, AX
-	JMP one3
+	JMP one4
 
-back7:
+back8:
 	ADDQ $16, BX
-	JZ done5
+	JZ done6
 	MOVQ BX, CX
 	MOVL $1, R14
 	SHLL CX, R14
@@ -2460,15 +2563,12 @@ back7:
 	VDIVPS Z1, Z0, Z1
 	VMOVUPS Z1, K1, (SI)(AX*4)
 
-done5:
-	MOVQ stepX+40(FP), AX
-	LEAQ (DI)(AX*4), DI
-	MOVQ stepY+48(FP), AX
-	LEAQ (DX)(AX*4), DX
-	MOVQ n+8(FP), AX
-	LEAQ (SI)(AX*4), SI
+done6:
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
 	DECQ R13
-	JNZ row1
+	JNZ long1
 	VZEROUPPER 
 	RET
 
@@ -5446,15 +5546,42 @@ TEXT ·addRowsAVX2F32(SB), NOSPLIT, $0-56
 	MOVQ d+16(FP), SI
 	MOVQ x+24(FP), DI
 	MOVQ y+32(FP), DX
+	MOVQ n+8(FP), R9
+	SHLQ $2, R9
+	MOVQ stepX+40(FP), R10
+	SHLQ $2, R10
+	MOVQ stepY+48(FP), R11
+	SHLQ $2, R11
 	MOVQ rows+0(FP), R13
+	MOVQ n+8(FP), BX
+	CMPQ BX, $8
+	JGT long1
+	XORL AX, AX
+	LEAQ c80<>+32(SB), R14
+	SHLQ $2, BX
+	SUBQ BX, R14
+	VMOVDQU (R14), Y15
 
-row1:
+short2:
+	VMASKMOVPS (DI)(AX*4), Y15, Y0
+	VMASKMOVPS (DX)(AX*4), Y15, Y1
+	VADDPS Y1, Y0, Y1
+	VMASKMOVPS Y1, Y15, (SI)(AX*4)
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
+	DECQ R13
+	JNZ short2
+	VZEROUPPER 
+	RET
+
+long1:
 	XORL AX, AX
 	MOVQ n+8(FP), BX
 
-many2:
+many3:
 	SUBQ $16, BX
-	JLT back6
+	JLT back7
 	VMOVUPS (DI)(AX*4), Y0
 	VMOVUPS (DX)(AX*4), Y1
 	VADDPS Y1, Y0, Y1
@@ -5464,24 +5591,24 @@ many2:
 	VADDPS Y1, Y0, Y1
 	VMOVUPS Y1, 32(SI)(AX*4)
 	ADDQ $16, AX
-	JMP many2
+	JMP many3
 
-back6:
+back7:
 	ADDQ $16, BX
 
-one3:
+one4:
 	SUBQ $8, BX
-	JLT back7
+	JLT back8
 	VMOVUPS (DI)(AX*4), Y0
 	VMOVUPS (DX)(AX*4), Y1
 	VADDPS Y1, Y0, Y1
 	VMOVUPS Y1, (SI)(AX*4)
 	ADDQ $8, AX
-	JMP one3
+	JMP one4
 
-back7:
+back8:
 	ADDQ $8, BX
-	JZ done5
+	JZ done6
 	LEAQ c80<>+32(SB), R14
 	SHLQ $2, BX
 	SUBQ BX, R14
@@ -5491,15 +5618,12 @@ back7:
 	VADDPS Y1, Y0, Y1
 	VMASKMOVPS Y1, Y15, (SI)(AX*4)
 
-done5:
-	MOVQ stepX+40(FP), AX
-	LEAQ (DI)(AX*4), DI
-	MOVQ stepY+48(FP), AX
-	LEAQ (DX)(AX*4), DX
-	MOVQ n+8(FP), AX
-	LEAQ (SI)(AX*4), SI
+done6:
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
 	DECQ R13
-	JNZ row1
+	JNZ long1
 	VZEROUPPER 
 	RET
 
@@ -5620,15 +5744,42 @@ TEXT ·subRowsAVX2F32(SB), NOSPLIT, $0-56
 	MOVQ d+16(FP), SI
 	MOVQ x+24(FP), DI
 	MOVQ y+32(FP), DX
+	MOVQ n+8(FP), R9
+	SHLQ $2, R9
+	MOVQ stepX+40(FP), R10
+	SHLQ $2, R10
+	MOVQ stepY+48(FP), R11
+	SHLQ $2, R11
 	MOVQ rows+0(FP), R13
+	MOVQ n+8(FP), BX
+	CMPQ BX, $8
+	JGT long1
+	XORL AX, AX
+	LEAQ c80<>+32(SB), R14
+	SHLQ $2, BX
+	SUBQ BX, R14
+	VMOVDQU (R14), Y15
 
-row1:
+short2:
+	VMASKMOVPS (DI)(AX*4), Y15, Y0
+	VMASKMOVPS (DX)(AX*4), Y15, Y1
+	VSUBPS Y1, Y0, Y1
+	VMASKMOVPS Y1, Y15, (SI)(AX*4)
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
+	DECQ R13
+	JNZ short2
+	VZEROUPPER 
+	RET
+
+long1:
 	XORL AX, AX
 	MOVQ n+8(FP), BX
 
-many2:
+many3:
 	SUBQ $16, BX
-	JLT back6
+	JLT back7
 	VMOVUPS (DI)(AX*4), Y0
 	VMOVUPS (DX)(AX*4), Y1
 	VSUBPS Y1, Y0, Y1
@@ -5638,24 +5789,24 @@ many2:
 	VSUBPS Y1, Y0, Y1
 	VMOVUPS Y1, 32(SI)(AX*4)
 	ADDQ $16, AX
-	JMP many2
+	JMP many3
 
-back6:
+back7:
 	ADDQ $16, BX
 
-one3:
+one4:
 	SUBQ $8, BX
-	JLT back7
+	JLT back8
 	VMOVUPS (DI)(AX*4), Y0
 	VMOVUPS (DX)(AX*4), Y1
 	VSUBPS Y1, Y0, Y1
 	VMOVUPS Y1, (SI)(AX*4)
 	ADDQ $8, AX
-	JMP one3
+	JMP one4
 
-back7:
+back8:
 	ADDQ $8, BX
-	JZ done5
+	JZ done6
 	LEAQ c80<>+32(SB), R14
 	SHLQ $2, BX
 	SUBQ BX, R14
@@ -5665,15 +5816,12 @@ back7:
 	VSUBPS Y1, Y0, Y1
 	VMASKMOVPS Y1, Y15, (SI)(AX*4)
 
-done5:
-	MOVQ stepX+40(FP), AX
-	LEAQ (DI)(AX*4), DI
-	MOVQ stepY+48(FP), AX
-	LEAQ (DX)(AX*4), DX
-	MOVQ n+8(FP), AX
-	LEAQ (SI)(AX*4), SI
+done6:
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
 	DECQ R13
-	JNZ row1
+	JNZ long1
 	VZEROUPPER 
 	RET
 
@@ -5847,15 +5995,42 @@ TEXT ·mulRowsAVX2F32(SB), NOSPLIT, $0-56
 	MOVQ d+16(FP), SI
 	MOVQ x+24(FP), DI
 	MOVQ y+32(FP), DX
+	MOVQ n+8(FP), R9
+	SHLQ $2, R9
+	MOVQ stepX+40(FP), R10
+	SHLQ $2, R10
+	MOVQ stepY+48(FP), R11
+	SHLQ $2, R11
 	MOVQ rows+0(FP), R13
+	MOVQ n+8(FP), BX
+	CMPQ BX, $8
+	JGT long1
+	XORL AX, AX
+	LEAQ c80<>+32(SB), R14
+	SHLQ $2, BX
+	SUBQ BX, R14
+	VMOVDQU (R14), Y15
 
-row1:
+short2:
+	VMASKMOVPS (DI)(AX*4), Y15, Y0
+	VMASKMOVPS (DX)(AX*4), Y15, Y1
+	VMULPS Y1, Y0, Y1
+	VMASKMOVPS Y1, Y15, (SI)(AX*4)
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
+	DECQ R13
+	JNZ short2
+	VZEROUPPER 
+	RET
+
+long1:
 	XORL AX, AX
 	MOVQ n+8(FP), BX
 
-many2:
+many3:
 	SUBQ $16, BX
-	JLT back6
+	JLT back7
 	VMOVUPS (DI)(AX*4), Y0
 	VMOVUPS (DX)(AX*4), Y1
 	VMULPS Y1, Y0, Y1
@@ -5865,24 +6040,24 @@ many2:
 	VMULPS Y1, Y0, Y1
 	VMOVUPS Y1, 32(SI)(AX*4)
 	ADDQ $16, AX
-	JMP many2
+	JMP many3
 
-back6:
+back7:
 	ADDQ $16, BX
 
-one3:
+one4:
 	SUBQ $8, BX
-	JLT back7
+	JLT back8
 	VMOVUPS (DI)(AX*4), Y0
 	VMOVUPS (DX)(AX*4), Y1
 	VMULPS Y1, Y0, Y1
 	VMOVUPS Y1, (SI)(AX*4)
 	ADDQ $8, AX
-	JMP one3
+	JMP one4
 
-back7:
+back8:
 	ADDQ $8, BX
-	JZ done5
+	JZ done6
 	LEAQ c80<>+32(SB), R14
 	SHLQ $2, BX
 	SUBQ BX, R14
@@ -5892,15 +6067,12 @@ back7:
 	VMULPS Y1, Y0, Y1
 	VMASKMOVPS Y1, Y15, (SI)(AX*4)
 
-done5:
-	MOVQ stepX+40(FP), AX
-	LEAQ (DI)(AX*4), DI
-	MOVQ stepY+48(FP), AX
-	LEAQ (DX)(AX*4), DX
-	MOVQ n+8(FP), AX
-	LEAQ (SI)(AX*4), SI
+done6:
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
 	DECQ R13
-	JNZ row1
+	JNZ long1
 	VZEROUPPER 
 	RET
 
@@ -6021,15 +6193,42 @@ TEXT ·divRowsAVX2F32(SB), NOSPLIT, $0-56
 	MOVQ d+16(FP), SI
 	MOVQ x+24(FP), DI
 	MOVQ y+32(FP), DX
+	MOVQ n+8(FP), R9
+	SHLQ $2, R9
+	MOVQ stepX+40(FP), R10
+	SHLQ $2, R10
+	MOVQ stepY+48(FP), R11
+	SHLQ $2, R11
 	MOVQ rows+0(FP), R13
+	MOVQ n+8(FP), BX
+	CMPQ BX, $8
+	JGT long1
+	XORL AX, AX
+	LEAQ c80<>+32(SB), R14
+	SHLQ $2, BX
+	SUBQ BX, R14
+	VMOVDQU (R14), Y15
 
-row1:
+short2:
+	VMASKMOVPS (DI)(AX*4), Y15, Y0
+	VMASKMOVPS (DX)(AX*4), Y15, Y1
+	VDIVPS Y1, Y0, Y1
+	VMASKMOVPS Y1, Y15, (SI)(AX*4)
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
+	DECQ R13
+	JNZ short2
+	VZEROUPPER 
+	RET
+
+long1:
 	XORL AX, AX
 	MOVQ n+8(FP), BX
 
-many2:
+many3:
 	SUBQ $16, BX
-	JLT back6
+	JLT back7
 	VMOVUPS (DI)(AX*4), Y0
 	VMOVUPS (DX)(AX*4), Y1
 	VDIVPS Y1, Y0, Y1
@@ -6039,24 +6238,24 @@ many2:
 	VDIVPS Y1, Y0, Y1
 	VMOVUPS Y1, 32(SI)(AX*4)
 	ADDQ $16, AX
-	JMP many2
+	JMP many3
 
-back6:
+back7:
 	ADDQ $16, BX
 
-one3:
+one4:
 	SUBQ $8, BX
-	JLT back7
+	JLT back8
 	VMOVUPS (DI)(AX*4), Y0
 	VMOVUPS (DX)(AX*4), Y1
 	VDIVPS Y1, Y0, Y1
 	VMOVUPS Y1, (SI)(AX*4)
 	ADDQ $8, AX
-	JMP one3
+	JMP one4
 
-back7:
+back8:
 	ADDQ $8, BX
-	JZ done5
+	JZ done6
 	LEAQ c80<>+32(SB), R14
 	SHLQ $2, BX
 	SUBQ BX, R14
@@ -6066,15 +6265,12 @@ back7:
 	VDIVPS Y1, Y0, Y1
 	VMASKMOVPS Y1, Y15, (SI)(AX*4)
 
-done5:
-	MOVQ stepX+40(FP), AX
-	LEAQ (DI)(AX*4), DI
-	MOVQ stepY+48(FP), AX
-	LEAQ (DX)(AX*4), DX
-	MOVQ n+8(FP), AX
-	LEAQ (SI)(AX*4), SI
+done6:
+	ADDQ R9, SI
+	ADDQ R10, DI
+	ADDQ R11, DX
 	DECQ R13
-	JNZ row1
+	JNZ long1
 	VZEROUPPER 
 	RET
 

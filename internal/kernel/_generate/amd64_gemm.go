@@ -37,7 +37,9 @@ func (t tile) micro(a *asm, rows, nv int) {
 	a.op("SHLQ", fmt.Sprintf("$%d", t.scale()), "R8")
 	a.op("MOVQ", "DX", "R9")
 	for i := range rows {
-		a.op("PREFETCHT0", "(R9)")
+		for v := range nv * t.bytes / 64 {
+			a.op("PREFETCHT0", mem(64*v, "R9"))
+		}
 		if i < rows-1 {
 			a.op("ADDQ", "R8", "R9")
 		}
@@ -154,78 +156,76 @@ func (t tile) put(a *asm, rows, nv int, mask, tmp string) {
 	a.ret()
 }
 
-// axpy goes down blocks of eight vectors of t, then single ones, then the rest
-// under a mask.
+// axpy adds four rows of b at a time, then single ones: rows are read from
+// their beginning to their end, as caches like it, and t stays in the first.
 func (t tile) axpy(a *asm) {
-	const wide = 8
 	a.function("axpy"+t.tag, fmt.Sprintf("k int, a *%s, inca int, b *%s, ldb int, t *%s, n int", t.elem, t.elem, t.elem),
 		"adds k rows of b to t, one after the other:\n\n\tfor p < k in order, j < n: t[j] += a[p*inca]*b[p*ldb+j]")
-	shift := fmt.Sprintf("$%d", t.scale())
-	for _, p := range [][2]string{{"inca", "R9"}, {"ldb", "R11"}} {
+	for _, p := range [][2]string{{"k", "BX"}, {"a", "SI"}, {"inca", "R9"}, {"b", "DI"}, {"ldb", "R11"}} {
 		a.op("MOVQ", a.arg(p[0]), p[1])
-		a.op("SHLQ", shift, p[1])
 	}
-	a.op("MOVQ", a.arg("b"), "DI")
-	a.op("MOVQ", a.arg("t"), "DX")
-	a.op("MOVQ", a.arg("n"), "R12")
-	blocks, single, rest, done := a.label("blocks"), a.label("single"), a.label("rest"), a.label("done")
+	a.op("SHLQ", fmt.Sprintf("$%d", t.scale()), "R9")
+	a.op("SHLQ", fmt.Sprintf("$%d", t.scale()), "R11")
+	a.op("LEAQ", "(R11)(R11*2)", "R12")
 	mask := t.r(10)
 	if t.masked {
 		mask = "K1"
 	}
+	a.op("MOVQ", a.arg("n"), "R8")
+	a.op("ANDQ", fmt.Sprintf("$%d", t.lanes()-1), "R8")
+	t.makeMask(a, "R8", "R10", mask)
+	four, one, done := a.label("four"), a.label("one"), a.label("done")
 	for _, part := range []struct {
-		label string
-		vecs  int
-		next  string
-	}{{blocks, wide, single}, {single, 1, rest}} {
-		a.at(part.label)
-		a.op("CMPQ", "R12", fmt.Sprintf("$%d", part.vecs*t.lanes()))
+		rows       int
+		here, next string
+	}{{4, four, one}, {1, one, done}} {
+		a.at(part.here)
+		a.op("CMPQ", "BX", fmt.Sprintf("$%d", part.rows))
 		a.op("JLT", part.next)
-		t.down(a, part.vecs, "")
-		a.op("ADDQ", fmt.Sprintf("$%d", part.vecs*t.bytes), "DI")
-		a.op("ADDQ", fmt.Sprintf("$%d", part.vecs*t.bytes), "DX")
-		a.op("SUBQ", fmt.Sprintf("$%d", part.vecs*t.lanes()), "R12")
-		a.op("JMP", part.label)
+		for i := range part.rows {
+			a.op("VBROADCAST"+t.ss, "(SI)", t.r(i))
+			a.op("ADDQ", "R9", "SI")
+		}
+		t.addRows(a, part.rows, mask)
+		for range part.rows {
+			a.op("ADDQ", "R11", "DI")
+		}
+		a.op("SUBQ", fmt.Sprintf("$%d", part.rows), "BX")
+		a.op("JMP", part.here)
 	}
-	a.at(rest)
-	a.op("TESTQ", "R12", "R12")
-	a.op("JZ", done)
-	t.makeMask(a, "R12", "R10", mask)
-	t.down(a, 1, mask)
 	a.at(done)
 	a.op("VZEROUPPER")
 	a.ret()
 }
 
-// down adds all rows to some vectors of t at DX.
-func (t tile) down(a *asm, vecs int, mask string) {
-	loop, end := a.label("down"), a.label("end")
-	for v := range vecs {
-		t.load(a, mem(v*t.bytes, "DX"), mask, t.r(v))
-	}
-	a.op("MOVQ", a.arg("k"), "BX")
-	a.op("MOVQ", a.arg("a"), "SI")
+// addRows adds rows from DI on, times the first registers, to t.
+func (t tile) addRows(a *asm, rows int, mask string) {
+	many, tail, end := a.label("many"), a.label("tail"), a.label("end")
 	a.op("MOVQ", "DI", "R13")
-	a.op("TESTQ", "BX", "BX")
+	a.op("MOVQ", a.arg("t"), "DX")
+	a.op("MOVQ", a.arg("n"), "R8")
+	from := []string{"(R13)", "(R13)(R11*1)", "(R13)(R11*2)", "(R13)(R12*1)"}
+	a.at(many)
+	a.op("SUBQ", fmt.Sprintf("$%d", t.lanes()), "R8")
+	a.op("JLT", tail)
+	t.load(a, "(DX)", "", t.r(8))
+	for i := range rows {
+		a.op("VFMADD231"+t.ps, from[i], t.r(i), t.r(8))
+	}
+	t.store(a, t.r(8), "", "(DX)")
+	a.op("ADDQ", fmt.Sprintf("$%d", t.bytes), "R13")
+	a.op("ADDQ", fmt.Sprintf("$%d", t.bytes), "DX")
+	a.op("JMP", many)
+	a.at(tail)
+	a.op("ADDQ", fmt.Sprintf("$%d", t.lanes()), "R8")
 	a.op("JZ", end)
-	a.at(loop)
-	a.op("VBROADCAST"+t.ss, "(SI)", t.r(8))
-	for v := range vecs {
-		if mask == "" {
-			a.op("VFMADD231"+t.ps, mem(v*t.bytes, "R13"), t.r(8), t.r(v))
-			continue
-		}
-		t.load(a, mem(v*t.bytes, "R13"), mask, t.r(9))
-		a.op("VFMADD231"+t.ps, t.r(9), t.r(8), t.r(v))
+	t.load(a, "(DX)", mask, t.r(8))
+	for i := range rows {
+		t.load(a, from[i], mask, t.r(9))
+		a.op("VFMADD231"+t.ps, t.r(9), t.r(i), t.r(8))
 	}
-	a.op("ADDQ", "R9", "SI")
-	a.op("ADDQ", "R11", "R13")
-	a.op("DECQ", "BX")
-	a.op("JNZ", loop)
+	t.store(a, t.r(8), mask, "(DX)")
 	a.at(end)
-	for v := range vecs {
-		t.store(a, t.r(v), mask, mem(v*t.bytes, "DX"))
-	}
 }
 
 const microDoc = `

@@ -36,12 +36,8 @@ func binaries(a *asm, v vecISA) {
 		l = newLoop(a, v, b.name+"Rows", "rows, n int, d, x, y *float32, stepX, stepY int",
 			"is, for rows of n elements that follow each other in d and lie step elements apart in x and y,\n\n"+
 				"\tfor i < n: d[i] = x[i] "+b.sign+" y[i]")
-		l.eachRow()
-		l.each(false, 2, func(p *pass) { p.out("d", b.f(p, p.in("x"), p.in("y"))) })
-		l.moveOn("x", "stepX")
-		l.moveOn("y", "stepY")
-		l.nextRow("d")
-		l.end()
+		l.rowsOf(func(p *pass) { p.out("d", b.f(p, p.in("x"), p.in("y"))) },
+			[3]string{"d", "n", "R9"}, [3]string{"x", "stepX", "R10"}, [3]string{"y", "stepY", "R11"})
 		l = newLoop(a, v, b.name+"VS", "n int, d, x *float32, y float32", "is\n\n\tfor i < n: d[i] = x[i] "+b.sign+" y")
 		y := l.scalar("y", false)
 		l.each(false, 4, func(p *pass) { p.out("d", b.f(p, p.in("x"), y)) })

@@ -61,21 +61,50 @@ func (l *loop) nextRow(arrays ...string) {
 			l.a.op("ADDQ", fmt.Sprintf("$%d", l.step[name]), l.ptr[name])
 			continue
 		}
-		l.moveOn(name, "n")
+		l.a.op("MOVQ", l.a.arg("n"), "AX")
+		l.a.op("LEAQ", fmt.Sprintf("(%s)(AX*%d)", l.ptr[name], l.step[name]), l.ptr[name])
 	}
 	l.a.op("DECQ", "R13")
 	l.a.op("JNZ", l.rows)
 }
 
-// moveOn moves an array on by as many elements as a parameter says.
-func (l *loop) moveOn(array, by string) {
-	l.a.op("MOVQ", l.a.arg(by), "AX")
-	l.a.op("LEAQ", fmt.Sprintf("(%s)(AX*%d)", l.ptr[array], l.step[array]), l.ptr[array])
-}
-
 func (l *loop) end() {
 	l.a.op("VZEROUPPER")
 	l.a.ret()
+}
+
+// rowsOf is a body for each of many rows and the end of the function; arrays
+// are named with the parameter that says by how much they move on, and a
+// register for it. Rows that fit a vector have one mask for all.
+func (l *loop) rowsOf(body func(p *pass), arrays ...[3]string) {
+	a := l.a
+	long, row := a.label("long"), a.label("short")
+	for _, s := range arrays {
+		a.op("MOVQ", a.arg(s[1]), s[2])
+		a.op("SHLQ", "$2", s[2])
+	}
+	next := func(row string) {
+		for _, s := range arrays {
+			a.op("ADDQ", s[2], l.ptr[s[0]])
+		}
+		a.op("DECQ", "R13")
+		a.op("JNZ", row)
+		l.end()
+	}
+	a.op("MOVQ", a.arg("rows"), "R13")
+	a.op("MOVQ", a.arg("n"), "BX")
+	a.op("CMPQ", "BX", fmt.Sprintf("$%d", l.v.lanes()))
+	a.op("JGT", long)
+	a.op("XORL", "AX", "AX")
+	p := &pass{loop: l, isa: l.v, tail: true}
+	p.tailMasks()
+	a.at(row)
+	body(p)
+	p.write()
+	next(row)
+	a.at(long)
+	l.each(false, 2, body)
+	next(long)
 }
 
 // pin takes a register for as long as the function runs.
