@@ -16,8 +16,11 @@ import (
 // Functions, operators that Canonical spells out, are tested as the graph that
 // becomes of them, with the gradients that autodiff makes of it.
 
-// isFunction reports whether the operator is a function.
+// isFunction reports whether the case goes through Canonical.
 func (c *Case) isFunction() bool {
+	if c.Canonical {
+		return true
+	}
 	if c.Domain == ops.Domain {
 		return false
 	}

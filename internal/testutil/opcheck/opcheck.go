@@ -41,6 +41,9 @@ type Case struct {
 	Step, Tol float64
 	// Set is the table; nil means ops.Standard().
 	Set *ops.Set
+	// Canonical has the case go through ops.Canonical, as functions always do:
+	// for forms of older opsets.
+	Canonical bool
 }
 
 // Random is a float64 tensor of numbers in [lo, hi), the same for the same
