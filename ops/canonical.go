@@ -50,6 +50,7 @@ func Canonical(m *ir.Model) (*ir.Model, error) {
 	if err := l.graph(c.Graph, version); err != nil {
 		return nil, err
 	}
+	l.dropLists()
 	c.Functions = nil
 	c.Graphs(func(g *ir.Graph) bool { tidy(g); return true })
 	if err := ir.Verify(c); err != nil {
@@ -82,13 +83,17 @@ type lifter struct {
 	// inlined functions, and those already lifted.
 	version map[*ir.Node]int64
 	inlined int // nodes of inlined bodies so far
+	// lists are the values of sequences, and who makes them.
+	lists     map[*ir.Value][]*ir.Value
+	listNodes []*ir.Node
 }
 
 type functionID struct{ domain, name, overload string }
 
 func newLifter(m *ir.Model, target int64) *lifter {
 	l := &lifter{model: m, an: Standard().start(m, AnalyzeOptions{}), names: ir.NewNames(m), target: target,
-		functions: map[functionID]*ir.Function{}, version: map[*ir.Node]int64{}}
+		functions: map[functionID]*ir.Function{}, version: map[*ir.Node]int64{},
+		lists: map[*ir.Value][]*ir.Value{}}
 	for _, f := range m.Functions {
 		l.functions[functionID{ir.CanonicalDomain(f.Domain), f.Name, f.Overload}] = f
 	}
@@ -137,6 +142,9 @@ func (l *lifter) node(n *ir.Node, version int64) error {
 	n.Domain = ir.CanonicalDomain(n.Domain)
 	if f := l.functions[functionID{n.Domain, n.OpType, n.Overload}]; f != nil {
 		return l.inline(n, f)
+	}
+	if l.follow(n) {
+		return nil
 	}
 	if n.Domain == "" {
 		if err := l.lift(n, version); err != nil {

@@ -29,7 +29,8 @@ const docsHead = `# Operators
 Written from the table of operators by ` + "`go test ./ops -run TestOperatorDocs -update`" + `; the test holds this page to the code.
 
 **Forward**: *kernel* computes it in one step, *body* is a graph of other operators that takes its place when a model is
-loaded, *dynamic* finds its shapes, or runs its sub-graphs, as it goes.
+loaded, *list* is followed then, so that only the values in a list are left (data must not decide which these are),
+*dynamic* finds its shapes, or runs its sub-graphs, as it goes.
 
 **Gradient**: *yes* has one of its own; *body* has that of its body; *straight-through* also passes roundings of activations
 by, inside their range; *taken branch* and *unrolled* (a known number of iterations) go through sub-graphs. Without an entry
@@ -109,6 +110,9 @@ func bare(t *testing.T, e ops.Entry) ops.Op {
 
 func forwardOf(t *testing.T, e ops.Entry) string {
 	op := bare(t, e)
+	if f, ok := op.(interface{ Slope() ops.Slope }); ok && f.Slope() == ops.Listed {
+		return "list"
+	}
 	_, composite := op.(ops.Composite)
 	_, dynamic := op.(ops.Dynamic)
 	switch {
@@ -123,7 +127,7 @@ func forwardOf(t *testing.T, e ops.Entry) string {
 func gradientOf(t *testing.T, e ops.Entry) string {
 	op := bare(t, e)
 	if f, ok := op.(interface{ Slope() ops.Slope }); ok {
-		return map[ops.Slope]string{ops.ByBody: "body", ops.Straight: "straight-through", ops.Flat: ""}[f.Slope()]
+		return map[ops.Slope]string{ops.ByBody: "body", ops.Straight: "straight-through", ops.Flat: "", ops.Listed: "of its values"}[f.Slope()]
 	}
 	_, yes := op.(ops.Differentiable)
 	_, unrolls := op.(ops.Unroller)

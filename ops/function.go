@@ -24,6 +24,8 @@ const (
 	Straight
 	// Flat is none: the results are whole numbers, or nothing to train through.
 	Flat
+	// Listed is that of the values in a list, which are all that is left of it.
+	Listed
 )
 
 // Slope is the gradient of a function.
