@@ -350,12 +350,16 @@ func (m *BoneModel) applied() []string {
 
 // compose is the graph with the named adapters on it, in that order.
 func (m *BoneModel) compose(names []string, o rewrite.Options) (*ir.Model, error) {
-	g := m.base.graph
-	if m.weights != nil {
-		g = m.weights
-	}
-	g = g.Clone()
+	g := m.current().Clone()
 	return g, m.apply(g, names, o)
+}
+
+// current is the base with merged adapters in its weights.
+func (m *BoneModel) current() *ir.Model {
+	if m.weights != nil {
+		return m.weights
+	}
+	return m.base.graph
 }
 
 // apply puts adapters on g, in the form that o says or that each came in.
@@ -370,9 +374,8 @@ func (m *BoneModel) apply(g *ir.Model, names []string, o rewrite.Options) error 
 			with.Form = h.as.Form
 		}
 		with.Inputs = with.Inputs || h.as.Inputs
-		set := *h.set
-		set.Fingerprint = "" // it was held to the base when it came
-		if _, err := rewrite.Apply(g, &set, with); err != nil {
+		with.Trusted = true // it was held to the base when it came
+		if _, err := rewrite.Apply(g, h.set, with); err != nil {
 			return m.base.wrap(fmt.Errorf("adapter %q: %w", h.name, err))
 		}
 	}

@@ -606,3 +606,34 @@ func (a after) Step(s StepInfo) {
 		a.cancel()
 	}
 }
+
+// TestDropoutOnAnOldModel: a model of an operator set whose Dropout cannot be
+// told to train is lifted for training alone.
+func TestDropoutOnAnOldModel(t *testing.T) {
+	m, err := New(openShared(t, "structure/optimum_tiny_classifier_op11.onnx").Model, "", BoneConfig{PeftType: "MISS", R: 2, MissDropout: 0.5, TargetModules: everyLinearLayer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, labels := testutil.RandomInts(1, 0, 1000, 4, 9), testutil.RandomInts(2, 0, 2, 4)
+	batch := Batch{Feeds: map[string]*tensor.Tensor{"input_ids": ids, "labels": labels}}
+	run := func(seed uint64) float64 {
+		t.Helper()
+		c := TrainConfig{Steps: 3, LR: 0.05, Seed: seed}
+		c.Task = train.Classification
+		own, err := New(m.base, "", m.find("default").config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := own.Train(context.Background(), func(yield func(Batch, error) bool) { yield(batch, nil) }, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.LossLast
+	}
+	if a, b, c := run(1), run(1), run(2); a != b || a == c {
+		t.Errorf("losses of seeds 1, 1 and 2 are %g, %g, %g", a, b, c)
+	}
+	if x, err := m.Model(SaveOptions{}); err != nil || x.graph.Opset("") != 11 {
+		t.Errorf("the model to save is of another operator set (%v)", err)
+	}
+}

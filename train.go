@@ -9,8 +9,10 @@ import (
 	"io"
 	"iter"
 	"os"
+	"slices"
 
 	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/ops"
 	"github.com/bonnx/bonnx/rewrite"
 	"github.com/bonnx/bonnx/train"
 )
@@ -89,12 +91,21 @@ func (m *BoneModel) train(ctx context.Context, data, eval train.Source, c TrainC
 	return s, m.base.wrap(errors.Join(err, m.take(g, names)))
 }
 
+// dropoutOpset is the first operator set whose Dropout can be told to train.
+const dropoutOpset = 12
+
 // forTraining is the graph of the active adapters, whose names it returns, and
 // names in c what of it is trained.
 func (m *BoneModel) forTraining(c *TrainConfig) (*ir.Model, []string, error) {
 	names := m.applied()
-	g, err := m.compose(names, rewrite.Options{Training: true})
-	if err != nil {
+	g := m.current().Clone()
+	if g.Opset("") < dropoutOpset && slices.ContainsFunc(names, func(n string) bool { return m.find(n).set.Config.Dropout > 0 }) {
+		var err error
+		if g, err = ops.Canonical(g); err != nil {
+			return nil, nil, m.base.wrap(err)
+		}
+	}
+	if err := m.apply(g, names, rewrite.Options{Training: true}); err != nil {
 		return nil, nil, err
 	}
 	all, err := rewrite.Adapters(g)
