@@ -18,7 +18,8 @@ func (e *env) runCommand() *cli.Command {
 		Description: `Arrays of the .npz are named by graph input; the output file's by graph output.
 
 EXAMPLE: bonnx run model.onnx --input batch.npz -o logits.npz`,
-		Flags:  []cli.Flag{inputFlag("read inputs from `IN.npz` (required)"), outputFlag(), forceFlag(), threadsFlag()},
+		Flags: []cli.Flag{inputFlag("read inputs from `IN.npz` (required)"), adapterNames("of an adapted model, use the adapter called `NAME` alone; repeats, in this order"),
+			outputFlag(), forceFlag(), threadsFlag()},
 		Action: e.run,
 	}
 }
@@ -48,7 +49,7 @@ func (e *env) run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	outs, err := m.Run(c.Context, in, n)
+	outs, err := runWith(c, m, in, n)
 	if err != nil {
 		return err
 	}
@@ -65,6 +66,26 @@ func (e *env) run(c *cli.Context) error {
 		}
 	}
 	return nil
+}
+
+// runWith runs the model as it is, or with the adapters that --adapter names.
+func runWith(c *cli.Context, m *bonnx.Model, in map[string]*tensor.Tensor, threads int) (map[string]*tensor.Tensor, error) {
+	names := c.StringSlice("adapter")
+	if len(names) == 0 {
+		return m.Run(c.Context, in, threads)
+	}
+	b, err := bonnx.Adapted(m)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.SetAdapter(names...); err != nil {
+		return nil, err
+	}
+	x, err := b.Model(bonnx.SaveOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return x.Run(c.Context, in, threads)
 }
 
 func (e *env) compareCommand() *cli.Command {
