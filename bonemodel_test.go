@@ -125,7 +125,7 @@ func TestAdaptersInASession(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	built := p.layouts.built
+	built := len(p.layouts.byKey)
 	// The base, four kinds of adapters alone, five of lists: bone and other are
 	// of one structure, and so are their two orders.
 	if built != 10 {
@@ -146,8 +146,8 @@ func TestAdaptersInASession(t *testing.T) {
 		t.Fatal(err)
 	}
 	testutil.Close(t, "no option", out["logits"], want["[bone]"], 1e-4, 1e-4)
-	if p.layouts.built != built {
-		t.Errorf("switching compiled %d structures", p.layouts.built-built)
+	if n := len(p.layouts.byKey); n != built {
+		t.Errorf("switching compiled %d structures", n-built)
 	}
 	for _, bad := range []string{"nobody", ""} {
 		var unknown *UnknownAdapterError

@@ -35,16 +35,25 @@ type Program struct {
 // number of threads.
 type layouts struct {
 	mu    sync.Mutex
-	byKey map[string]*runtime.Program
+	byKey map[string]*layout
 	root  *runtime.Program // whose threads and packed weights the others use
 	users int
-	built int
+}
+
+// layout is one structure. It is compiled once, by whoever asks first; nobody
+// else waits for that but who asks for the same.
+type layout struct {
+	once    sync.Once
+	program *runtime.Program
+	err     error
 }
 
 // combo is a list of adapters, ready to be bound to its layout.
 type combo struct {
+	once    sync.Once
 	program *runtime.Program
 	values  map[string]*tensor.Tensor // by the layout's names
+	err     error
 }
 
 // Compile readies the model to be run on the given number of threads, 0 for all
@@ -83,7 +92,7 @@ func (m *BoneModel) shared(threads int) *layouts {
 	}
 	l := m.layouts[threads]
 	if l == nil {
-		l = &layouts{byKey: map[string]*runtime.Program{}}
+		l = &layouts{byKey: map[string]*layout{}}
 		m.layouts[threads] = l
 	}
 	l.mu.Lock()
@@ -112,38 +121,45 @@ func (p *Program) Close() {
 	p.closed = true
 	if l.users--; l.users == 0 && l.root != nil {
 		l.root.Close()
-		l.root, l.byKey = nil, map[string]*runtime.Program{}
+		l.root, l.byKey = nil, map[string]*layout{}
 	}
 }
 
 // combo finds or makes what a list of adapters is run with.
 func (p *Program) combo(names []string) (*combo, error) {
+	if _, err := p.model.named(names); err != nil { // names come from requests: only those that are known are kept
+		return nil, err
+	}
 	key := fmt.Sprintf("%q", names)
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if c := p.combos[key]; c != nil {
-		return c, nil
+	c := p.combos[key]
+	if c == nil {
+		c = &combo{values: map[string]*tensor.Tensor{}}
+		p.combos[key] = c
 	}
+	p.mu.Unlock()
+	c.once.Do(func() { c.err = p.fill(c, names) })
+	return c, c.err
+}
+
+// fill makes a combo ready.
+func (p *Program) fill(c *combo, names []string) error {
 	g, structure, err := p.slots(names)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c := &combo{values: map[string]*tensor.Tensor{}}
 	blocks, err := trainable(g)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	index := g.Graph.Index()
 	for _, n := range blocks {
 		if c.values[n], err = index[n].Data.Tensor(); err != nil {
-			return nil, fmt.Errorf("%s: %w", n, err)
+			return fmt.Errorf("%s: %w", n, err)
 		}
 	}
-	if c.program, err = p.layouts.program(p, structure, g, c.values); err != nil {
-		return nil, p.model.base.wrap(invalidModel(err))
-	}
-	p.combos[key] = c
-	return c, nil
+	c.program, err = p.layout(structure, g, c.values)
+	return p.model.base.wrap(invalidModel(err))
 }
 
 // slots is the graph of a list of adapters under names that say only their
@@ -177,25 +193,31 @@ func (p *Program) slots(names []string) (*ir.Model, string, error) {
 	return g, string(h.Sum(nil)), err
 }
 
-// program finds or compiles a layout, whose trained values are the keys of
+// layout finds or compiles a structure, whose trained values are the keys of
 // mutable.
-func (l *layouts) program(p *Program, key string, g *ir.Model, mutable map[string]*tensor.Tensor) (*runtime.Program, error) {
+func (p *Program) layout(key string, g *ir.Model, mutable map[string]*tensor.Tensor) (*runtime.Program, error) {
+	l := p.layouts
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if x := l.byKey[key]; x != nil {
-		return x, nil
+	x := l.byKey[key]
+	if x == nil {
+		x = &layout{}
+		l.byKey[key] = x
 	}
-	is := func(name string) bool { _, ok := mutable[name]; return ok }
-	x, err := runtime.Compile(g, runtime.Options{Set: p.model.base.set, Threads: p.threads, Mutable: is, Share: l.root})
-	if err != nil {
-		return nil, err
+	o := runtime.Options{Set: p.model.base.set, Threads: p.threads, Share: l.root}
+	if l.users == 0 {
+		o.Threads = 1 // closed: sessions run on their callers
 	}
-	l.built++
-	if l.root == nil {
-		l.root = x
-	}
-	l.byKey[key] = x
-	return x, nil
+	l.mu.Unlock()
+	x.once.Do(func() {
+		o.Mutable = func(name string) bool { _, ok := mutable[name]; return ok }
+		x.program, x.err = runtime.Compile(g, o)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.root == nil && x.err == nil {
+			l.root = x.program // the base's, which Compile asks for before anything else
+		}
+	})
+	return x.program, x.err
 }
 
 // Session is what one goroutine needs to run a Program: memory and random

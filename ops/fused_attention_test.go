@@ -99,13 +99,13 @@ func TestFusedAttentionByHand(t *testing.T) {
 func TestFusedAttentionErrors(t *testing.T) {
 	q, k := opcheck.Random(1, -1, 1, 1, 3, 2, 4), opcheck.Random(2, -1, 1, 1, 2, 2, 4)
 	for name, in := range map[string][]*tensor.Tensor{
-		"3 heads of q share 2":     {q, k, k},
-		"width of q and k":         {q, opcheck.Random(2, -1, 1, 1, 3, 2, 5), q},
-		"rows of k and v":          {q, q, opcheck.Random(2, -1, 1, 1, 3, 3, 5)},
-		"does not broadcast to":    {q, q, q, opcheck.Random(2, -1, 1, 2, 5)},
-		"rank does not fit":        {q, opcheck.Random(2, -1, 1, 3, 2, 4), q},
-		"heads have no width":      {tensor.New(tensor.Float64, 1, 3, 2, 0), tensor.New(tensor.Float64, 1, 3, 2, 0), q},
-		"bias float64[2 5 2": {q, q, q, opcheck.Random(2, -1, 1, 2, 5, 2, 1, 1)},
+		"3 heads of q share 2":  {q, k, k},
+		"width of q and k":      {q, opcheck.Random(2, -1, 1, 1, 3, 2, 5), q},
+		"rows of k and v":       {q, q, opcheck.Random(2, -1, 1, 1, 3, 3, 5)},
+		"does not broadcast to": {q, q, q, opcheck.Random(2, -1, 1, 2, 5)},
+		"rank does not fit":     {q, opcheck.Random(2, -1, 1, 3, 2, 4), q},
+		"heads have no width":   {tensor.New(tensor.Float64, 1, 3, 2, 0), tensor.New(tensor.Float64, 1, 3, 2, 0), q},
+		"bias float64[2 5 2":    {q, q, q, opcheck.Random(2, -1, 1, 2, 5, 2, 1, 1)},
 	} {
 		_, err := opcheck.Eval(opcheck.Case{Domain: ops.Domain, Op: "Attention", Inputs: in})
 		if err == nil || !strings.Contains(err.Error(), name) {
