@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/bonnx/bonnx/ir"
@@ -28,14 +29,15 @@ const (
 	rangeBatches = 8    // portions that the test goes round in
 	rangeSmooth  = 0.8  // weight of what came before in the smoothed change
 	rangeLeast   = 0.01 // of the loss: what the test must have gained to tell
+	rangeNear    = 0.98 // of the largest gain: what is as good as the lowest loss
 	fallbackLR   = 1e-3
 )
 
 // FindLR looks for a learning rate by a range test (Smith 2015,
 // https://arxiv.org/abs/1506.01186, section 3.3): on a copy of the parameters
 // the rate rises geometrically, step by step, until the loss turns. The pick
-// is, with AdamW, a tenth of the rate at which the smoothed loss was lowest,
-// half of it with SGD, which does not keep the pace that the rate alone sets.
+// is, with AdamW, a tenth of the lowest rate at which the smoothed loss was as
+// good as lowest; half of it with SGD, whose steps the rate alone does not set.
 //
 // The test goes round in the first few batches of the run and follows by how
 // much the loss on each has changed since its first visit, so that their being
@@ -169,9 +171,10 @@ func (t *rangeTest) pick(portions int) LRPick {
 		p.LR, p.Reason = fallbackLR, fmt.Sprintf("the usual one, as %d steps at rising rates did not lower the loss", len(p.Rates))
 		return p
 	}
-	best := p.Rates[t.best]
+	near := slices.IndexFunc(p.Changes, func(c float64) bool { return c <= rangeNear*p.Changes[t.best] })
+	best := p.Rates[near]
 	p.Found = true
 	p.LR, _ = strconv.ParseFloat(fmt.Sprintf("%.1e", best/t.below), 64) // two digits are more than it knows
-	p.Reason = fmt.Sprintf("1/%g of %.1e, where the loss on %d batches was lowest in %d steps at rising rates", t.below, best, portions, len(p.Rates))
+	p.Reason = fmt.Sprintf("1/%g of %.1e, the lowest of the rates at which the loss on %d batches fell most (%d steps at rising rates)", t.below, best, portions, len(p.Rates))
 	return p
 }

@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -160,6 +161,21 @@ func TestRateThatCannotBeFound(t *testing.T) {
 	cancel()
 	if _, err := FindLR(ctx, m, ops.Standard(), Samples(d), pointConfig()); err != context.Canceled {
 		t.Errorf("cancelled: got error %v", err)
+	}
+}
+
+// TestFlatLoss: where many rates are as good, one of the lowest is taken: what a
+// long plateau ends at would be as large as the test goes.
+func TestFlatLoss(t *testing.T) {
+	r := rangeTest{below: 10, base: []float64{25}}
+	for i := range rangeSteps {
+		lr := math.Pow(10, float64(i)/10-6) // ten steps a decade
+		if r.add(lr, -20*math.Min(1, lr/1e-4)-1e-4*float64(i)) {
+			t.Fatalf("ended at rate %g", lr)
+		}
+	}
+	if p := r.pick(1); !p.Found || p.LR < 1e-5 || p.LR > 1e-3 {
+		t.Errorf("picked %g of a plateau that begins at 1e-4", p.LR)
 	}
 }
 
