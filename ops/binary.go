@@ -124,12 +124,20 @@ func (o binary) Bind(p *Binder, in, out []Fact) (Step, error) {
 		}
 		return nil, errDType(in[0].DType)
 	}
-	bc, err := planBroadcast(out[0].MustShape(), in[0].MustShape(), in[1].MustShape())
+	x, withX, err := stretchConstant(p, in, out[0], 0)
+	if err != nil {
+		return nil, err
+	}
+	y, withY, err := stretchConstant(p, in, out[0], 1)
+	if err != nil {
+		return nil, err
+	}
+	bc, err := planBroadcast(out[0].MustShape(), x.MustShape(), y.MustShape())
 	if err != nil {
 		return nil, err
 	}
 	inPlaceIfSame(p, in, out[0], 0, 1)
-	return kind.bind(bc, 0, 1), nil
+	return withX(withY(kind.bind(bc, 0, 1))), nil
 }
 
 func (o binary) Grad(b *GradBuilder) error {

@@ -200,6 +200,15 @@ type scattering[T Numeric] struct {
 }
 
 func (t *scattering[T]) Run(lo, hi int) {
+	if t.inner == 1 {
+		for o := lo; o < hi; o++ {
+			d, at := t.dst[o*t.n:][:t.n], o*len(t.index)
+			for i, to := range t.index {
+				d[to] += t.src[at+i]
+			}
+		}
+		return
+	}
 	for b := lo; b < hi; b++ {
 		o, j := b/t.blocks, b%t.blocks*scatterWidth
 		w := min(scatterWidth, t.inner-j)
