@@ -23,6 +23,8 @@ type attend struct {
 	softcap   float64      // 0 means none
 	precision tensor.DType // of the softmax; Undefined means q's
 	sink      *ir.Value    // (H,1,1): a score that each row has beside its columns
+	// onScores and onProbs, where set, change the capped product and the probs.
+	onScores, onProbs func(v *ir.Value) *ir.Value
 }
 
 // attended is what attend makes: y, and the scores at each stage.
@@ -36,6 +38,9 @@ func (b *Builder) attend(a attend) attended {
 	if a.softcap != 0 {
 		c := b.Scalar(r.product, a.softcap)
 		r.capped = b.Mul(b.Op("Tanh", ir.In(b.Div(r.product, c))), c)
+	}
+	if a.onScores != nil {
+		r.capped = a.onScores(r.capped)
 	}
 	r.biased = r.capped
 	var dead *ir.Value
@@ -55,6 +60,9 @@ func (b *Builder) attend(a attend) attended {
 	r.probs = b.Cast(b.sunkSoftmax(scores, a.sink), d)
 	if dead != nil {
 		r.probs = b.Op("Where", ir.In(dead, b.Scalar(r.probs, 0), r.probs))
+	}
+	if a.onProbs != nil {
+		r.probs = a.onProbs(r.probs)
 	}
 	r.y = b.grouped(r.probs, a.v)
 	return r

@@ -50,14 +50,36 @@ func TestRotaryEmbeddingGradient(t *testing.T) {
 	}
 }
 
-func TestFunctionGradients(t *testing.T) {
+// functionCases are uses of standard operators that have a body.
+func functionCases() []opcheck.Case {
 	training := []*ir.Attr{ir.A("training_mode", ir.Int(1)), ir.A("momentum", ir.Float(0.5))}
-	for _, c := range []opcheck.Case{
+	image := random(1, 2, 3, 4, 5)
+	capped := bodyAttr("score_mod", 1, 0)
+	g := capped.Value.(ir.GraphAttr).Graph
+	b := ir.NewBuilder(g, ir.NewNames(&ir.Model{Graph: g}))
+	g.Outputs = ir.In(b.Op("Mul", ir.In(b.Op("Tanh", ir.In(g.Inputs[0])), g.Inputs[0])))
+	cases := []opcheck.Case{
 		{Op: "BatchNormalization", Attrs: training, Outputs: 3, Inputs: []*tensor.Tensor{
 			random(1, 3, 2, 4), random(2, 2), random(3, 2), random(4, 2), random(5, 2)}},
 		{Op: "MeanVarianceNormalization", Inputs: []*tensor.Tensor{random(1, 2, 3, 2, 2)}},
-	} {
-		c.Name = c.Op
+		{Op: "LpPool", Attrs: []*ir.Attr{ints("kernel_shape", 2, 3), ints("pads", 1, 0, 0, 2), intAttr("p", 3)}, Inputs: []*tensor.Tensor{image}},
+		{Op: "LpPool", Name: "strides", Attrs: []*ir.Attr{ints("kernel_shape", 2, 2), ints("strides", 2, 1)}, Inputs: []*tensor.Tensor{image}},
+		{Op: "GlobalLpPool", Inputs: []*tensor.Tensor{image}},
+		{Op: "CenterCropPad", Inputs: []*tensor.Tensor{image, tensor.Ints(3, 3, 2, 8)}},
+		{Op: "CenterCropPad", Name: "axes", Attrs: []*ir.Attr{ints("axes", -1, 0)}, Inputs: []*tensor.Tensor{image, tensor.Ints(4, 1)}},
+		{Op: "AffineGrid", Opset: 20, Inputs: []*tensor.Tensor{random(1, 2, 2, 3), tensor.Ints(2, 1, 3, 4)}},
+		{Op: "AffineGrid", Opset: 20, Name: "corners", Attrs: []*ir.Attr{intAttr("align_corners", 1)}, Inputs: []*tensor.Tensor{random(1, 2, 3, 4), tensor.Ints(2, 1, 2, 3, 4)}},
+		{Op: "FlexAttention", Domain: "ai.onnx.preview", Attrs: []*ir.Attr{capped, floatAttr("scale", 0.7)},
+			Inputs: []*tensor.Tensor{random(1, 1, 4, 3, 2), random(2, 1, 2, 5, 2), random(3, 1, 2, 5, 3)}},
+	}
+	for i := range cases {
+		cases[i].Name = cases[i].Op + " " + cases[i].Name
+	}
+	return cases
+}
+
+func TestFunctionGradients(t *testing.T) {
+	for _, c := range functionCases() {
 		opcheck.Gradient(t, c)
 	}
 }

@@ -20,6 +20,7 @@ import (
 var domains = []struct{ domain, title, text string }{
 	{"", "Standard operators", "Opsets are those of the standard domain that a model may import."},
 	{"com.microsoft", "com.microsoft", "The operators that ONNX Runtime's optimizer and its model builders write."},
+	{"ai.onnx.preview", "ai.onnx.preview", "What may become standard."},
 	{"ai.onnx.preview.training", "ai.onnx.preview.training", "Optimizers that a training graph may hold."},
 	{ops.Domain, ops.Domain, "What fusions, gradients and optimizers use inside. No file holds them: exported graphs have their bodies."},
 }

@@ -110,7 +110,7 @@ func productCases(x *tensor.Tensor) []opcheck.Case {
 // in standard operators, with nothing known of extents when they were built.
 func TestORTGradients(t *testing.T) {
 	ort.Available(t)
-	for _, c := range slices.Concat(gradientCases(), recurrentCases(), stateCases(), contribCases(16)) {
+	for _, c := range slices.Concat(gradientCases(), functionCases(), recurrentCases(), stateCases(), contribCases(16)) {
 		if c.Diff != nil && len(c.Diff) == 0 {
 			continue
 		}
@@ -133,7 +133,7 @@ func TestORTGradients(t *testing.T) {
 // Runtime here, or by fuse.
 func TestGradientCases(t *testing.T) {
 	have := map[string]bool{}
-	for _, c := range slices.Concat(gradientCases(), recurrentCases(), stateCases(), contribCases(16)) {
+	for _, c := range slices.Concat(gradientCases(), functionCases(), recurrentCases(), stateCases(), contribCases(16)) {
 		have[c.Domain+"."+c.Op] = true
 	}
 	ops.Standard().Rows(func(e ops.Entry) {

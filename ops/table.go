@@ -5,5 +5,6 @@ import "slices"
 // Standard is the set of all operators that bonnx has. Each theme has its
 // table in a file of its own (table_*.go).
 func Standard() *Set {
-	return NewSet(slices.Concat(moveTable(), mathTable(), nnTable(), nnGradTable(), imageTable(), detectTable(), quantizeTable(), trainingTable(), contribTable(), sequenceTable(), compositeTable())...)
+	return NewSet(slices.Concat(moveTable(), mathTable(), nnTable(), nnGradTable(), imageTable(), detectTable(), quantizeTable(),
+		signalTable(), trainingTable(), contribTable(), sequenceTable(), compositeTable())...)
 }

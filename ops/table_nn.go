@@ -7,6 +7,7 @@ import "slices"
 func nnTable() []Entry {
 	return slices.Concat(softmaxTable(), []Entry{
 		{Name: "Attention", MinIn: 3, MaxIn: 7, MaxOut: 4, Strict: Accurate, New: newAttention},
+		{Domain: "ai.onnx.preview", Name: "FlexAttention", MinIn: 3, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newFlexAttention},
 		{Name: "LinearAttention", MinIn: 3, MaxIn: 6, MaxOut: 2, Strict: Accurate, New: newLinearAttention},
 		{Name: "CausalConvWithState", MinIn: 2, MaxIn: 4, MaxOut: 2, Strict: Accurate, New: newCausalConv},
 		{Name: "RotaryEmbedding", MinIn: 3, MaxIn: 4, MaxOut: 1, Strict: Rounding, New: newRotaryEmbedding},
@@ -20,6 +21,8 @@ func nnTable() []Entry {
 		{Name: "ConvTranspose", MinIn: 2, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newConvTranspose},
 		{Name: "MaxPool", MinIn: 1, MaxIn: 1, MaxOut: 2, Strict: Exact, New: newMaxPool},
 		{Name: "AveragePool", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Accurate, New: newAveragePool},
+		{Name: "LpPool", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Accurate, New: newLpPool},
+		{Name: "GlobalLpPool", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Accurate, New: newGlobalLpPool},
 		{Name: "GlobalAveragePool", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Accurate, New: newGlobalAveragePool},
 		{Name: "GlobalMaxPool", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Exact, New: newGlobalMaxPool},
 		{Name: "NegativeLogLikelihoodLoss", MinIn: 2, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newLikelihood(false)},
