@@ -273,6 +273,19 @@ func fixExpand(c *call) error {
 	return c.retarget(1, entry{at: at, n: 1})
 }
 
+// copy makes a shape whose first entry is the batch that the file has, of
+// something that is expanded, have one for each sample.
+func (c *call) copy(shape int) error {
+	want, ok := c.intsOf(shape)
+	if !ok || len(want) == 0 || int64(want[0]) != c.was || c.place(0).kind == rows {
+		return nil
+	}
+	if shape > 0 && c.fact(0).Rank() == len(want) && c.fact(0).Dim(0) != ir.Fixed(1) {
+		return nil
+	}
+	return c.retarget(shape, entry{at: 0, n: 1, samples: true})
+}
+
 // fixConcat repeats what is the same for all samples, as tokens are that stand
 // before each sequence.
 func fixConcat(c *call) error {

@@ -44,21 +44,17 @@ func DynamicBatch(m *ir.Model, set *ops.Set) (*Report, error) {
 	if err != nil || was == 0 {
 		return &Report{Symbol: symbol}, err
 	}
-	c := m.Clone()
-	for i, v := range m.Graph.Inputs {
-		if inputs[v] {
-			setFirst(c.Graph.Inputs[i], ir.Symbol(samples))
+	c, t, err := traced(m, set, inputs, was, false)
+	if err != nil && was > 1 {
+		// What has as many copies as there were samples may be one for each.
+		if c2, t2, err2 := traced(m, set, inputs, was, true); err2 == nil {
+			c, t, err = c2, t2, nil
 		}
 	}
-	forget(c)
-	t, err := newTracer(c, set, was)
 	if err != nil {
-		return nil, err
-	}
-	rep := &Report{Symbol: symbol, Was: was, Nodes: []string{}}
-	if err := t.run(); err != nil {
 		return nil, fmt.Errorf("the batch stays %d: %w", was, err)
 	}
+	rep := &Report{Symbol: symbol, Was: was, Nodes: []string{}}
 	t.declare(symbol)
 	for i, v := range m.Graph.Inputs {
 		if inputs[v] {
@@ -75,6 +71,25 @@ func DynamicBatch(m *ir.Model, set *ops.Set) (*Report, error) {
 	}
 	*m = *c
 	return rep, nil
+}
+
+// traced is a copy of m in which the samples of the batch inputs were followed,
+// and changed where that was needed. copies says that whatever is expanded to
+// the batch that the file has is expanded for the samples.
+func traced(m *ir.Model, set *ops.Set, inputs map[*ir.Value]bool, was int64, copies bool) (*ir.Model, *tracer, error) {
+	c := m.Clone()
+	for i, v := range m.Graph.Inputs {
+		if inputs[v] {
+			setFirst(c.Graph.Inputs[i], ir.Symbol(samples))
+		}
+	}
+	forget(c)
+	t, err := newTracer(c, set, was)
+	if err != nil {
+		return nil, nil, err
+	}
+	t.copies = copies
+	return c, t, t.run()
 }
 
 // batchInputs are the inputs whose first axis is the batch, its extent (0

@@ -15,23 +15,49 @@ import (
 // Random graphs of whatever treats samples alone or mixes them: all that
 // DynamicBatch accepts must be right row by row.
 func TestRandomGraphs(t *testing.T) {
-	accepted, n := 0, 600
+	randomGraphs(t, 600, 1, func(t *testing.T, one, many *ir.Model) {
+		rowByRow(t, one, many, smallFeed(3), 3, run)
+	})
+}
+
+// Those of a batch of two are right for every two.
+func TestRandomGraphsOfTwo(t *testing.T) {
+	randomGraphs(t, 600, 2, func(t *testing.T, two, many *ir.Model) {
+		f := smallFeed(3)
+		got := run(t, many, f)["y"]
+		for _, pair := range [][2]int{{0, 1}, {2, 0}} {
+			sample := feed{}
+			for name, x := range f {
+				sample[name] = tensor.New(x.DType(), append([]int{2}, x.Shape()[1:]...)...)
+				for i, j := range pair {
+					copy(sample[name].Bytes()[i*len(sample[name].Bytes())/2:], row(t, x, j).Bytes())
+				}
+			}
+			want := run(t, two, sample)["y"]
+			for i, j := range pair {
+				testutil.Close(t, fmt.Sprintf("sample %d of %v", j, pair), row(t, got, j), row(t, want, i), 1e-5, 1e-5)
+			}
+		}
+	})
+}
+
+func randomGraphs(t *testing.T, n int, batch int64, check func(t *testing.T, fixed, dynamic *ir.Model)) {
+	t.Helper()
+	accepted := 0
 	if testing.Short() {
-		n = 100
+		n /= 6
 	}
 	for seed := range uint64(n) {
-		one, err := randomGraph(seed)
+		fixed, err := randomGraph(seed, batch)
 		if err != nil {
 			continue // it grew what does not fit together
 		}
-		many := one.Clone()
-		if _, err := extent.DynamicBatch(many, ops.Standard()); err != nil {
+		dynamic := fixed.Clone()
+		if _, err := extent.DynamicBatch(dynamic, ops.Standard()); err != nil {
 			continue
 		}
 		accepted++
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			rowByRow(t, one, many, smallFeed(3), 3, run)
-		})
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { check(t, fixed, dynamic) })
 	}
 	t.Logf("%d of %d accepted", accepted, n)
 	if accepted < n/8 {
@@ -47,8 +73,8 @@ type grower struct {
 	have []*ir.Value
 }
 
-func randomGraph(seed uint64) (*ir.Model, error) {
-	return small(18, func(g graph) *ir.Value {
+func randomGraph(seed uint64, batch int64) (*ir.Model, error) {
+	return smallOf(batch, 18, func(g graph) *ir.Value {
 		m := &ir.Model{IRVersion: 8, Graph: &ir.Graph{Name: "inputs", Inputs: g.Graph.Inputs}}
 		m.SetOpset("", 18)
 		an, err := ops.Standard().Analyze(m, ops.AnalyzeOptions{})
@@ -68,7 +94,7 @@ func randomGraph(seed uint64) (*ir.Model, error) {
 			}
 			r.have = append(r.have, y)
 		}
-		return r.reshape(r.have[len(r.have)-1], 1, -1)
+		return r.reshape(r.have[len(r.have)-1], int(batch), -1)
 	})
 }
 

@@ -18,10 +18,15 @@ type graph struct {
 }
 
 func small(opset int64, build func(g graph) *ir.Value) (*ir.Model, error) {
+	return smallOf(1, opset, build)
+}
+
+// smallOf is small with another batch.
+func smallOf(batch, opset int64, build func(g graph) *ir.Value) (*ir.Model, error) {
 	m := &ir.Model{IRVersion: 8, Graph: ir.NewGraph("small")}
 	m.SetOpset("", opset)
-	x := m.Graph.AddInput("x", ir.Tensor(tensor.Float32, ir.Fixed(1), ir.Fixed(4), ir.Fixed(6)))
-	ids := m.Graph.AddInput("ids", ir.Tensor(tensor.Int64, ir.Fixed(1), ir.Fixed(4)))
+	x := m.Graph.AddInput("x", ir.Tensor(tensor.Float32, ir.Fixed(batch), ir.Fixed(4), ir.Fixed(6)))
+	ids := m.Graph.AddInput("ids", ir.Tensor(tensor.Int64, ir.Fixed(batch), ir.Fixed(4)))
 	g := graph{ir.NewBuilder(m.Graph, ir.NewNames(m)), x, ids}
 	y := build(g)
 	y.Name, y.Type = "y", &ir.TensorType{Elem: tensor.Float32}

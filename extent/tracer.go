@@ -46,6 +46,7 @@ func newWorld(m *ir.Model, visit func(*ir.Node) error) *world {
 // tracer follows the samples through a canonical copy of a model.
 type tracer struct {
 	was      int64 // the batch that the file has
+	copies   bool  // see traced
 	an       *ops.Analysis
 	places   map[*ir.Value]place
 	traced   *world
@@ -165,14 +166,19 @@ type call struct {
 
 // trace applies what is known of the node's operator.
 func (c *call) trace() (place, error) {
-	var at [3]int // inputs of each kind
-	for i := range c.n.Inputs() {
-		at[c.place(i).kind]++
-	}
 	if len(c.n.Subgraphs()) > 0 {
 		return c.subgraphs()
 	}
 	r, known := rules[operator(c.n)]
+	if c.copies && r.fills {
+		if err := c.copy(r.shape); err != nil {
+			return place{}, err
+		}
+	}
+	var at [3]int // inputs of each kind
+	for i := range c.n.Inputs() {
+		at[c.place(i).kind]++
+	}
 	if at[rows] == 0 && (at[count] == 0 || !r.fills) {
 		return c.still()
 	}

@@ -11,7 +11,7 @@ import (
 // UNet is a small diffusion model as diffusers exports it through TorchScript:
 // residual blocks of convolutions that hear of the time step, transformer
 // blocks that look at a text. Inputs sample float32 (batch, 4, height, width)
-// with even height and width, timestep float32 (batch), encoder_hidden_states
+// with even height and width, timestep float32 (1 or batch), encoder_hidden_states
 // float32 (batch, seq, Text); output out_sample of the sample's shape.
 type UNet struct {
 	Channels, Groups, Heads, Text int
@@ -34,14 +34,14 @@ func (c UNet) Model() (*ir.Model, error) {
 		return nil, fmt.Errorf("testmodel: %+v", c)
 	}
 	u := &unet{UNet: c, exporter: newExporter(TorchScript, 0, c.Seed)}
-	side := 0
+	side, steps := 0, ir.Symbol("steps")
 	if c.Batch != 0 {
-		side = 8
+		side, steps = 8, ir.Fixed(1)
 	}
 	batch, four := axis(c.Batch, batchAxis), ir.Fixed(sampleChannels)
 	height, width := axis(side, "height"), axis(side, "width")
 	sample := u.Graph.AddInput("sample", ir.Tensor(tensor.Float32, batch, four, height, width))
-	step := u.Graph.AddInput("timestep", ir.Tensor(tensor.Float32, batch))
+	step := u.Graph.AddInput("timestep", ir.Tensor(tensor.Float32, steps))
 	u.text = u.Graph.AddInput("encoder_hidden_states", ir.Tensor(tensor.Float32, batch, axis(side, seqAxis), ir.Fixed(int64(c.Text))))
 	u.side = side
 	y := u.body(sample, step)
@@ -58,7 +58,7 @@ type unet struct {
 
 func (u *unet) body(sample, step *ir.Value) *ir.Value {
 	root, c := scope(""), u.Channels
-	u.time = u.embedTime(step)
+	u.time = u.embedTime(u.expand(step, u.dim(sample, 0, u.Batch)))
 	x := u.conv(root.in("conv_in"), sample, sampleChannels, c, 3, 1)
 	first := x
 
