@@ -24,7 +24,7 @@ const whereOpset = 9
 // change makes input i of a node what build makes of it, in both worlds. build
 // gets a builder before the node and the value that is there now.
 func (t *tracer) change(n *ir.Node, i int, build func(w *world, b *ir.Builder, old *ir.Value) *ir.Value) error {
-	twin := t.original.nodes[n]
+	twin := t.nodes[n]
 	if twin == nil || i >= len(twin.Inputs()) {
 		return errors.New("the batch is in its operands, and it stands for something else in the file (a function, or an older operator)")
 	}
@@ -346,7 +346,7 @@ func fixGatherND(c *call) error {
 	})
 	if err == nil {
 		c.n.SetAttr("batch_dims", ir.Int(1))
-		c.original.nodes[c.n].SetAttr("batch_dims", ir.Int(1))
+		c.nodes[c.n].SetAttr("batch_dims", ir.Int(1))
 	}
 	return err
 }

@@ -41,8 +41,12 @@ func DynamicBatch(m *ir.Model, set *ops.Set) (*Report, error) {
 		return nil, errors.New("model has no graph")
 	}
 	inputs, was, symbol, err := batchInputs(m)
-	if err != nil || was == 0 {
-		return &Report{Symbol: symbol}, err
+	if err != nil {
+		return nil, err
+	}
+	rep := &Report{Symbol: symbol, Was: was, Inputs: []string{}, Outputs: []string{}, Nodes: []string{}}
+	if was == 0 {
+		return rep, nil
 	}
 	c, t, err := traced(m, set, inputs, was, false)
 	if err != nil && was > 1 {
@@ -54,7 +58,6 @@ func DynamicBatch(m *ir.Model, set *ops.Set) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the batch stays %d: %w", was, err)
 	}
-	rep := &Report{Symbol: symbol, Was: was, Nodes: []string{}}
 	t.declare(symbol)
 	for i, v := range m.Graph.Inputs {
 		if inputs[v] {
@@ -161,7 +164,7 @@ func forget(m *ir.Model) {
 // declare writes what was found into the types of all values that the file
 // declares, with the batch under its symbol.
 func (t *tracer) declare(symbol string) {
-	for traced, v := range t.original.values {
+	for traced, v := range t.values {
 		if v.Type == nil || v.TensorType() == nil {
 			continue
 		}

@@ -34,13 +34,10 @@ type world struct {
 	visit  func(*ir.Node) error // new nodes
 	number *ir.Value            // the number of samples, a vector of one
 	ints   map[string]*ir.Value
-	values map[*ir.Value]*ir.Value // of the traced copy -> here
-	nodes  map[*ir.Node]*ir.Node
 }
 
 func newWorld(m *ir.Model, visit func(*ir.Node) error) *world {
-	return &world{model: m, names: ir.NewNames(m), visit: visit, ints: map[string]*ir.Value{},
-		values: map[*ir.Value]*ir.Value{}, nodes: map[*ir.Node]*ir.Node{}}
+	return &world{model: m, names: ir.NewNames(m), visit: visit, ints: map[string]*ir.Value{}}
 }
 
 // tracer follows the samples through a canonical copy of a model.
@@ -51,7 +48,10 @@ type tracer struct {
 	places   map[*ir.Value]place
 	traced   *world
 	original *world
-	changed  []string
+	// What values and nodes of the traced copy stand for in the file.
+	values  map[*ir.Value]*ir.Value
+	nodes   map[*ir.Node]*ir.Node
+	changed []string
 }
 
 // newTracer readies m, whose batch inputs have the extent samples.
@@ -61,7 +61,8 @@ func newTracer(m *ir.Model, set *ops.Set, was int64) (*tracer, error) {
 		return nil, err
 	}
 	forget(c)
-	t := &tracer{was: was, places: map[*ir.Value]place{}, original: newWorld(m, nil)}
+	t := &tracer{was: was, places: map[*ir.Value]place{}, original: newWorld(m, nil),
+		values: map[*ir.Value]*ir.Value{}, nodes: map[*ir.Node]*ir.Node{}}
 	t.traced = newWorld(c, t.node)
 	// An analysis of the inputs and initializers alone: nodes are shown to it
 	// one by one, once they are as they should be.
@@ -82,19 +83,18 @@ func newTracer(m *ir.Model, set *ops.Set, was int64) (*tracer, error) {
 // pair finds for the nodes and values of a traced graph those that they stand
 // for, by the names of values, and likewise in sub-graphs.
 func (t *tracer) pair(traced, original *ir.Graph) {
-	o := t.original
 	index := original.Index()
 	for name, v := range traced.Index() {
 		w := index[name]
 		if w == nil {
 			continue
 		}
-		o.values[v], o.values[w] = w, w
+		t.values[v] = w
 		n, p := v.Producer(), w.Producer()
 		if n == nil || p == nil || n.OpType != p.OpType {
 			continue
 		}
-		o.nodes[n] = p
+		t.nodes[n] = p
 		subs := p.Subgraphs()
 		for i, g := range n.Subgraphs() {
 			if i < len(subs) {
@@ -102,7 +102,6 @@ func (t *tracer) pair(traced, original *ir.Graph) {
 			}
 		}
 	}
-	t.traced.nodes, t.traced.values = nil, nil // it stands for itself
 }
 
 // run traces the whole graph and checks its outputs.
