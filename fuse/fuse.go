@@ -48,6 +48,7 @@ var raise = []pass{
 	{"quantized activation", []string{"DequantizeLinear"}, quantizedActivation},
 	{"transposed product", []string{"MatMul"}, transposedProduct},
 	{"scaled product", []string{"Mul", "Div"}, scaledProduct},
+	{"attention", []string{"Softmax"}, attention},
 }
 
 // late are the passes of Late, in order.

@@ -29,7 +29,7 @@ type fusedAttention struct {
 type fusedAttentionGrad struct{ of fusedAttention }
 
 func newFusedAttention(a *Args) (Op, error) {
-	o := fusedAttention{scale: decimal(a.Float("scale", 1))}
+	o := fusedAttention{scale: a.Float("scale", 1)}
 	list := a.Ints("rows_first")
 	if list != nil && len(list) != 4 {
 		return nil, fmt.Errorf("rows_first has %d elements, want 4", len(list))
