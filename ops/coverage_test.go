@@ -97,7 +97,7 @@ func parseBare(e ops.Entry) (ops.Op, error) {
 	if e.MaxIn == 0 {
 		n.TruncateInputs(0)
 	}
-	if e.Domain+e.Name != "Attention" { // the standard one counts heads by its inputs
+	if e.Name != "Attention" || e.Domain == "com.microsoft" { // the others count heads by their inputs
 		n.Attrs = needed[e.Name]
 	}
 	return ops.Standard().Parse(n, ops.NewestOpset)
