@@ -35,7 +35,6 @@ var (
 		"Loop": 2, "Scan": 1}
 	outputsOf = map[string]int{"AdamW": 3}
 	needed    = map[string][]*ir.Attr{
-		"Attention":           {intAttr("num_heads", 1)},
 		"BitCast":             {intAttr("to", int64(tensor.Float64))},
 		"BitShift":            {ir.A("direction", ir.String("LEFT"))},
 		"Cast":                {intAttr("to", int64(tensor.Float64))},
@@ -97,8 +96,8 @@ func parseBare(e ops.Entry) (ops.Op, error) {
 	if e.MaxIn == 0 {
 		n.TruncateInputs(0)
 	}
-	if e.Name != "Attention" || e.Domain == "com.microsoft" { // the others count heads by their inputs
-		n.Attrs = needed[e.Name]
+	if n.Attrs = needed[e.Name]; e.Domain == microsoft && e.Name == "Attention" { // others count heads by their inputs
+		n.Attrs = []*ir.Attr{intAttr("num_heads", 1)}
 	}
 	return ops.Standard().Parse(n, ops.NewestOpset)
 }
