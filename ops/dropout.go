@@ -3,7 +3,6 @@ package ops
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 
 	"github.com/bonnx/bonnx/internal/kernel"
 	"github.com/bonnx/bonnx/ir"
@@ -16,13 +15,10 @@ import (
 // come from the session's random stream, and with a seed from NumPy's, which
 // each run starts anew.
 // https://onnx.ai/onnx/operators/onnx__Dropout.html
-type dropout struct {
-	seeded bool
-	seed   uint32
-}
+type dropout struct{ stream }
 
 func newDropout(a *Args) (Op, error) {
-	return dropout{a.Has("seed"), uint32(a.Int("seed", 0))}, nil
+	return dropout{stream{a.Has("seed"), uint32(a.Int("seed", 0))}}, nil
 }
 
 func (dropout) Random() {}
@@ -42,16 +38,8 @@ func (o dropout) Bind(p *Binder, in, out []Fact) (Step, error) {
 	if on, ok := elemsOf(mode); mode.Absent() || ok && len(on) == 1 && on[0] == known(0) {
 		return dropoutIdle, nil
 	}
-	stream := func(f *Frame) uniform { return f.Rand }
-	if o.seeded {
-		id := p.State(func() any { return new(mt19937) })
-		stream = func(f *Frame) uniform {
-			m := f.State(id).(*mt19937)
-			m.seed(o.seed)
-			return m
-		}
-	}
-	return bindTyped(p, o, []typedStep{dropoutStep[float32](stream), dropoutStep[float64](stream)}, in, out)
+	source := o.bind(p)
+	return bindTyped(p, o, []typedStep{dropoutStep[float32](source), dropoutStep[float64](source)}, in, out)
 }
 
 func dropoutIdle(_ *Frame, in, out []*tensor.Tensor) error {
@@ -71,7 +59,7 @@ var errRatio = errors.New("ratio is not in [0, 1)")
 // uniform is a source of numbers in [0, 1).
 type uniform interface{ Float64() float64 }
 
-func dropoutStep[T kernel.Float](stream func(*Frame) uniform) typedStep {
+func dropoutStep[T kernel.Float](source func(*Frame) (uniform, error)) typedStep {
 	return typedStep{tensor.DTypeOf[T](), func(f *Frame, in, out []*tensor.Tensor) error {
 		if on := tensor.Data[bool](in[2]); len(on) != 1 || !on[0] {
 			return dropoutIdle(f, in, out)
@@ -84,9 +72,9 @@ func dropoutStep[T kernel.Float](stream func(*Frame) uniform) typedStep {
 			}
 			ratio = v[0]
 		}
-		random := stream(f)
-		if r, ok := random.(*rand.Rand); ok && r == nil && ratio > 0 {
-			return errors.New("no random stream")
+		random, err := source(f)
+		if err != nil && ratio > 0 {
+			return err
 		}
 		var mask []bool
 		if m := arg(out, 1); m != nil {

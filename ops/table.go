@@ -6,5 +6,5 @@ import "slices"
 // table in a file of its own (table_*.go).
 func Standard() *Set {
 	return NewSet(slices.Concat(moveTable(), mathTable(), nnTable(), nnGradTable(), imageTable(), detectTable(), quantizeTable(),
-		signalTable(), trainingTable(), contribTable(), sequenceTable(), compositeTable())...)
+		signalTable(), stringTable(), randomTable(), trainingTable(), contribTable(), sequenceTable(), compositeTable())...)
 }
