@@ -79,7 +79,7 @@ func hold(t *testing.T, found, want map[string]entry, whole bool) {
 		got := found[name]
 		w, listed := want[name]
 		switch {
-		case !whole && (!listed || strings.Contains(name, mistaken) || got.status == pass || got.status == unsupported):
+		case !whole && (!listed || like(name, mistaken) || got.status == pass || got.status == unsupported):
 		case !listed:
 			t.Errorf("%s is not in the manifest; it is %s %s", name, got.status, got.reason)
 		case got.status != w.status:
@@ -133,8 +133,20 @@ var fourDigits = []string{
 	"test_*window*_expanded", // among Debian's, whose pi is so short
 }
 
-// mistaken are those of Debian's tests that give bfloat16 as uint16.
-const mistaken = "BFLOAT16"
+// mistaken lists those of Debian's tests whose data was set right since.
+var mistaken = []string{
+	"*BFLOAT16*",                             // given as uint16
+	"test_*window", "test_*window_symmetric", // of so short a pi
+	"test_adam_multiple", // today's has other numbers for the same inputs
+}
+
+// like reports whether a name matches one of the patterns.
+func like(name string, patterns []string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		ok, _ := path.Match(pattern, name) // the patterns are well formed
+		return ok
+	})
+}
 
 func one(dir string, set *ops.Set, subject Subject) error {
 	m, err := onnx.Load(filepath.Join(dir, "model.onnx"))
@@ -147,10 +159,7 @@ func one(dir string, set *ops.Set, subject Subject) error {
 			return &unsupportedError{"values that are no tensors"}
 		}
 	}
-	digits := slices.ContainsFunc(fourDigits, func(pattern string) bool {
-		ok, _ := path.Match(pattern, filepath.Base(dir))
-		return ok
-	})
+	digits := like(filepath.Base(dir), fourDigits)
 	close := func(got, want *tensor.Tensor) error { return compare(got, want, strictness(set, m), digits) }
 	for i := 0; ; i++ {
 		data := filepath.Join(dir, fmt.Sprintf("test_data_set_%d", i))
