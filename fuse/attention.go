@@ -143,7 +143,7 @@ func (r *rewriter) biasOf(root *ir.Node, s scoring, f ops.Fact) (*ir.Value, stri
 	for _, m := range s.masks {
 		kept, put := r.masked(m)
 		in := slices.Clone(m.Inputs())
-		in[kept] = r.zero(m.Input(put))
+		in[kept] = r.constant("zero", tensor.New(r.fact(m.Input(put)).DType))
 		terms = append(terms, r.insert(root, "", "Where", in, nil))
 	}
 	if len(terms) == 0 {
@@ -171,13 +171,6 @@ func (r *rewriter) fitsScores(b, s ops.Fact) string {
 		}
 	}
 	return ""
-}
-
-// zero is the constant 0 of the type of v.
-func (r *rewriter) zero(v *ir.Value) *ir.Value {
-	z := r.g.AddInitializer(r.names.Fresh("zero"), ir.Dense(tensor.New(r.fact(v).DType)))
-	r.a.Set(z, ops.ConstantData(z.Data))
-	return z
 }
 
 // A headed is an operand of attention taken back to where it comes from.

@@ -207,6 +207,13 @@ func (r *rewriter) insert(at *ir.Node, domain, op string, in []*ir.Value, old *i
 	return old
 }
 
+// constant is an initializer that never changes.
+func (r *rewriter) constant(name string, t *tensor.Tensor) *ir.Value {
+	v := r.g.AddInitializer(r.names.Fresh(name), ir.Dense(t))
+	r.a.Set(v, ops.ConstantData(v.Data))
+	return v
+}
+
 // prefixOf is the module path in a node's name.
 func prefixOf(name string) string { return name[:strings.LastIndexByte(name, '/')+1] }
 

@@ -88,6 +88,14 @@ func (s *Session) ArenaBytes() int {
 	return s.last.plan.arena
 }
 
+// MemoryBytes is ArenaBytes and the scratch memory for the shapes run last.
+func (s *Session) MemoryBytes() int {
+	if s.last == nil {
+		return 0
+	}
+	return s.last.plan.MemoryBytes()
+}
+
 // Seed starts the session's random stream anew.
 func (s *Session) Seed(seed uint64) {
 	s.source = rand.NewPCG(seed, 0x9e3779b97f4a7c15)
