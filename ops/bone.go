@@ -100,11 +100,26 @@ func newBoneSizes(x, w, d Fact, transB bool) boneSizes {
 	return s
 }
 
+// Partial: S alone is a sum.
+func (bone) Partial() {}
+
 func (o bone) Bind(p *Binder, in, out []Fact) (Step, error) {
 	s := newBoneSizes(in[0], in[1], in[2], o.transB)
+	if out[0].Absent() {
+		return floatStep(in[0].DType,
+			func() (Step, error) { return foldStep[float32](s), nil },
+			func() (Step, error) { return foldStep[float64](s), nil })
+	}
 	return floatStep(in[0].DType,
 		func() (Step, error) { return bindBone[float32](p, s, in, o.transB) },
 		func() (Step, error) { return bindBone[float64](p, s, in, o.transB) })
+}
+
+func foldStep[T tensor.Float](s boneSizes) Step {
+	return func(f *Frame, in, out []*tensor.Tensor) error {
+		kernel.Fold(f.Pool, s.rows, s.in, s.r, tensor.Data[T](out[1]), tensor.Data[T](in[0]))
+		return nil
+	}
 }
 
 func bindBone[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB bool) (Step, error) {

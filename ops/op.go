@@ -72,6 +72,13 @@ type View interface {
 	ViewOf() int
 }
 
+// Partial operators compute what is left where output 0 is left out, without
+// it. Others always have their output 0.
+type Partial interface {
+	Op
+	Partial()
+}
+
 // Random operators draw numbers from the Frame: they are never folded or
 // merged with an equal node.
 type Random interface {

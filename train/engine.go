@@ -111,6 +111,7 @@ func (e *engine) compile(m *ir.Model, set *ops.Set, c Config) (string, error) {
 		return "", err
 	}
 	from := g.loss.from
+	g.recompute = c.Recompute
 	if c.Accumulate == 1 {
 		e.whole, err = g.whole(set, c)
 	} else {

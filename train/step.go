@@ -20,6 +20,8 @@ type graph struct {
 	index  map[string]*ir.Value
 	params []*param
 	loss   loss
+
+	recompute bool // what the backward pass reads of the forward pass
 }
 
 // newGraph copies m and attaches the loss. params become mutable: nothing of
@@ -104,9 +106,15 @@ func (g *graph) differentiate(v *ir.Value) error {
 	for i, p := range g.params {
 		values[i] = p.value
 	}
+	last := g.b.Graph.Last()
 	grads, err := autodiff.Gradient(g.b, v, values)
 	if err != nil {
 		return err
+	}
+	if g.recompute {
+		if err := recompute(g.b, last); err != nil {
+			return err
+		}
 	}
 	for i, p := range g.params {
 		if p.grad = grads[i]; p.grad == nil {

@@ -82,6 +82,10 @@ type Config struct {
 	Overwrite       bool   // another run's metrics and checkpoints may go
 	Threads         int
 
+	// Recompute has the backward pass compute most of what it reads of the
+	// forward pass once more: less memory for more time, the same gradients.
+	Recompute bool `json:",omitempty"`
+
 	// Watcher follows the run, and Logger is told what a Watcher is told; nil
 	// for none.
 	Watcher Watcher      `json:"-"`
