@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/bonnx/bonnx/adapter"
 	"github.com/bonnx/bonnx/internal/testmodel"
 	"github.com/bonnx/bonnx/internal/testutil"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/ops"
+	"github.com/bonnx/bonnx/rewrite"
 	"github.com/bonnx/bonnx/tensor"
 )
 
@@ -68,6 +70,35 @@ func TestRecompute(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestRecomputeBone: of layers whose result is kept the sums alone are computed
+// again.
+func TestRecomputeBone(t *testing.T) {
+	m, _, batch := deep(t, 8)
+	cfg := adapter.DefaultConfig()
+	cfg.Rank, cfg.Init = 4, adapter.InitRandom
+	if _, err := rewrite.Inject(m, cfg, rewrite.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	adapters, err := rewrite.Adapters(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, target := range adapters[0].Targets {
+		names = append(names, target.Blocks[0].Name)
+	}
+	want, all := trained(t, m, func(c *Config) { c.Task, c.Params = CausalLM, names }, batch)
+	got, some := trained(t, m, func(c *Config) { c.Task, c.Params, c.Recompute = CausalLM, names, true }, batch)
+	if 2*some > all {
+		t.Errorf("values take %d bytes, and %d where they are recomputed", all, some)
+	}
+	for name, w := range want {
+		if !bytes.Equal(got[name].Bytes(), w.Bytes()) {
+			t.Errorf("%s differs", name)
+		}
 	}
 }
 
