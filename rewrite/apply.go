@@ -217,6 +217,9 @@ func locate(found *Layers, set *adapter.Set) ([][]*Linear, error) {
 			return nil, fmt.Errorf("the adapter's %s and %s both are the model's %s", old, e.Path, g[0].Path)
 		}
 		taken[g[0].Path] = e.Path
+		if err := g[0].takes(set.Config.Method); err != nil {
+			return nil, fmt.Errorf("%s: %w", e.Path, err)
+		}
 		if err := fits(set, e, g[0].In, g[0].Out); err != nil {
 			return nil, err
 		}

@@ -23,8 +23,7 @@ type Linear struct {
 	// leaves out all of what a model learns.
 	Head bool
 
-	transA bool    // of Gemm: the input is (in, rows)
-	alpha  float32 // of Gemm, else 1
+	spot
 	unique string
 	label  string // as the base has it
 }
@@ -94,50 +93,6 @@ func (l *Layers) Paths() []string {
 	return out
 }
 
-// kinds is the table of operators that adapters are put on: each fills in what
-// is particular to it and returns the value that is its weight and whether
-// that is (out, in).
-var kinds = map[string]func(l *Linear, n *ir.Node) (weight *ir.Value, transposed bool, err error){
-	"MatMul": matMul,
-	"Gemm":   gemm,
-}
-
-// otherKinds have weights that adapters are not put on.
-var otherKinds = map[[2]string]bool{
-	{"", "Conv"}: true, {"", "ConvTranspose"}: true, {"", "Einsum"}: true, {"", "QLinearMatMul"}: true, {"", "MatMulInteger"}: true,
-	{"", "LSTM"}: true, {"", "GRU"}: true, {"", "RNN"}: true,
-	{"com.microsoft", "FusedMatMul"}: true, {"com.microsoft", "FusedGemm"}: true, {"com.microsoft", "MatMulNBits"}: true,
-	{"com.microsoft", "Attention"}: true, {"com.microsoft", "QAttention"}: true, {"com.microsoft", "QGemm"}: true,
-	{"com.microsoft", "GemmFastGelu"}: true, {"com.microsoft", "MatMulIntegerToFloat"}: true, {"com.microsoft", "DynamicQuantizeMatMul"}: true,
-}
-
-func matMul(_ *Linear, n *ir.Node) (*ir.Value, bool, error) {
-	if constant(n.Input(0)) && !constant(n.Input(1)) {
-		return nil, false, errors.New("its weight is on the left side, W x; adapters need x W")
-	}
-	return n.Input(1), false, nil
-}
-
-func gemm(l *Linear, n *ir.Node) (*ir.Value, bool, error) {
-	flag := func(name string) bool {
-		a := n.Attr(name)
-		if a == nil {
-			return false
-		}
-		v, _ := a.Value.(ir.Int)
-		return v != 0
-	}
-	if a := n.Attr("alpha"); a != nil {
-		v, ok := a.Value.(ir.Float)
-		if !ok {
-			return nil, false, errors.New("attribute alpha is no number")
-		}
-		l.alpha = float32(v)
-	}
-	l.transA = flag("transA")
-	return n.Input(1), flag("transB"), nil
-}
-
 // constant reports whether a constant of the file is behind v.
 func constant(v *ir.Value) bool {
 	var w Weight
@@ -192,7 +147,7 @@ func (f *finder) graph(g *ir.Graph) {
 // shared by all its calls.
 func (f *finder) function(name string, g *ir.Graph) {
 	for n := range g.Nodes() {
-		if kinds[n.OpType] != nil && ir.CanonicalDomain(n.Domain) == "" && constant(n.Input(1)) {
+		if kindOf(n) != nil && slices.ContainsFunc(n.Inputs(), constant) {
 			f.skip(n, fmt.Errorf("it is inside function %q; inline functions first", name))
 		}
 		for _, sub := range n.Subgraphs() {
@@ -202,30 +157,19 @@ func (f *finder) function(name string, g *ir.Graph) {
 }
 
 func (f *finder) node(n *ir.Node) {
-	domain := ir.CanonicalDomain(n.Domain)
-	read := kinds[n.OpType]
-	if read == nil || domain != "" {
-		if otherKinds[[2]string{domain, n.OpType}] {
-			f.skip(n, fmt.Errorf("adapters are put on MatMul and Gemm, not on %s", n.OpType))
+	if kindOf(n) == nil {
+		if otherKinds[kindKey(n)] {
+			f.skip(n, fmt.Errorf("adapters are not put on %s", n.OpType))
 		}
 		return
 	}
-	if n.Output(0) == nil || n.Input(0) == nil || n.Input(1) == nil {
-		f.skip(n, errors.New("it lacks an input or its output"))
-		return
-	}
-	l := &Linear{Node: n, Kind: n.OpType, alpha: 1, Bias: biasOf(n), label: label(n)}
-	v, transposed, err := read(l, n)
-	if err == nil {
-		l.Weight, err = traceWeight(v, transposed)
-	}
+	l, err := readLayer(n, n.Input)
 	if err != nil {
 		f.skip(n, err)
 		return
 	}
-	l.In, l.Out = l.Weight.in, l.Weight.out
-	l.Path, l.Source = modulePath(n, l.Weight, len(f.found.Linear))
-	l.Head = f.head(n.Output(0), 0)
+	l.Path, l.Source = modulePath(l, len(f.found.Linear))
+	l.Head = f.head(l.result, 0)
 	f.found.Linear = append(f.found.Linear, l)
 }
 

@@ -123,33 +123,34 @@ var updates = map[adapter.Method]func(w *writer, x *ir.Value) *ir.Value{
 	adapter.Bone: boneUpdate,
 	adapter.MiSS: boneUpdate,
 	adapter.MiSSMini: func(w *writer, x *ir.Value) *ir.Value {
-		return w.op("MatMul", ir.In(w.fold(x), w.tile()))
+		return w.multiply(w.fold(x), factor{v: w.tile()}, false)
 	},
 	adapter.LoRA: func(w *writer, x *ir.Value) *ir.Value {
-		s := w.op("MatMul", ir.In(x, w.transpose(w.blocks[0], 1, 0)))
-		return w.op("MatMul", ir.In(s, w.transpose(w.blocks[1], 1, 0)))
+		s := w.multiply(x, factor{w.blocks[0], true}, true)
+		return w.multiply(s, factor{w.blocks[1], true}, false)
 	},
 }
 
 func boneUpdate(w *writer, x *ir.Value) *ir.Value {
-	return w.op("MatMul", ir.In(w.fold(x), w.blocks[0]))
+	return w.multiply(w.fold(x), factor{v: w.blocks[0]}, false)
 }
 
 // folds reports whether fold cuts x into whole pieces of the rank: then it is
 // a sum, n additions a row, else a product with a 0/1 matrix.
-func folds(d adapter.Dims) bool { return d.In%d.Rank == 0 }
+func (w *writer) folds() bool { return w.dims.In%w.dims.Rank == 0 && w.l.product == nil }
 
 // fold is S, S[l] = sum of x[k] over k mod r = l.
 func (w *writer) fold(x *ir.Value) *ir.Value {
 	d := w.dims
-	if !folds(d) {
-		return w.op("MatMul", ir.In(x, w.constant(fmt.Sprintf("fold_%dx%d", d.In, d.Rank), func() *tensor.Tensor {
+	if !w.folds() {
+		ones := w.constant(fmt.Sprintf("fold_%dx%d", d.In, d.Rank), func() *tensor.Tensor {
 			t := tensor.New(tensor.Float32, d.In, d.Rank)
 			for k := range d.In {
 				tensor.Data[float32](t)[k*d.Rank+k%d.Rank] = 1
 			}
 			return t
-		})))
+		})
+		return w.multiply(x, factor{v: ones}, true)
 	}
 	x = w.reshape(x, -1, d.In/d.Rank, d.Rank)
 	keep := ir.A("keepdims", ir.Int(0))
@@ -182,15 +183,15 @@ func (w *writer) modulo(name string, n, r int) *ir.Value {
 // activation writes the activation form and returns the layer's new result.
 func (w *writer) activation(m adapter.Method) *ir.Value {
 	l := w.l
-	x, y := l.Node.Input(0), w.result(l)
+	x, y := l.input, w.result(l)
 	w.p.After(y.Producer())
 	if l.transA {
 		x = w.transpose(x, 1, 0)
 	}
 	d := updates[m](w, w.drop(w.cast(x, tensor.Float32)))
-	d = w.times(d, w.scale*float64(l.alpha))
+	d = w.times(d, w.scale*float64(l.spot.scale))
 	d = w.cast(d, l.Weight.dtype)
-	if l.Kind == "MatMul" && m != adapter.LoRA && folds(w.dims) {
+	if !l.kind.exact && m != adapter.LoRA && w.folds() {
 		d = w.op("Reshape", ir.In(d, w.op("Shape", ir.In(y))))
 	}
 	out := w.op("Add", ir.In(y, d))
@@ -229,26 +230,36 @@ func (w *writer) rows(d *ir.Value) *ir.Value {
 // weight writes the weight form and returns the layer's new weight.
 func (w *writer) weight(m adapter.Method) *ir.Value {
 	l := w.l
-	v := l.Node.Input(1) // with what the adapters below add
+	v := l.Node.Input(l.slot) // with what the adapters below add
 	w.p.Before(l.Node)
 	var out *ir.Value
 	if m == adapter.Bat {
 		out = w.bat(v)
 	} else {
-		d := deltas[m](w)
-		if l.Weight.transposed {
-			d = w.transpose(d, 1, 0)
-		}
-		out = w.op("Add", ir.In(v, w.cast(d, l.Weight.dtype)))
+		out = w.op("Add", ir.In(v, w.cast(w.asSeen(deltas[m](w)), l.Weight.dtype)))
 	}
-	w.p.SetInput(l.Node, 1, out)
+	w.p.SetInput(l.Node, l.slot, out)
 	return out
+}
+
+// asSeen turns a matrix (in, out) into what the layer's node reads.
+func (w *writer) asSeen(v *ir.Value) *ir.Value {
+	if w.l.Weight.transposed {
+		v = w.transpose(v, 1, 0)
+	}
+	if w.l.Weight.view != nil {
+		v = w.reshape(v, w.l.Weight.view.from.shape...)
+	}
+	return v
 }
 
 // bat is W' = W + (blocks of W and I) B: on tiles W_ji of r by r,
 // W'_ji = W_ji + B_i^T (W_ji + I).
 func (w *writer) bat(v *ir.Value) *ir.Value {
 	in, out, r := w.dims.In, w.dims.Out, w.dims.Rank
+	if w.l.Weight.view != nil {
+		v = w.reshape(v, out, in)
+	}
 	if w.l.Weight.transposed {
 		v = w.transpose(v, 1, 0)
 	}
@@ -265,9 +276,5 @@ func (w *writer) bat(v *ir.Value) *ir.Value {
 	delta := w.op("MatMul", ir.In(w.transpose(w.blocks[0], 0, 2, 1), sum))
 	tiles = w.op("Add", ir.In(tiles, delta))
 	v = w.reshape(w.transpose(tiles, 0, 2, 1, 3), in, out)
-	v = w.cast(v, w.l.Weight.dtype)
-	if w.l.Weight.transposed {
-		v = w.transpose(v, 1, 0)
-	}
-	return v
+	return w.asSeen(w.cast(v, w.l.Weight.dtype))
 }

@@ -154,7 +154,7 @@ func (in *injection) result(l *Linear) *ir.Value {
 	if v := in.results[l.Node]; v != nil {
 		return v
 	}
-	return l.Node.Output(0)
+	return l.result
 }
 
 // constant is an initializer that all targets share, made on first use.

@@ -76,7 +76,7 @@ func (s stack) mergeable(names []string) error {
 				stay[n] = append(stay[n], a)
 				continue
 			}
-			if b := whole[ir.Use{Node: n, Index: 1}]; b != nil {
+			if b := whole[ir.Use{Node: n, Index: t.calls[0].slot}]; b != nil {
 				return fmt.Errorf("%s: adapter %q trains the weight whole, so what %q adds to it cannot be merged without that one", t.path(), b.cfg.DisplayName(), a.cfg.DisplayName())
 			}
 			for _, below := range stay[n] {
@@ -108,13 +108,11 @@ func (s stack) foldWhole(c *ir.Model, found *Layers, rep *MergeReport) error {
 		return nil
 	}
 	for _, l := range found.Linear { // some read another constant now
-		v, transposed, err := kinds[l.Kind](l, l.Node)
-		if err == nil {
-			l.Weight, err = traceWeight(v, transposed)
-		}
+		now, err := readLayer(l.Node, l.Node.Input)
 		if err != nil {
 			return fmt.Errorf("%v: %w", l.Node, err)
 		}
+		l.Weight = now.Weight
 	}
 	return nil
 }

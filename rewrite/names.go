@@ -27,15 +27,16 @@ const scopesKey = "pkg.torch.onnx.name_scopes"
 // such as "layers.0.self_attn.q_proj". index numbers the layers of the model.
 // A module that multiplies by parameters of its own, as torch's
 // MultiheadAttention does, has them named in the weight or the bias.
-func modulePath(n *ir.Node, w *Weight, index int) (string, Source) {
+func modulePath(l *Linear, index int) (string, Source) {
+	n := l.Node
 	found := []struct {
 		source Source
 		path   string
 	}{
 		{FromScopes, scopesPath(n)},
 		{FromNode, nodePath(n.Name)},
-		{FromInitializer, initializerPath(w)},
-		{FromBias, biasPath(n)},
+		{FromInitializer, initializerPath(l.Weight)},
+		{FromBias, biasPath(l)},
 	}
 	for i, f := range found {
 		if f.path == "" {
@@ -157,10 +158,9 @@ func initializerPath(w *Weight) string {
 	return ""
 }
 
-// biasPath is the path in the name of the bias: that of a Gemm, or of the Add
-// that alone reads the layer's result.
-func biasPath(n *ir.Node) string {
-	if b := biasOf(n); b != nil {
+// biasPath is the path in the name of the bias.
+func biasPath(l *Linear) string {
+	if b := l.Bias; b != nil {
 		if p, ok := strings.CutSuffix(b.Name, "_bias"); ok && strings.HasSuffix(p, ".in_proj") {
 			return p
 		}
@@ -172,8 +172,8 @@ func biasPath(n *ir.Node) string {
 }
 
 // biasOf is the constant vector that is added to the layer's result, or nil.
-func biasOf(n *ir.Node) *ir.Value {
-	u, ok := addend(n)
+func biasOf(l *Linear) *ir.Value {
+	u, ok := addend(l)
 	if !ok {
 		return nil
 	}
@@ -186,12 +186,12 @@ func biasOf(n *ir.Node) *ir.Value {
 
 // addend is where something is added to the layer's result: in the layer
 // itself, or in the Add that alone reads it.
-func addend(n *ir.Node) (ir.Use, bool) {
-	if n.Is("Gemm") {
-		return ir.Use{Node: n, Index: 2}, true
+func addend(l *Linear) (ir.Use, bool) {
+	if i := l.kind.bias; i > 0 && (l.kind.exact || l.Node.Input(i) != nil) {
+		return ir.Use{Node: l.Node, Index: i}, true
 	}
-	y := n.Output(0)
-	if y == nil || len(y.Uses()) != 1 || !y.Uses()[0].Node.Is("Add") {
+	y := l.result
+	if len(y.Uses()) != 1 || !y.Uses()[0].Node.Is("Add") {
 		return ir.Use{}, false
 	}
 	return ir.Use{Node: y.Uses()[0].Node, Index: 1 - y.Uses()[0].Index}, true

@@ -75,9 +75,8 @@ func (f *paramFinder) graph(g *ir.Graph) {
 // linear adds weight and bias of a linear layer, which is a module whatever
 // its constants are called.
 func (f *paramFinder) linear(l *Linear) {
-	index := slices.Index(l.Node.Inputs(), l.Weight.value)
-	f.add(l.Path, "weight", slot{l.Node, index, !l.Weight.transposed})
-	u, ok := addend(l.Node)
+	f.add(l.Path, "weight", slot{l.Node, l.slot, !l.Weight.transposed})
+	u, ok := addend(l)
 	if !ok {
 		return
 	}

@@ -322,28 +322,54 @@ func (s *site) connected() error {
 func (r *resolved) bases(t *Target) error {
 	for i := range t.sites {
 		s := &t.sites[i]
+		var l *Linear
 		if t.Form == Activation {
-			s.base = r.below(s.from).Producer()
+			l = r.layerOf(r.below(s.from), s.record.Kind)
 		} else {
-			s.base = r.reader(s.last())
+			l = r.reader(s.last(), s.record.Kind)
 		}
-		if s.base == nil || kinds[s.base.OpType] == nil || s.base.OpType != s.record.Kind || s.base.Input(1) == nil {
+		if l == nil {
 			return fmt.Errorf("the layer of node %q is not where it was", s.record.Node)
 		}
-		var l Linear
-		v, transposed, err := kinds[s.base.OpType](&l, s.base)
-		if err == nil {
-			s.weight, err = traceWeight(r.below(v), transposed)
-		}
-		if err != nil {
-			return fmt.Errorf("%v: %w", s.base, err)
-		}
-		if s.weight.in != t.In || s.weight.out != t.Out || i > 0 && !s.weight.same(t.Weight) {
+		s.base, s.weight = l.Node, l.Weight
+		if l.In != t.In || l.Out != t.Out || i > 0 && !s.weight.same(t.Weight) {
 			return fmt.Errorf("%v: its weight is not the one that was adapted", s.base)
 		}
 		if i == 0 {
 			t.Weight = s.weight
 		}
+	}
+	return nil
+}
+
+// layer is the layer that n is without adapters, nil where it is none of that
+// kind.
+func (r *resolved) layer(n *ir.Node, kind string) *Linear {
+	if n == nil || n.OpType != kind || kindOf(n) == nil {
+		return nil
+	}
+	l, err := readLayer(n, func(i int) *ir.Value { return r.below(n.Input(i)) })
+	if err != nil {
+		return nil
+	}
+	return l
+}
+
+// layerOf is the layer whose result is y. Its node may come some nodes before.
+func (r *resolved) layerOf(y *ir.Value, kind string) *Linear {
+	front := []*ir.Value{y}
+	for range maxTail {
+		var next []*ir.Value
+		for _, v := range front {
+			if v == nil || v.Producer() == nil {
+				continue
+			}
+			if l := r.layer(v.Producer(), kind); l != nil && l.result == y {
+				return l
+			}
+			next = append(next, v.Producer().Inputs()...)
+		}
+		front = next
 	}
 	return nil
 }
@@ -363,15 +389,15 @@ func (r *resolved) below(v *ir.Value) *ir.Value {
 }
 
 // reader is the layer that reads the adapted weight v.
-func (r *resolved) reader(v *ir.Value) *ir.Node {
+func (r *resolved) reader(v *ir.Value, kind string) *Linear {
 	for _, u := range v.Uses() {
-		if u.Index == 1 && kinds[u.Node.OpType] != nil {
-			return u.Node
+		if l := r.layer(u.Node, kind); l != nil && l.slot == u.Index {
+			return l
 		}
 	}
 	for _, s := range r.byLast {
 		if s.from == v {
-			return r.reader(s.last())
+			return r.reader(s.last(), kind)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package rewrite
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -68,16 +69,25 @@ func (s *Selected) skip(l *Linear, reason string) {
 // fit splits matched by whether method and rank fit.
 func (s *Selected) fit(matched []*Linear, cfg adapter.Config, skip bool) error {
 	targets := make([]adapter.Target, len(matched))
+	var never error
 	for i, l := range matched {
 		targets[i] = adapter.Target{Name: fmt.Sprintf("node %q", l.Label()), In: l.In, Out: l.Out}
-		if err := cfg.Method.Check(cfg.Dims(l.In, l.Out)); err != nil && skip {
+		err := l.takes(cfg.Method)
+		if err != nil && !skip {
+			never = errors.Join(never, fmt.Errorf("node %q: %w", l.Label(), err))
+			continue
+		}
+		if err == nil {
+			err = cfg.Method.Check(cfg.Dims(l.In, l.Out))
+		}
+		if err != nil && skip {
 			s.skip(l, err.Error())
 			continue
 		}
 		s.Targets = append(s.Targets, l)
 	}
-	if skip && len(s.Targets) > 0 {
-		return nil
+	if skip && len(s.Targets) > 0 || never != nil {
+		return never
 	}
 	return cfg.Method.CheckAll(cfg.Rank, cfg.MiniRank, targets)
 }

@@ -246,7 +246,7 @@ func (s stack) blocks(in *injection) error {
 	for i, a := range s {
 		rec := &in.record.Adapters[i]
 		for _, t := range a.targets {
-			form := a.form
+			form := t.calls[0].formOf(a.form)
 			if bat[t.calls[0].Node] > i {
 				form = Weighted
 			}

@@ -16,9 +16,10 @@ type Weight struct {
 	initial    *ir.Value // the initializer at the root, or
 	constant   *ir.Attr  // the attribute of the Constant node there
 	links      []link    // from the root to value
-	transposed bool      // value is (out, in), as in Gemm with transB
+	view       *link     // from value to a matrix, nil where it is one
+	transposed bool      // that is (out, in), as in Gemm with transB
 	in, out    int
-	dtype      tensor.DType // of value
+	dtype      tensor.DType // of the matrix
 }
 
 // link is one operator between a constant and the node that uses it.
@@ -57,12 +58,25 @@ var errQuantized = errors.New("the weight is quantized and would lose the adapte
 // maxChain bounds the length of a chain, so that a strange file costs little.
 const maxChain = 16
 
-// traceWeight finds the constant behind v, which a node reads as its weight.
-// The error says why v is no constant matrix.
-func traceWeight(v *ir.Value, transposed bool) (*Weight, error) {
+// traceWeight finds the constant behind v, which a node reads as its weight,
+// through view. The error says why it is no constant matrix.
+func traceWeight(v *ir.Value, view step, transposed bool) (*Weight, error) {
 	w, at, err := traceConstant(v)
 	if err != nil {
 		return nil, err
+	}
+	return w.as(at, view, transposed)
+}
+
+// as is w, which its layer reads as at, as a matrix.
+func (w *Weight) as(at info, view step, transposed bool) (*Weight, error) {
+	if view != nil {
+		w.view = &link{step: view, from: at}
+		var err error
+		if at, err = view.out(at); err != nil {
+			return nil, err
+		}
+		w.dtype = at.dtype
 	}
 	if len(at.shape) != 2 {
 		return nil, fmt.Errorf("its weight has shape %v, not that of a matrix", at.shape)
@@ -154,10 +168,15 @@ func (w *Weight) Read() (*tensor.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
+	if w.view != nil {
+		if t, err = w.view.read(t); err != nil {
+			return nil, err
+		}
+	}
 	if t.Rank() != 2 {
 		return nil, fmt.Errorf("weight has shape %v, not that of a matrix", t.Shape())
 	}
-	return w.asSeen(t)
+	return w.turned(t)
 }
 
 // through is d as the node at the end of the links reads it.
@@ -205,8 +224,17 @@ func (w *Weight) write(t *tensor.Tensor) error {
 	return nil
 }
 
-// asSeen turns t, of (in, out), into the layer's orientation, or back.
+// asSeen turns t, of (in, out), into what the layer's node reads.
 func (w *Weight) asSeen(t *tensor.Tensor) (*tensor.Tensor, error) {
+	t, err := w.turned(t)
+	if err == nil && w.view != nil {
+		t, err = w.view.write(t, w.view.from)
+	}
+	return t, err
+}
+
+// turned turns t, of (in, out), into the layer's orientation, or back.
+func (w *Weight) turned(t *tensor.Tensor) (*tensor.Tensor, error) {
 	if w.transposed {
 		return t.Transpose(1, 0)
 	}
@@ -215,7 +243,14 @@ func (w *Weight) asSeen(t *tensor.Tensor) (*tensor.Tensor, error) {
 
 // quantized reports whether the constant holds quantized numbers.
 func (w *Weight) quantized() bool {
-	return slices.ContainsFunc(w.links, func(l link) bool { _, ok := l.step.(dequantize); return ok })
+	integers := func(l link) bool {
+		switch l.step.(type) {
+		case dequantize, nBits:
+			return true
+		}
+		return false
+	}
+	return slices.ContainsFunc(w.links, integers) || w.view != nil && integers(*w.view)
 }
 
 // own reports whether nothing but the given nodes and those of the chains
@@ -385,50 +420,66 @@ func (r reshape) write(t *tensor.Tensor, from info) (*tensor.Tensor, error) {
 	return t.Reshape(from.shape...), nil
 }
 
+// A source is where a node reads a constant.
+type source struct {
+	node  *ir.Node
+	index int
+	v     *ir.Value // nil for none
+}
+
+// data is the constant, nil where there is none.
+func (s source) data() ir.Data {
+	var w Weight
+	return w.literal(s.v)
+}
+
 // dequantize is DequantizeLinear with constant scale and zero point.
 type dequantize struct {
-	scale, zero ir.Data // zero may be nil
+	scale, zero source
 	axis, block int
 }
 
-func newDequantize(n *ir.Node) (step, error) {
-	d := dequantize{axis: 1}
-	for i, to := range []*ir.Data{1: &d.scale, 2: &d.zero} {
-		v := n.Input(i)
-		if i == 0 || i == 2 && v == nil {
-			continue
-		}
-		var w Weight
-		if *to = w.literal(v); *to == nil {
-			return nil, errors.New("its scale or zero point is not a constant")
-		}
+var errScale = errors.New("its scale or zero point is not a constant")
+
+// constant is an error where scale or zero point are none.
+func (d dequantize) constant() error {
+	if d.scale.data() == nil || d.zero.v != nil && d.zero.data() == nil {
+		return errScale
 	}
-	for name, to := range map[string]*int{"axis": &d.axis, "block_size": &d.block} {
-		if a := n.Attr(name); a != nil {
-			v, ok := a.Value.(ir.Int)
-			if !ok {
-				return nil, fmt.Errorf("attribute %s is no number", name)
-			}
-			*to = int(v)
-		}
-	}
-	return d, nil
+	return nil
 }
 
-func (d dequantize) out(in info) (info, error) { return info{d.scale.DType(), in.shape}, nil }
+func newDequantize(n *ir.Node) (s step, err error) {
+	d := dequantize{scale: source{n, 1, n.Input(1)}, zero: source{n, 2, n.Input(2)}}
+	if err := d.constant(); err != nil {
+		return nil, err
+	}
+	if d.axis, err = integer(n, "axis", 1); err != nil {
+		return nil, err
+	}
+	d.block, err = integer(n, "block_size", 0)
+	return d, err
+}
+
+func (d dequantize) out(in info) (info, error) { return info{d.scale.data().DType(), in.shape}, nil }
 
 func (d dequantize) read(t *tensor.Tensor) (*tensor.Tensor, error) {
-	scale, err := d.scale.Tensor()
+	scale, err := d.scale.data().Tensor()
 	if err != nil {
 		return nil, err
 	}
-	var zero *tensor.Tensor
-	if d.zero != nil {
-		if zero, err = d.zero.Tensor(); err != nil {
-			return nil, err
-		}
+	zero := d.zero.data()
+	if zero == nil {
+		return tensor.Dequantize(t, scale, nil, d.axis, d.block)
 	}
-	return tensor.Dequantize(t, scale, zero, d.axis, d.block)
+	z, err := zero.Tensor()
+	if err != nil {
+		return nil, err
+	}
+	if z.Size() == 1 && scale.Size() == 1 {
+		z = z.Reshape(scale.Shape()...)
+	}
+	return tensor.Dequantize(t, scale, z, d.axis, d.block)
 }
 
 func (dequantize) write(*tensor.Tensor, info) (*tensor.Tensor, error) { return nil, errQuantized }
