@@ -69,7 +69,7 @@ func Inspect(m *ir.Model) (*Inspection, error) {
 	var targets []*Linear
 	for _, l := range found.Linear {
 		in.Layers = append(in.Layers, LayerInfo{l.Path, l.Source, l.Label(), l.Kind, l.In, l.Out, l.Params(), l.Head})
-		if !l.Head {
+		if l.unnamed(false) == "" {
 			targets = append(targets, l)
 		}
 	}

@@ -23,6 +23,8 @@ type kind struct {
 	not   Form
 	why   string
 	exact bool // inputs and results are matrices, never stacks of them
+	// named says that all-linear leaves it out, as PEFT's leaves out convolutions.
+	named bool
 }
 
 // What an operator does behind its product, or instead of a product of floats,
@@ -36,7 +38,7 @@ const (
 var kinds = map[[2]string]*kind{
 	{"", "MatMul"}:                       {read: matMul},
 	{"", "Gemm"}:                         {read: gemm, bias: 2, exact: true},
-	{"", "Conv"}:                         {read: pointwise, bias: 2},
+	{"", "Conv"}:                         {read: pointwise, bias: 2, named: true},
 	{"", "MatMulInteger"}:                {read: matMulInteger, not: Weighted, why: packed},
 	{"", "QLinearMatMul"}:                {read: qLinearMatMul, not: Weighted, why: packed},
 	{microsoft, "QGemm"}:                 {read: qGemm, not: Weighted, why: packed, exact: true},
@@ -81,6 +83,17 @@ func (l *Linear) takes(m adapter.Method) error {
 		return fmt.Errorf("bat changes the weight itself, and this is %s: %s", l.Kind, l.kind.why)
 	}
 	return nil
+}
+
+// unnamed says why all-linear leaves the layer out, "" where it does not.
+func (l *Linear) unnamed(head bool) string {
+	switch {
+	case l.kind.named:
+		return fmt.Sprintf("it is a %s; name it to adapt it too", l.Kind)
+	case l.Head && !head:
+		return "it is the head; name it to adapt it too"
+	}
+	return ""
 }
 
 // formOf is the form that an adapter has there which is to be in the form f.

@@ -18,6 +18,19 @@ type MergeReport struct {
 	Merged []string `json:"merged"`
 	// Notes tell of weights that had to be copied.
 	Notes []string `json:"notes,omitempty"`
+	// Dequantized are the modules whose quantized weights became floats,
+	// Requantized those whose merged weights were quantized again.
+	Dequantized []string      `json:"-"`
+	Requantized []Requantized `json:"-"`
+}
+
+// MergeOptions are how MergeWith writes weights.
+type MergeOptions struct {
+	// Requantize keeps quantized weights quantized: the merged weight is rounded
+	// to the same number of bits. Else it becomes one of floats, since a trained
+	// update is often smaller than the steps of the base. A quantized weight that
+	// other modules share becomes one of floats in any case.
+	Requantize bool
 }
 
 // Merge folds adapters, those named or all, into the weights and takes them
@@ -25,8 +38,13 @@ type MergeReport struct {
 // uses too is copied first. An adapter that makes a weight infinite or NaN is an
 // error, and so is one that cannot be folded in before those below it without
 // changing the result: of two on one layer of which the lower stays, neither may
-// be a bat.
+// be a bat. Quantized weights become floats.
 func Merge(m *ir.Model, names ...string) (*MergeReport, error) {
+	return MergeWith(m, MergeOptions{}, names...)
+}
+
+// MergeWith is Merge with options.
+func MergeWith(m *ir.Model, o MergeOptions, names ...string) (*MergeReport, error) {
 	rep := &MergeReport{Merged: []string{}}
 	err := edit(m, func(c *ir.Model) error {
 		if _, err := chosen(c, names); err != nil {
@@ -43,9 +61,10 @@ func Merge(m *ir.Model, names ...string) (*MergeReport, error) {
 		if err := merged.foldWhole(c, found, rep); err != nil {
 			return err
 		}
-		if err := merged.fold(c, rep); err != nil {
+		if err := merged.fold(c, o, rep); err != nil {
 			return err
 		}
+		rep.describe()
 		rest.rebased(rep.Merged)
 		return rest.putOn(c)
 	})
@@ -125,7 +144,7 @@ func (r *MergeReport) merged(path string) {
 }
 
 // fold writes the adapters' sum into the weights of the base c.
-func (s stack) fold(c *ir.Model, rep *MergeReport) error {
+func (s stack) fold(c *ir.Model, o MergeOptions, rep *MergeReport) error {
 	var all []*merged
 	at := map[*ir.Node]*merged{}
 	for _, a := range s {
@@ -146,7 +165,7 @@ func (s stack) fold(c *ir.Model, rep *MergeReport) error {
 	}
 	fresh := ir.NewNames(c)
 	for _, x := range all {
-		if err := x.write(c, fresh, rep); err != nil {
+		if err := x.write(c, fresh, o, rep); err != nil {
 			return fmt.Errorf("%s: %w", x.path, err)
 		}
 	}
@@ -184,11 +203,8 @@ func (a *carried) layer(t *mounted) (adapter.Layer, error) {
 
 // write folds the stack into the weight, in place where nothing but the
 // module's own nodes reads it.
-func (x *merged) write(c *ir.Model, fresh *ir.Names, rep *MergeReport) error {
+func (x *merged) write(c *ir.Model, fresh *ir.Names, o MergeOptions, rep *MergeReport) error {
 	weight := x.calls[0].Weight
-	if weight.quantized() {
-		return errQuantized
-	}
 	w, err := weight.Read()
 	if err != nil {
 		return err
@@ -205,7 +221,11 @@ func (x *merged) write(c *ir.Model, fresh *ir.Names, rep *MergeReport) error {
 		}
 	}
 	rep.merged(x.path)
-	if !slices.ContainsFunc(x.calls, func(l *Linear) bool { return !l.Weight.own(readers) }) {
+	own := !slices.ContainsFunc(x.calls, func(l *Linear) bool { return !l.Weight.own(readers) })
+	if weight.quantized() {
+		return x.writeQuantized(c, fresh, after, own && o.Requantize, rep)
+	}
+	if own {
 		return weight.replace(after)
 	}
 	rep.Notes = append(rep.Notes, fmt.Sprintf("%s shares its weight with other nodes and got a copy", x.path))
@@ -220,7 +240,7 @@ func (x *merged) write(c *ir.Model, fresh *ir.Names, rep *MergeReport) error {
 			v = addInitializer(c, fresh, x.path+".weight", ir.Dense(t), false)
 			copies[l.Weight.transposed] = v
 		}
-		l.Node.SetInput(1, v)
+		l.Node.SetInput(l.slot, v)
 	}
 	return nil
 }

@@ -19,7 +19,8 @@ type Selected struct {
 
 // Select applies the configuration's target selection to what Find found.
 //
-// all-linear leaves the head out unless it is asked for, and skips layers that
+// all-linear leaves the head out unless it is asked for, and 1x1 convolutions,
+// which PEFT's does not count as linear either; and it skips layers that
 // cannot take the method or rank; a layer that is named and cannot is an error
 // that lists all such layers and the ranks that fit, unless skipUnfit is set. An
 // *adapter.NoMatchError says that nothing is left, or that no targets are given.
@@ -38,9 +39,13 @@ func Select(found *Layers, cfg adapter.Config, skipUnfit bool) (*Selected, error
 	s := &Selected{}
 	var matched []*Linear
 	for _, l := range found.Linear {
+		why := ""
+		if all {
+			why = l.unnamed(cfg.IncludeHead)
+		}
 		switch v := sel.MatchGraph(l.Path); {
-		case v == adapter.Matched && all && l.Head && !cfg.IncludeHead:
-			s.skip(l, "it is the head; name it to adapt it too")
+		case v == adapter.Matched && why != "":
+			s.skip(l, why)
 		case v == adapter.Matched:
 			matched = append(matched, l)
 		case v != adapter.NotNamed:

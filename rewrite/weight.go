@@ -52,8 +52,9 @@ var chainOps = map[string]func(n *ir.Node) (step, error){
 	"DequantizeLinear": newDequantize,
 }
 
-// errQuantized is why a merged weight has no way back into its constant.
-var errQuantized = errors.New("the weight is quantized and would lose the adapter's precision; keep the adapter separate instead of merging")
+// errQuantized is why a weight of floats has no plain way back into its
+// constant.
+var errQuantized = errors.New("the weight is quantized")
 
 // maxChain bounds the length of a chain, so that a strange file costs little.
 const maxChain = 16
@@ -216,11 +217,7 @@ func (w *Weight) write(t *tensor.Tensor) error {
 			return fmt.Errorf("%v: %w", l.node, err)
 		}
 	}
-	if w.initial != nil {
-		w.initial.Data = ir.Dense(t)
-	} else {
-		w.constant.Value = ir.TensorAttr{Data: ir.Dense(t)}
-	}
+	w.set(t)
 	return nil
 }
 
@@ -239,18 +236,6 @@ func (w *Weight) turned(t *tensor.Tensor) (*tensor.Tensor, error) {
 		return t.Transpose(1, 0)
 	}
 	return t, nil
-}
-
-// quantized reports whether the constant holds quantized numbers.
-func (w *Weight) quantized() bool {
-	integers := func(l link) bool {
-		switch l.step.(type) {
-		case dequantize, nBits:
-			return true
-		}
-		return false
-	}
-	return slices.ContainsFunc(w.links, integers) || w.view != nil && integers(*w.view)
 }
 
 // own reports whether nothing but the given nodes and those of the chains
@@ -464,22 +449,34 @@ func newDequantize(n *ir.Node) (s step, err error) {
 func (d dequantize) out(in info) (info, error) { return info{d.scale.data().DType(), in.shape}, nil }
 
 func (d dequantize) read(t *tensor.Tensor) (*tensor.Tensor, error) {
-	scale, err := d.scale.data().Tensor()
+	scale, zero, err := d.tensors()
 	if err != nil {
 		return nil, err
 	}
-	zero := d.zero.data()
-	if zero == nil {
-		return tensor.Dequantize(t, scale, nil, d.axis, d.block)
+	return tensor.Dequantize(t, scale, zero, d.axis, d.block)
+}
+
+// tensors are scale and zero point, of one shape; zero may be nil. Products of
+// integers may have one zero point beside a scale for each column.
+func (d dequantize) tensors() (scale, zero *tensor.Tensor, err error) {
+	if scale, err = d.scale.data().Tensor(); err != nil || d.zero.v == nil {
+		return scale, nil, err
 	}
-	z, err := zero.Tensor()
-	if err != nil {
-		return nil, err
+	if zero, err = d.zero.data().Tensor(); err != nil {
+		return nil, nil, err
 	}
-	if z.Size() == 1 && scale.Size() == 1 {
-		z = z.Reshape(scale.Shape()...)
+	switch {
+	case zero.Size() == 1 && scale.Size() == 1:
+		zero = zero.Reshape(scale.Shape()...)
+	case zero.Size() == 1 && scale.Rank() == 1:
+		v, err := zero.Float64s()
+		if err != nil {
+			return nil, nil, err
+		}
+		zero, err = tensor.FromSlice(slices.Repeat(v, scale.Size()), scale.Size()).Cast(zero.DType())
+		return scale, zero, err
 	}
-	return tensor.Dequantize(t, scale, z, d.axis, d.block)
+	return scale, zero, nil
 }
 
 func (dequantize) write(*tensor.Tensor, info) (*tensor.Tensor, error) { return nil, errQuantized }
