@@ -131,7 +131,7 @@ func NewBat(in, out, r int) *Bat {
 // BatScratch is how many elements of scratch the Bat functions need.
 func BatScratch[T Float](b *Bat) int {
 	one := GemmScratch[T](b.r, b.r, b.r)
-	return max(GemmBatchScratch[T](len(b.at.OffC), b.r, b.r, b.r), one*b.out/b.r)
+	return b.r*b.out + max(GemmBatchScratch[T](len(b.at.OffC), b.r, b.r, b.r), one*b.out/b.r)
 }
 
 // BatApply is the weight that Bat makes of w, W_ji being block (j,i):
@@ -139,52 +139,52 @@ func BatScratch[T Float](b *Bat) int {
 //	W2_ji = W_ji + transposed(B_i) (W_ji + I)
 //
 // that is w2[j*r+p, i*r+q] = w[j*r+p, i*r+q] + sum_s b[i,s,p]*w[j*r+s, i*r+q] + b[i,q,p].
+// Without the sum it is TileAdd with the transpose of all b as one matrix.
 func BatApply[T Float](p *par.Pool, plan *Bat, w2, w, b, scratch []T) {
 	r, out := plan.r, plan.out
-	par.Do(p, plan.in, rowsPerChunk(2*out), &batOnes[T]{r, out, w2, w, b})
+	turned, scratch := scratch[:r*out], scratch[r*out:]
+	par.Do(p, out/r, rowsPerChunk(r*r), &turning[T]{r, out, turned, b})
+	TileAdd(p, plan.in, out, r, w2, w, turned)
 	GemmBatch(p, plan.at, true, false, r, r, r, 1, b, r, w, out, true, w2, out, scratch)
 }
 
-// batOnes is the part that needs no product: W_ji + transposed(B_i).
-type batOnes[T Float] struct {
-	r, out   int
-	w2, w, b []T
+// turning is turned (r,out) from blocks b, transposed as one matrix (out,r).
+type turning[T Float] struct {
+	r, out    int
+	turned, b []T
 }
 
-func (t *batOnes[T]) Run(lo, hi int) {
-	for k := lo; k < hi; k++ {
-		row, src, p := t.w2[k*t.out:][:t.out], t.w[k*t.out:][:t.out], k%t.r
-		for c := range row { // c = i*r+q and b[i,q,p] is b[c*r+p]
-			row[c] = src[c] + t.b[c*t.r+p]
-		}
+func (t *turning[T]) Run(lo, hi int) {
+	row := chosenRow[T]()
+	for i := lo; i < hi; i++ {
+		row.turn(t.r, t.r, t.b[i*t.r*t.r:], t.r, nil, 0, t.turned[i*t.r:], t.out)
 	}
 }
 
 // BatGrad is the gradient of BatApply for the blocks, from dw2 (in,out):
 //
 //	dB_i = sum_j (W_ji + I) transposed(dW2_ji)
+//
+// The identity's part is the transpose of TileAddGrad.
 func BatGrad[T Float](p *par.Pool, plan *Bat, db, w, dw2, scratch []T) {
 	r, out := plan.r, plan.out
-	need := GemmScratch[T](r, r, r)
-	par.Do(p, out/r, rowsPerChunk(plan.in*r*r), &batGrad[T]{plan, db, w, dw2, scratch, need})
+	sums, scratch := scratch[:r*out], scratch[r*out:]
+	TileAddGrad(p, plan.in, out, r, sums, dw2)
+	par.Do(p, out/r, rowsPerChunk(plan.in*r*r), &batGrad[T]{plan, db, w, dw2, sums, scratch, GemmScratch[T](r, r, r)})
 }
 
 type batGrad[T Float] struct {
-	plan                *Bat
-	db, w, dw2, scratch []T
-	need                int // of scratch for one block
+	plan                      *Bat
+	db, w, dw2, sums, scratch []T
+	need                      int // of scratch for one block
 }
 
 func (t *batGrad[T]) Run(lo, hi int) {
 	r, out := t.plan.r, t.plan.out
+	row := chosenRow[T]()
 	for i := lo; i < hi; i++ {
 		d := t.db[i*r*r:][:r*r]
-		clear(d)
-		for k := range t.plan.in { // the identity's part: d[s,p] += dw2[j*r+p, i*r+s]
-			for s, v := range t.dw2[k*out+i*r:][:r] {
-				d[s*r+k%r] += v
-			}
-		}
+		row.turn(r, r, t.sums[i*r:], out, nil, 0, d, r)
 		for j := range t.plan.in / r {
 			at := j*r*out + i*r
 			Gemm(nil, false, true, r, r, r, 1, t.w[at:], out, t.dw2[at:], out, true, d, r, t.scratch[i*t.need:][:t.need])
