@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"unsafe"
@@ -18,6 +20,7 @@ type Binder struct {
 	scratch int
 	states  *[]func() any
 	inPlace []InPlace
+	unread  map[int]bool
 }
 
 // InPlace says that an output may take the storage of an input of the same
@@ -54,6 +57,15 @@ func (b *Binder) InPlace(out, in int) { b.inPlace = append(b.inPlace, InPlace{ou
 // InPlaceOffers are the offers made.
 func (b *Binder) InPlaceOffers() []InPlace { return b.inPlace }
 
+// Unread says that the step does not read input i: it has a constant in a form
+// of its own.
+func (b *Binder) Unread(i int) {
+	if b.unread == nil {
+		b.unread = map[int]bool{}
+	}
+	b.unread[i] = true
+}
+
 // State asks for an object that make builds once per Session: the place for
 // task structs that a step would otherwise allocate.
 func (b *Binder) State(make func() any) StateID {
@@ -63,6 +75,9 @@ func (b *Binder) State(make func() any) StateID {
 
 // Packed is what make builds from a constant, built once per constant and tag.
 func (b *Binder) Packed(c ir.Data, tag string, make func(t *tensor.Tensor) any) (any, error) {
+	if w, ok := c.(seenAs); ok { // kept under the constant itself
+		return b.packedCast(w, tag, make)
+	}
 	return b.Cache.get(packKey{c, tag}, func() (any, error) {
 		t, err := c.Tensor()
 		if err != nil {
@@ -70,6 +85,36 @@ func (b *Binder) Packed(c ir.Data, tag string, make func(t *tensor.Tensor) any) 
 		}
 		return make(t), nil
 	})
+}
+
+func (b *Binder) packedCast(w seenAs, tag string, make func(t *tensor.Tensor) any) (any, error) {
+	var failed error
+	v, err := b.Packed(w.Data, fmt.Sprintf("%v %s", w.to, tag), func(t *tensor.Tensor) any {
+		wide, err := t.Cast(w.to)
+		if err != nil {
+			failed = err
+			return nil
+		}
+		return make(wide)
+	})
+	return v, errors.Join(err, failed)
+}
+
+// seenAs is a constant seen in another dtype.
+type seenAs struct {
+	ir.Data
+	to tensor.DType
+}
+
+func (c seenAs) DType() tensor.DType { return c.to }
+
+// Tensor converts the value, anew in each call.
+func (c seenAs) Tensor() (*tensor.Tensor, error) {
+	t, err := c.Data.Tensor()
+	if err != nil {
+		return nil, err
+	}
+	return t.Cast(c.to)
 }
 
 type packKey struct {

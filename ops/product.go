@@ -165,6 +165,7 @@ func bindProduct[T kernel.Float](p *Binder, g *gemmPlan, b Fact) (Step, error) {
 			return nil
 		}, nil
 	}
+	p.Unread(1)
 	return func(f *Frame, in, out []*tensor.Tensor) error {
 		kernel.GemmPacked(f.Pool, g.transA, g.m, g.n, g.k, T(g.alpha), tensor.Data[T](in[0]), g.lda,
 			packed, g.accumulate, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, s))

@@ -66,13 +66,21 @@ func viaWide(p *Binder, o Op, wide tensor.DType, needs func(tensor.DType) bool, 
 	if err != nil {
 		return nil, err
 	}
+	fixed, err := wideConstants(p, inWide, in)
+	if err != nil {
+		return nil, err
+	}
 	id := p.State(func() any {
 		return &wideTensors{headers(wide, in), headers(wide, out), make([]*tensor.Tensor, len(in)), make([]*tensor.Tensor, len(out))}
 	})
 	return func(f *Frame, in, out []*tensor.Tensor) error {
 		w := f.State(id).(*wideTensors)
 		for i, t := range in {
-			if w.in[i] = t; t != nil && needs(t.DType()) {
+			w.in[i] = t
+			switch {
+			case fixed[i] != nil:
+				w.in[i] = fixed[i]
+			case t != nil && needs(t.DType()) && inWide[i].Const == nil:
 				w.in[i] = placed(f, w.inHeads[i], inSlots[i], t)
 				if err := tensor.CastInto(w.in[i], t, tensor.CastOptions{}); err != nil {
 					return err
@@ -101,14 +109,37 @@ func viaWide(p *Binder, o Op, wide tensor.DType, needs func(tensor.DType) bool, 
 // wideTensors are a session's wider stand-ins.
 type wideTensors struct{ inHeads, outHeads, in, out []*tensor.Tensor }
 
-// widen makes wide facts of those that need it and reserves their storage.
+// wideConstants are the wide forms of constant inputs, made once; nil for those
+// that the step does not read, or that are as they were.
+func wideConstants(p *Binder, wide, in []Fact) ([]*tensor.Tensor, error) {
+	out := make([]*tensor.Tensor, len(in))
+	for i, f := range wide {
+		if f.Const == nil || f.DType == in[i].DType || p.unread[i] {
+			continue
+		}
+		v, err := p.Packed(f.Const, "itself", func(t *tensor.Tensor) any { return t })
+		if err != nil {
+			return nil, err
+		}
+		out[i] = v.(*tensor.Tensor)
+	}
+	return out, nil
+}
+
+// widen makes wide facts of those that need it and reserves their storage;
+// constants stay constants.
 func widen(p *Binder, wide tensor.DType, needs func(tensor.DType) bool, facts []Fact) ([]Fact, []Slot) {
 	out, slots := make([]Fact, len(facts)), make([]Slot, len(facts))
 	for i, f := range facts {
 		if needs(f.DType) {
-			slots[i] = p.Scratch(wide.Size(f.MustShape().Size()))
+			c := f.Const
 			f = f.WithoutValue()
 			f.DType = wide
+			if c != nil {
+				f.Const = seenAs{c, wide}
+			} else {
+				slots[i] = p.Scratch(wide.Size(f.MustShape().Size()))
+			}
 		}
 		out[i] = f
 	}
