@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"strings"
 
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/tensor"
@@ -96,18 +97,36 @@ func concreteShape(tt *ir.TensorType, given []int, symbols map[string]int) ([]in
 			shape[i] = given[i]
 		case d.Known && d.Value >= 0:
 			shape[i] = int(d.Value)
-		case symbols[d.Sym] > 0:
-			shape[i] = symbols[d.Sym]
-		case i == 0:
-			shape[i] = 2
 		default:
-			shape[i] = 8
+			shape[i] = symbolExtent(d.Sym, i, symbols)
 		}
 		if d.Sym != "" {
 			symbols[d.Sym] = shape[i]
 		}
 	}
 	return shape, nil
+}
+
+// symbolExtent is what a symbol on an axis stands for, and what it stands for
+// from now on: 2 on the first axis, else 8. Exporters write sums, too, such as
+// "past_sequence_length + sequence_length".
+func symbolExtent(sym string, axis int, symbols map[string]int) int {
+	if n := symbols[sym]; n > 0 {
+		return n
+	}
+	n := 8
+	if parts := strings.Split(sym, " + "); len(parts) > 1 {
+		n = 0
+		for _, p := range parts {
+			n += symbolExtent(p, axis, symbols)
+		}
+	} else if axis == 0 {
+		n = 2
+	}
+	if sym != "" {
+		symbols[sym] = n
+	}
+	return n
 }
 
 // indexBound is how large the integers of an input may be: the extent of the

@@ -49,6 +49,7 @@ func loopFlags() []cli.Flag {
 		&cli.StringFlag{Name: "schedule", Value: "constant", Usage: "constant, linear or cosine"},
 		&cli.IntFlag{Name: "warmup", Usage: "updates over which the learning rate rises"},
 		&cli.IntFlag{Name: "accumulate", Value: 1, Usage: "batches per update"},
+		&cli.BoolFlag{Name: "recompute", Usage: "take less memory and more time: parts of the forward pass are computed again for the backward pass"},
 		&cli.BoolFlag{Name: "no-shuffle", Usage: "take samples in the file's order"},
 		&cli.StringFlag{Name: "eval-data", Usage: "evaluate on `FILE`"},
 		&cli.Float64Flag{Name: "eval-split", Usage: "evaluate on the last `FRACTION` of the data"},
@@ -116,7 +117,7 @@ func trainConfig(c *cli.Context) (bonnx.TrainConfig, error) {
 	t.Schedule, t.Warmup = c.String("schedule"), c.Int("warmup")
 	t.Seed, t.NoShuffle, t.EvalEvery = c.Uint64("seed"), c.Bool("no-shuffle"), c.Int("eval-every")
 	t.Checkpoint, t.CheckpointEvery, t.Resume = c.String("checkpoint"), c.Int("checkpoint-every"), c.Bool("resume")
-	t.Metrics, t.Overwrite = c.String("metrics"), c.Bool("force")
+	t.Metrics, t.Overwrite, t.Recompute = c.String("metrics"), c.Bool("force"), c.Bool("recompute")
 	var err error
 	if t.Threads, err = threads(c); err != nil {
 		return t, err
