@@ -208,7 +208,7 @@ func matMulNBits(l *Linear, in func(int) *ir.Value) (*ir.Value, bool, error) {
 		*a.to = v
 	}
 	if w.n <= 0 || w.k <= 0 || w.n > 1<<30 || w.k > 1<<30 || w.perBlock <= 0 || w.perBlock > 1<<20 || w.bits != 2 && w.bits != 4 && w.bits != 8 {
-		return nil, false, fmt.Errorf("N, K, bits and block_size are %d, %d, %d and %d", w.n, w.k, w.bits, w.perBlock)
+		return nil, false, fmt.Errorf("attributes N, K, bits and block_size are %d, %d, %d and %d", w.n, w.k, w.bits, w.perBlock)
 	}
 	l.parts = append(l.parts, n)
 	if w.scale.data() == nil || w.zero.v != nil && w.zero.data() == nil {
