@@ -164,3 +164,26 @@ func silu(r *rewriter, n *ir.Node) (bool, string) {
 	r.replace(n, ops.Domain, "SiLU", ir.In(x), []*ir.Node{s})
 	return true, ""
 }
+
+// gatedSiLU recognises silu(gate) * up, of equal shapes.
+func gatedSiLU(r *rewriter, n *ir.Node) (bool, string) {
+	var act *ir.Node
+	var up *ir.Value
+	if !pair(n, func(a, b *ir.Value) bool {
+		act, up = a.Producer(), b
+		return isComposite(act, "SiLU")
+	}) {
+		return false, ""
+	}
+	gate := act.Input(0)
+	switch f, g := r.fact(up), r.fact(gate); {
+	case f.Rank() != g.Rank() || !f.Ranked || !slices.EqualFunc(f.Dims, g.Dims, ops.SameDim):
+		return false, "gate and values are not known to have one shape"
+	case !r.floats(gate, up):
+		return false, "gate and values are not of one float type"
+	case !r.closed(n, act):
+		return false, usedElsewhere
+	}
+	r.replace(n, ops.Domain, "GatedSiLU", ir.In(gate, up), []*ir.Node{act})
+	return true, ""
+}

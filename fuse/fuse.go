@@ -44,6 +44,7 @@ var raise = []pass{
 	{"rms norm", []string{"Mul"}, rmsNorm},
 	{"gelu", []string{"Mul"}, gelu},
 	{"silu", []string{"Mul"}, silu},
+	{"gated silu", []string{"Mul"}, gatedSiLU},
 	{"cross-entropy", []string{"SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss"}, crossEntropy},
 	{"quantized activation", []string{"DequantizeLinear"}, quantizedActivation},
 	{"rotary, halves", []string{"Concat"}, rotaryHalves},

@@ -112,6 +112,23 @@ func TestSiLU(t *testing.T) {
 	}.each(t, map[string]int{"ai.bonnx:SiLU": 1})
 }
 
+func TestGatedSiLU(t *testing.T) {
+	ways{
+		"gate first": func(s *sketch, x *ir.Value) *ir.Value {
+			gate, up := s.mul(x, s.param("p", 4)), s.mul(x, s.param("q", 4))
+			return s.mul(s.mul(gate, s.Op("Sigmoid", ir.In(gate))), up)
+		},
+		"values first": func(s *sketch, x *ir.Value) *ir.Value {
+			gate, up := s.mul(x, s.param("p", 4)), s.mul(x, s.param("q", 4))
+			return s.mul(up, s.mul(gate, s.Op("Sigmoid", ir.In(gate))))
+		},
+	}.each(t, map[string]int{"ai.bonnx:GatedSiLU": 1, ":Mul": 2})
+	s := newSketch()
+	x := s.input("x", 2, 4)
+	s.output(s.mul(s.mul(x, s.Op("Sigmoid", ir.In(x))), s.param("p", 4))) // broadcast
+	s.check(t, map[string]int{"ai.bonnx:SiLU": 1, ":Mul": 1})
+}
+
 // A value inside that is read elsewhere, or is an output, keeps the nodes.
 func TestInnerValuesStay(t *testing.T) {
 	s := newSketch()

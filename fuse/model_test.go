@@ -56,7 +56,7 @@ func TestLlama(t *testing.T) {
 	}
 	plain, fused := raised(t, m)
 	layers := testmodel.Tiny.Layers
-	wantOps(t, fused, map[string]int{"ai.bonnx:RMSNorm": 2*layers + 1, "ai.bonnx:SiLU": layers, ":Pow": 0, ":Sqrt": 0, ":Sigmoid": 0})
+	wantOps(t, fused, map[string]int{"ai.bonnx:RMSNorm": 2*layers + 1, "ai.bonnx:GatedSiLU": layers, ":Pow": 0, ":Sqrt": 0, ":Sigmoid": 0})
 	ids := testutil.RandomInts(1, 0, int64(testmodel.Tiny.Vocab), 2, 7)
 	want := run(t, plain, ids)
 	testutil.Close(t, "fused", run(t, fused, ids), want, 1e-5, 1e-5)
@@ -77,9 +77,9 @@ func TestExportedModels(t *testing.T) {
 		path string
 		want map[string]int
 	}{
-		{"models/stories260k/stories260K_op17.onnx", map[string]int{"ai.bonnx:Attention": 5, "ai.bonnx:Rotary": 10, "ai.bonnx:RMSNorm": 11, "ai.bonnx:SiLU": 5, ":Sqrt": 0, ":Sigmoid": 0}},
-		{"models/stories260k/stories260K_op14.onnx", map[string]int{"ai.bonnx:Attention": 5, "ai.bonnx:Rotary": 10, "ai.bonnx:RMSNorm": 11, "ai.bonnx:SiLU": 5}},
-		{"models/babyllama/babyllama_op17.onnx", map[string]int{"ai.bonnx:Attention": 5, "ai.bonnx:Rotary": 10, "ai.bonnx:RMSNorm": 11, "ai.bonnx:SiLU": 5}},
+		{"models/stories260k/stories260K_op17.onnx", map[string]int{"ai.bonnx:Attention": 5, "ai.bonnx:Rotary": 10, "ai.bonnx:RMSNorm": 11, "ai.bonnx:GatedSiLU": 5, ":Sqrt": 0, ":Sigmoid": 0}},
+		{"models/stories260k/stories260K_op14.onnx", map[string]int{"ai.bonnx:Attention": 5, "ai.bonnx:Rotary": 10, "ai.bonnx:RMSNorm": 11, "ai.bonnx:GatedSiLU": 5}},
+		{"models/babyllama/babyllama_op17.onnx", map[string]int{"ai.bonnx:Attention": 5, "ai.bonnx:Rotary": 10, "ai.bonnx:RMSNorm": 11, "ai.bonnx:GatedSiLU": 5}},
 		{"models/structure/optimum_tiny_classifier_op11.onnx", map[string]int{":LayerNormalization": 5, "ai.bonnx:Gelu": 2, ":Erf": 0, ":Sqrt": 0}},
 		{"models/structure/random_encoder.onnx", map[string]int{":Sqrt": 0}},
 		{"models/structure/dummy_transformer.onnx", map[string]int{":Sqrt": 0}},

@@ -37,6 +37,17 @@ var composites = []struct {
 	{op: "GeluGrad", in: in(r(1, 2, 3), r(2, 2, 3)), attrs: tanhForm, out: floatOut(1)},
 	{op: "SiLU", in: in(r(1, 2, 3)), out: floatOut(1)},
 	{op: "SiLUGrad", in: in(r(1, 2, 3), r(2, 2, 3)), out: floatOut(1)},
+	{op: "GatedSiLU", in: in(r(1, 2, 3), r(2, 2, 3)), out: floatOut(1)},
+	{op: "GatedSiLUGrad", in: in(r(1, 2, 3), r(2, 2, 3), r(3, 2, 3)), out: floatOut(2)},
+	{op: "Attention", in: in(r(1, 2, 4, 3, 5), r(2, 2, 2, 6, 5), r(3, 2, 2, 6, 7), r(4, 3, 6)), out: floatOut(1)},
+	{op: "Attention", in: in(r(1, 2, 3, 4, 5), r(2, 2, 6, 4, 5), r(3, 2, 6, 4, 7)), attrs: rowsFirst, out: floatOut(1)},
+	{op: "AttentionGrad", in: in(r(5, 2, 4, 3, 7), r(1, 2, 4, 3, 5), r(2, 2, 2, 6, 5), r(3, 2, 2, 6, 7), r(4, 4, 1, 6)), out: floatOut(3)},
+	{op: "AttentionGrad", in: in(r(5, 2, 3, 4, 7), r(1, 2, 3, 4, 5), r(2, 2, 6, 4, 5), r(3, 2, 6, 4, 7)), attrs: rowsFirst, out: floatOut(3)},
+	{op: "Rotary", in: in(r(1, 2, 4, 3, 6), r(2, 3, 3), r(3, 3, 3)), out: floatOut(1)},
+	{op: "Rotary", in: in(r(1, 2, 3, 4, 6), r(2, 3, 6), r(3, 3, 6)), attrs: append(on("wide"), on("rows_first")...), out: floatOut(1)},
+	{op: "Rotary", in: in(r(1, 2, 4, 3, 6), r(2, 3, 3), r(3, 3, 3)), attrs: on("interleaved"), out: floatOut(1)},
+	{op: "RotaryGrad", in: in(r(1, 2, 4, 3, 6), r(2, 3, 3), r(3, 3, 3)), attrs: on("interleaved"), out: floatOut(1)},
+	{op: "RotaryGrad", in: in(r(1, 2, 4, 3, 6), r(2, 3, 6), r(3, 3, 6)), attrs: on("wide"), out: floatOut(1)},
 	{op: "Bone", in: in(r(1, 2, 3, 6), r(2, 6, 4), r(3, 3, 4)), out: floatOut(2)},
 	{op: "Bone", in: in(r(1, 2, 5), r(2, 4, 5), r(3, 3, 4)), attrs: on("transB"), out: floatOut(2)},
 	{op: "BoneGradX", in: in(r(1, 2, 3, 4), r(2, 5, 4), r(3, 3, 4)), out: floatOut(1)},
@@ -54,6 +65,7 @@ var composites = []struct {
 
 var (
 	smoothing = []*ir.Attr{ir.A("label_smoothing", ir.Float(0.1))}
+	rowsFirst = []*ir.Attr{ir.A("rows_first", ir.Ints{1, 1, 1, 1}), ir.A("scale", ir.Float(0.5))}
 	tanhForm  = []*ir.Attr{ir.A("approximate", ir.String("tanh"))}
 )
 

@@ -17,6 +17,8 @@ func compositeTable() []Entry {
 		{Name: "AttentionGrad", MinIn: 4, MaxIn: 5, MaxOut: 3, Strict: Accurate, New: newFusedAttentionGrad},
 		{Name: "Rotary", MinIn: 3, MaxIn: 3, MaxOut: 1, Strict: Rounding, New: newFusedRotary},
 		{Name: "RotaryGrad", MinIn: 3, MaxIn: 3, MaxOut: 1, Strict: Rounding, New: newFusedRotaryGrad},
+		{Name: "GatedSiLU", MinIn: 2, MaxIn: 2, MaxOut: 1, Strict: Accurate, New: newGatedSiLU},
+		{Name: "GatedSiLUGrad", MinIn: 3, MaxIn: 3, MaxOut: 2, Strict: Accurate, New: newGatedSiLUGrad},
 		{Name: "FakeQuantize", MinIn: 2, MaxIn: 3, MaxOut: 1, Strict: Rounding, New: newFakeQuantize},
 		{Name: "Bone", MinIn: 3, MaxIn: 3, MaxOut: 2, Strict: Accurate, New: newBone},
 		{Name: "BoneGradX", MinIn: 3, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newBoneGradX},
