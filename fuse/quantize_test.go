@@ -5,6 +5,7 @@ import (
 
 	"github.com/bonnx/bonnx/autodiff"
 	"github.com/bonnx/bonnx/fuse"
+	"github.com/bonnx/bonnx/internal/testutil"
 	"github.com/bonnx/bonnx/internal/testutil/opcheck"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/ops"
@@ -94,5 +95,85 @@ func TestQuantizedActivationRefuses(t *testing.T) {
 	}
 	if n := m.Graph.Outputs[0].Producer(); n.OpType != "DequantizeLinear" {
 		t.Errorf("made by %v", n)
+	}
+}
+
+// integerModel is relu(x) (n,4) times an int8 W (4,3), as ONNX Runtime's
+// quantize_dynamic writes it.
+func integerModel(scale, zero *tensor.Tensor, swap bool) *ir.Model {
+	g := ir.NewGraph("integers")
+	m := &ir.Model{IRVersion: 8, Graph: g, Opsets: []ir.Opset{{Version: 18}}}
+	b := ir.NewBuilder(g, ir.NewNames(m))
+	x := g.AddInput("x", ir.Tensor(tensor.Float32, ir.Symbol("n"), ir.Fixed(4)))
+	q := b.Node("", "DynamicQuantizeLinear", ir.In(x), 3)
+	w := b.Const("w", tensor.FromSlice([]int8{1, -2, 3, 40, 5, -60, 7, 8, 9, -10, 11, 127}, 4, 3))
+	p := b.Op("MatMulInteger", ir.In(q[0], w, q[2], b.Const("wz", zero)))
+	f := b.Op("Cast", ir.In(p), ir.A("to", ir.Int(tensor.Float32)))
+	s := b.Op("Mul", ir.In(q[1], b.Const("ws", scale)))
+	in := ir.In(f, s)
+	if swap {
+		in = ir.In(s, f)
+	}
+	y := b.Op("Mul", in)
+	y.Name, y.Type = "y", &ir.TensorType{Elem: tensor.Float32}
+	g.Outputs = []*ir.Value{y}
+	return m
+}
+
+// TestIntegerProduct: the product of floats is the one of integers within
+// rounding, and its gradient is that of x W.
+func TestIntegerProduct(t *testing.T) {
+	x := tensor.FromSlice([]float32{-0.9, -1.2, 0.3, 0.9, 0, 2.5, -2.6, 0.26, 1.3, -0.5, 3, -2}, 3, 4)
+	set := ops.Standard()
+	for _, c := range []struct {
+		name        string
+		scale, zero *tensor.Tensor
+		swap        bool
+	}{
+		{"one scale", tensor.Scalar(float32(0.05)), tensor.Scalar(int8(0)), false},
+		{"swapped", tensor.Scalar(float32(0.05)), tensor.Scalar(int8(3)), true},
+		{"by column", tensor.FromSlice([]float32{0.05, 0.5, 1}, 3), tensor.FromSlice([]int8{3, 0, -4}, 3), false},
+	} {
+		plain, err := ops.Canonical(integerModel(c.scale, c.zero, c.swap))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := plain.Clone()
+		if err := fuse.Raise(m, set, fuse.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if n := m.Graph.Outputs[0].Producer(); n.OpType != "MatMul" {
+			t.Fatalf("%s: made by %v", c.name, n)
+		}
+		run := func(m *ir.Model, want *ir.Value) *tensor.Tensor {
+			t.Helper()
+			out, err := opcheck.Run(set, m, map[*ir.Value]*tensor.Tensor{m.Graph.Inputs[0]: x}, []*ir.Value{want})
+			if err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			return out[0]
+		}
+		testutil.Close(t, c.name, run(m, m.Graph.Outputs[0]), run(plain, plain.Graph.Outputs[0]), 1e-4, 1e-5)
+		an, err := set.Analyze(m, ops.AnalyzeOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := ops.NewBuilder(an, m.Graph, ir.NewNames(m))
+		loss := b.Op("ReduceSum", ir.In(m.Graph.Outputs[0]), ir.A("keepdims", ir.Int(0)))
+		grads, err := autodiff.Gradient(b, loss, m.Graph.Inputs)
+		if err != nil || grads[0] == nil {
+			t.Fatalf("%s: gradient %v, error %v", c.name, grads, err)
+		}
+		w, err := tensor.Dequantize(tensor.FromSlice([]int8{1, -2, 3, 40, 5, -60, 7, 8, 9, -10, 11, 127}, 4, 3), c.scale, c.zero, 1, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := tensor.New(tensor.Float32, 3, 4)
+		for i := range 12 { // every row of x gets the sums of W's rows
+			for j := range 3 {
+				tensor.Data[float32](want)[i] += tensor.Data[float32](w)[i%4*3+j]
+			}
+		}
+		testutil.Close(t, c.name+", gradient", run(m, grads[0]), want, 1e-4, 1e-5)
 	}
 }
