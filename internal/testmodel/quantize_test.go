@@ -1,8 +1,10 @@
 package testmodel_test
 
 import (
+	"bytes"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/bonnx/bonnx/internal/testmodel"
@@ -10,6 +12,7 @@ import (
 	"github.com/bonnx/bonnx/internal/testutil/ort"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/onnx"
+	"github.com/bonnx/bonnx/rewrite"
 	"github.com/bonnx/bonnx/tensor"
 )
 
@@ -56,6 +59,62 @@ func TestORTQuantize(t *testing.T) {
 			}
 			for name, got := range run(t, m, feed) {
 				testutil.Close(t, name, got, want[name], 1e-3, 1e-3)
+			}
+		})
+	}
+}
+
+// Adapters on all layers of a quantized model are found under the float
+// model's paths, have the gradients that ONNX Runtime computes, merge into
+// floats or integers again, and come off again.
+func TestORTQuantizedAdapters(t *testing.T) {
+	ort.Available(t)
+	c := testmodel.SmallEncoder
+	c.Head = testmodel.Linear
+	feed := encoderFeed(c, 2, 6)
+	float := build(t, family{model: c.Model})
+	paths := func(m *ir.Model) []string {
+		found, err := rewrite.Find(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found.Paths()
+	}
+	for _, q := range quantizations {
+		t.Run(q.name, func(t *testing.T) {
+			m, err := testmodel.Quantize(build(t, family{model: c.Model}), q.how)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := paths(m), paths(float); !slices.Equal(got, want) {
+				t.Errorf("paths %q, want %q", got, want)
+			}
+			base := marshal(t, m)
+			everywhere(t, m)
+			sameGradients(t, m, feed)
+			adapted := run(t, m, feed)["logits"]
+			testutil.Close(t, "in ONNX Runtime", exactly(t, m, feed)["logits"], adapted, 1e-3, 1e-3)
+			for _, again := range []bool{false, true} {
+				merged := m.Clone()
+				if _, err := rewrite.MergeWith(merged, rewrite.MergeOptions{Requantize: again}); err != nil {
+					t.Fatal(err)
+				}
+				got := run(t, merged, feed)["logits"]
+				off := 1e-4
+				switch {
+				case again:
+					off = 3 * q.off
+				case q.how == testmodel.DynamicInt8:
+					off = q.off // inputs are not rounded any more
+				}
+				testutil.Close(t, "merged", got, adapted, off, 1e-4)
+				testutil.Close(t, "merged, in ONNX Runtime", exactly(t, merged, feed)["logits"], got, 1e-3, 1e-3)
+			}
+			if err := rewrite.Strip(m); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(marshal(t, m), base) {
+				t.Error("strip does not give the base back")
 			}
 		})
 	}
