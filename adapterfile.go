@@ -29,6 +29,7 @@ type Adapter struct {
 	set   *adapter.Set
 	fit   *adapter.BlendReport
 	notes []string
+	any   bool     // base will do
 	files []string // that it was read from
 	disk  atomicfile.FS
 }
@@ -82,6 +83,15 @@ func setOf(f *npz.File) (*adapter.Set, error) {
 
 // Config is the adapter's configuration.
 func (a *Adapter) Config() (BoneConfig, error) { return boneConfig(a.set.Config) }
+
+// OnAnyBase is the adapter for models that it was not made for, with a remark
+// instead of a BaseMismatchError: one of a float model for the same model
+// quantized, or the other way round.
+func (a *Adapter) OnAnyBase() *Adapter {
+	b := *a
+	b.any = true
+	return &b
+}
 
 // Notes are remarks on what was read: keys of the configuration without effect.
 func (a *Adapter) Notes() []string { return slices.Clone(a.notes) }
@@ -254,7 +264,7 @@ func (m *BoneModel) Put(name string, a *Adapter) error {
 	if err != nil {
 		return err
 	}
-	r, err := rewrite.Apply(g, &set, rewrite.Options{})
+	r, err := rewrite.Apply(g, &set, rewrite.Options{AnyBase: a.any})
 	if err != nil {
 		return m.base.wrap(err)
 	}

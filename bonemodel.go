@@ -267,7 +267,7 @@ func (m *BoneModel) Unmerge(names ...string) error {
 
 // mergeExactly makes the list the merged adapters.
 func (m *BoneModel) mergeExactly(names []string) error {
-	w, _, err := m.fold(names)
+	w, _, err := m.fold(names, rewrite.MergeOptions{})
 	if err != nil {
 		return err
 	}
@@ -277,7 +277,7 @@ func (m *BoneModel) mergeExactly(names []string) error {
 }
 
 // fold is the base with adapters in its weights, nil for none.
-func (m *BoneModel) fold(names []string) (*ir.Model, []string, error) {
+func (m *BoneModel) fold(names []string, o rewrite.MergeOptions) (*ir.Model, []string, error) {
 	if len(names) == 0 {
 		return nil, nil, nil
 	}
@@ -285,7 +285,7 @@ func (m *BoneModel) fold(names []string) (*ir.Model, []string, error) {
 	if err := m.apply(g, names, rewrite.Options{}); err != nil {
 		return nil, nil, err
 	}
-	r, err := rewrite.Merge(g)
+	r, err := rewrite.MergeWith(g, o)
 	if err != nil {
 		return nil, nil, m.base.wrap(err)
 	}
@@ -293,8 +293,19 @@ func (m *BoneModel) fold(names []string) (*ir.Model, []string, error) {
 }
 
 // MergeAndUnload is a plain model with the named adapters, those active where
-// none is named, folded into its weights. The BoneModel stays as it is.
+// none is named, folded into its weights. Quantized weights become floats. The
+// BoneModel stays as it is.
 func (m *BoneModel) MergeAndUnload(names ...string) (*Model, error) {
+	return m.unload(rewrite.MergeOptions{}, names)
+}
+
+// MergeAndRequantize is MergeAndUnload where quantized weights stay quantized,
+// with as many bits: a remark says what rounding adds.
+func (m *BoneModel) MergeAndRequantize(names ...string) (*Model, error) {
+	return m.unload(rewrite.MergeOptions{Requantize: true}, names)
+}
+
+func (m *BoneModel) unload(o rewrite.MergeOptions, names []string) (*Model, error) {
 	if len(names) == 0 {
 		names = m.ActiveAdapters()
 	}
@@ -303,7 +314,7 @@ func (m *BoneModel) MergeAndUnload(names ...string) (*Model, error) {
 	if len(names) == 0 {
 		return nil, m.base.wrap(rewrite.ErrNoAdapter)
 	}
-	g, notes, err := m.fold(names)
+	g, notes, err := m.fold(names, o)
 	if err != nil {
 		return nil, err
 	}

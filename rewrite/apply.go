@@ -17,7 +17,8 @@ import (
 // stays.
 //
 // The adapter's fingerprint must be the base's, else the error is a
-// *BaseMismatchError; an adapter without one is applied with a note. The
+// *BaseMismatchError unless o says that any base will do; an adapter without
+// one is applied with a note. The
 // module paths may differ by a prefix, such as PEFT's "model.".
 func Apply(m *ir.Model, set *adapter.Set, o Options) (*Report, error) {
 	if len(set.Entries) == 0 {
@@ -47,6 +48,9 @@ func checkBase(set *adapter.Set, weights []named, o Options) (print, note string
 	got, err := fingerprint(weights)
 	if err != nil {
 		return "", "", err
+	}
+	if got != set.Fingerprint && o.AnyBase {
+		return got, fmt.Sprintf("the adapter was made for another base: it carries fingerprint %s, this model's is %s", set.Fingerprint, got), nil
 	}
 	if got != set.Fingerprint {
 		return "", "", &BaseMismatchError{set.Fingerprint, got}

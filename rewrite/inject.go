@@ -30,6 +30,9 @@ type Options struct {
 	// Trusted says that the fingerprint of a set to apply is known to be that of
 	// the model's base: it is recorded as it is, and no weight is read.
 	Trusted bool
+	// AnyBase has Apply take an adapter that was made for another base, such as
+	// the float original of a quantized model, with a note.
+	AnyBase bool
 }
 
 // minOpset is the first operator set whose Add broadcasts as new nodes need it.

@@ -20,12 +20,17 @@ func (e *env) mergeCommand() *cli.Command {
 		Name:      "merge",
 		Usage:     "fold the adapters into the weights: a plain model",
 		ArgsUsage: "ADAPTED",
-		Description: `Weights that are not finite after merging are refused, as PEFT's safe_merge does.
+		Description: `Weights that are not finite after merging are refused, as PEFT's safe_merge does. Quantized
+weights become floats, since their steps are larger than most of what training adds.
 
 EXAMPLE: bonnx merge trained.onnx -o merged.onnx`,
 		Flags: []cli.Flag{adapterNames("fold in the adapter called `NAME`; repeats, in this order (none: all); the others go"),
+			&cli.BoolFlag{Name: "requantize", Usage: "keep quantized weights quantized, and tell the error that this adds"},
 			outputFlag(), forceFlag(), quietFlag()},
 		Action: e.rewriting(func(c *cli.Context, m *bonnx.BoneModel) (saver, error) {
+			if c.Bool("requantize") {
+				return m.MergeAndRequantize(c.StringSlice("adapter")...)
+			}
 			return m.MergeAndUnload(c.StringSlice("adapter")...)
 		}),
 	}
@@ -138,11 +143,13 @@ func (e *env) applyCommand() *cli.Command {
 		Usage:     "put adapters onto their base model",
 		ArgsUsage: "MODEL",
 		Description: `An adapter is a PEFT folder or an .npz. Onto an adapted model, a bare .npz replaces blocks by
-name. An adapter made for another base is refused.
+name. An adapter made for another base is refused, but for --any-base: one that was trained on a
+quantized model fits the float model too.
 
 EXAMPLE: bonnx apply base.onnx --adapter adapter/ -o adapted.onnx
 EXAMPLE: bonnx apply base.onnx --adapter law=law/ --adapter tone=tone/ -o both.onnx`,
 		Flags: []cli.Flag{&cli.StringSliceFlag{Name: "adapter", Usage: "an adapter, `PATH` of a folder or .npz, or NAME=PATH; repeats, in this order (required)"},
+			&cli.BoolFlag{Name: "any-base", Usage: "take adapters that were made for another base, with a remark"},
 			formFlag(), outputFlag(), forceFlag(), quietFlag()},
 		Action: e.apply,
 	}
@@ -177,7 +184,7 @@ func (e *env) apply(c *cli.Context) error {
 	}
 	defer m.Base().Close()
 	for i, path := range paths {
-		if err := m.LoadAdapter(path, names[i]); err != nil {
+		if err := load(m, path, names[i], c.Bool("any-base")); err != nil {
 			return err
 		}
 	}
@@ -185,6 +192,18 @@ func (e *env) apply(c *cli.Context) error {
 		return err
 	}
 	return m.Save(c.Context, out, o)
+}
+
+// load puts the adapter at path on m.
+func load(m *bonnx.BoneModel, path, name string, anyBase bool) error {
+	if !anyBase {
+		return m.LoadAdapter(path, name)
+	}
+	a, err := bonnx.ReadAdapter(path)
+	if err != nil {
+		return err
+	}
+	return m.Put(name, a.OnAnyBase())
 }
 
 // named parts NAME=PATH; a path that exists is no such thing.
