@@ -141,24 +141,28 @@ func (b *exporter) madeUp(prefix string) string {
 
 // shared is a parameter or a table under a name of its own, made once.
 func (b *exporter) shared(name string, make func() *tensor.Tensor) *ir.Value {
+	return b.once(name, func() ir.Data { return ir.Dense(make()) })
+}
+
+func (b *exporter) once(name string, make func() ir.Data) *ir.Value {
 	if b.params[name] == nil {
-		b.params[name] = b.model.Graph.AddInitializer(b.Names().Fresh(name), ir.Dense(make()))
+		b.params[name] = b.model.Graph.AddInitializer(b.Names().Fresh(name), make())
 	}
 	return b.params[name]
 }
 
 // param is a parameter of normal values.
 func (b *exporter) param(name string, mean, std float64, shape ...int) *ir.Value {
-	return b.shared(name, func() *tensor.Tensor { return b.normal(mean, std, shape...) })
+	return b.once(name, func() ir.Data {
+		if tensor.Shape(shape).Size() >= bigParam {
+			return bigNormal(b.rng.Uint64(), mean, std, shape)
+		}
+		return ir.Dense(b.normal(mean, std, shape...))
+	})
 }
 
 func (b *exporter) normal(mean, std float64, shape ...int) *tensor.Tensor {
-	t := tensor.New(tensor.Float32, shape...)
-	d := tensor.Data[float32](t)
-	for i := range d {
-		d[i] = float32(mean + b.rng.NormFloat64()*std)
-	}
-	return t
+	return normal(b.rng, mean, std, shape)
 }
 
 // foldedParam is a parameter that the exporter transposed, so that it lost its

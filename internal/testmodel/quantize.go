@@ -21,24 +21,29 @@ const (
 	// BlockInt4 is ONNX Runtime's MatMulNBits: weights of 4 bits, a scale for
 	// each block of 16.
 	BlockInt4
+	// GenAIInt4 is BlockInt4 as ONNX Runtime GenAI's model builder asks for it:
+	// blocks of 32, leave to compute with inputs of 8 bits.
+	GenAIInt4
 )
 
-const blockSize = 16
+// blocks is what sets the kinds of MatMulNBits apart: values under one scale,
+// and accuracy_level where it is written.
+var blocks = map[Quantization]struct{ size, accuracy int }{BlockInt4: {size: 16}, GenAIInt4: {size: 32, accuracy: 4}}
 
 // Quantize rewrites every MatMul of the main graph whose weight is constant,
 // naming things as the tool does.
 func Quantize(m *ir.Model, how Quantization) (*ir.Model, error) {
-	q := &quantizer{model: m, done: map[*ir.Value]quantized{}, inputs: map[*ir.Value][]*ir.Value{}}
+	q := &quantizer{model: m, how: how, done: map[*ir.Value]quantized{}, inputs: map[*ir.Value][]*ir.Value{}}
 	for n := range m.Graph.Nodes() {
 		if !n.Is("MatMul") || !n.Input(1).IsInitializer() || len(n.Input(1).Data.Shape()) != 2 {
 			continue
 		}
-		if err := [...]func(*ir.Node) error{q.dynamic, q.weight, q.block}[how](n); err != nil {
+		if err := [...]func(*ir.Node) error{q.dynamic, q.weight, q.block, q.block}[how](n); err != nil {
 			return nil, err
 		}
 	}
 	m.Graph.Prune(true, nil)
-	if how == BlockInt4 {
+	if blocks[how].size != 0 {
 		m.SetOpset(microsoft, 1)
 	}
 	m.ProducerName = "onnx.quantize"
@@ -47,6 +52,7 @@ func Quantize(m *ir.Model, how Quantization) (*ir.Model, error) {
 
 type quantizer struct {
 	model  *ir.Model
+	how    Quantization
 	done   map[*ir.Value]quantized   // weights
 	inputs map[*ir.Value][]*ir.Value // quantized, scale, zero point
 }
@@ -150,42 +156,56 @@ func quantizeColumns(w ir.Data, columns bool) (*tensor.Tensor, []float32, error)
 	return y, scales, nil
 }
 
+// block leaves the packing to whoever reads the weight: a matrix may be large.
 func (q *quantizer) block(n *ir.Node) error {
-	w := n.Input(1)
+	w, b := n.Input(1), blocks[q.how]
 	in, out := w.Data.Shape()[0], w.Data.Shape()[1]
-	if in%blockSize != 0 {
-		return fmt.Errorf("testmodel: %d rows are no blocks of %d", in, blockSize)
+	if in%b.size != 0 {
+		return fmt.Errorf("testmodel: %d rows are no blocks of %d", in, b.size)
 	}
 	d, ok := q.done[w]
 	if !ok {
-		t, err := w.Data.Tensor()
-		if err != nil {
-			return err
+		pack := func(which int) func() (*tensor.Tensor, error) {
+			return func() (*tensor.Tensor, error) {
+				t, err := w.Data.Tensor()
+				if err != nil {
+					return nil, err
+				}
+				data, scales := packBlocks(tensor.Data[float32](t), in, out, b.size)
+				return [...]*tensor.Tensor{data, scales}[which], nil
+			}
 		}
-		data, scales := packBlocks(tensor.Data[float32](t), in, out)
-		d = quantized{weight: q.constant(w.Name+"_Q4", data), scale: q.constant(w.Name+"_scales", scales)}
+		n := in / b.size
+		d = quantized{weight: q.model.Graph.AddInitializer(w.Name+"_Q4", made{tensor.Uint8, tensor.Shape{out, n, b.size / 2}, pack(0)}),
+			scale: q.model.Graph.AddInitializer(w.Name+"_scales", made{tensor.Float32, tensor.Shape{out * n}, pack(1)})}
 		q.done[w] = d
 	}
 	r := q.replace(n, microsoft, "MatMulNBits", n.Name+"_Q4", n.Input(0), d.weight, d.scale)
-	r.Attrs = []*ir.Attr{ir.A("K", ir.Int(in)), ir.A("N", ir.Int(out)), ir.A("bits", ir.Int(4)), ir.A("block_size", ir.Int(blockSize))}
+	r.Attrs = []*ir.Attr{ir.A("K", ir.Int(in)), ir.A("N", ir.Int(out)), ir.A("bits", ir.Int(4)), ir.A("block_size", ir.Int(b.size))}
+	if b.accuracy != 0 {
+		r.Attrs = append(r.Attrs, ir.A("accuracy_level", ir.Int(b.accuracy)))
+	}
 	return nil
 }
 
-// packBlocks is w (in, out) as MatMulNBits wants it: (out, in/16, 8) bytes of
-// two values each, the first in the low half, 8 for zero; and (out*in/16)
-// scales.
-func packBlocks(w []float32, in, out int) (data, scales *tensor.Tensor) {
-	blocks := in / blockSize
-	data, scales = tensor.New(tensor.Uint8, out, blocks, blockSize/2), tensor.New(tensor.Float32, out*blocks)
+// packBlocks is w (in, out) as MatMulNBits wants it: (out, in/size, size/2)
+// bytes of two values each, the first in the low half, 8 for zero; and
+// (out*in/size) scales. It walks w along its rows.
+func packBlocks(w []float32, in, out, size int) (data, scales *tensor.Tensor) {
+	n := in / size
+	data, scales = tensor.New(tensor.Uint8, out, n, size/2), tensor.New(tensor.Float32, out*n)
 	bytes, s := tensor.Data[uint8](data), tensor.Data[float32](scales)
-	for b := range out * blocks {
-		at := func(k int) float32 { return w[(b%blocks*blockSize+k)*out+b/blocks] }
-		for k := range blockSize {
-			s[b] = max(s[b], float32(math.Abs(float64(at(k))))/7)
+	for k := range in {
+		for j, x := range w[k*out : (k+1)*out] {
+			b := j*n + k/size
+			s[b] = max(s[b], float32(math.Abs(float64(x)))/7)
 		}
-		for k := range blockSize {
-			bits := uint8(math.RoundToEven(float64(at(k)/s[b])) + 8)
-			bytes[b*blockSize/2+k/2] |= bits << (k % 2 * 4)
+	}
+	for k := range in {
+		for j, x := range w[k*out : (k+1)*out] {
+			b := j*n + k/size
+			bits := uint8(math.RoundToEven(float64(x/s[b])) + 8)
+			bytes[b*size/2+k%size/2] |= bits << (k % 2 * 4)
 		}
 	}
 	return data, scales

@@ -3,6 +3,7 @@
 //	gen text stories|sealog BYTES [SEED]   writes text to standard output
 //	gen model PATH                         pre-trains the demonstration's model (minutes)
 //	gen sample MODEL PROMPT                continues a prompt with a byte model
+//	gen size NAME DIR                      writes a model of true size and data for it
 package main
 
 import (
@@ -26,6 +27,7 @@ var commands = []struct {
 	{"text", "stories|sealog BYTES [SEED]", writeText},
 	{"model", "PATH", writeModel},
 	{"sample", "MODEL PROMPT", writeSample},
+	{"size", "NAME DIR", writeSize},
 }
 
 func main() {
