@@ -196,10 +196,25 @@ func (f *finder) head(v *ir.Value, depth int) bool {
 	if is, ok := f.heads[v]; ok {
 		return is
 	}
-	f.heads[v] = slices.ContainsFunc(v.Uses(), func(u ir.Use) bool {
+	f.heads[v] = f.headOfBranch(v, depth) || slices.ContainsFunc(v.Uses(), func(u ir.Use) bool {
 		pass := afterHead[u.Node.OpType]
 		return pass != nil && ir.CanonicalDomain(u.Node.Domain) == "" && len(u.Node.Inputs()) > u.Index && pass(u) &&
 			f.head(u.Node.Output(0), depth+1)
 	})
 	return f.heads[v]
+}
+
+// headOfBranch reports whether v is what a branch of an If gives, and that a
+// head's result.
+func (f *finder) headOfBranch(v *ir.Value, depth int) bool {
+	n := v.Graph().Parent()
+	if n == nil || !n.Is("If") {
+		return false
+	}
+	for i, o := range v.Graph().Outputs {
+		if o == v && f.head(n.Output(i), depth+1) {
+			return true
+		}
+	}
+	return false
 }
