@@ -272,7 +272,7 @@ func (m *BoneModel) Put(name string, a *Adapter) error {
 	if on != nil {
 		return m.take(g, on)
 	}
-	h := &held{name: name, report: r}
+	h := &held{name: name}
 	if h.config, err = boneConfig(set.Config); err != nil {
 		return err
 	}

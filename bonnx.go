@@ -143,6 +143,24 @@ func (m *Model) Save(ctx context.Context, path string, o SaveOptions) error {
 	return onnx.Save(path, m.graph, onnx.SaveOptions{Force: o.Force, Inputs: o.Keep, FS: interruptible(ctx, m.disk)})
 }
 
+// SetLogger has remarks (a weight that had to be copied, a configuration's key
+// without effect) written to l; nil, the default, keeps silent.
+func (m *Model) SetLogger(l *slog.Logger) { m.log = l }
+
+// logger is never nil.
+func (m *Model) logger() *slog.Logger {
+	if m.log == nil {
+		return slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError + 1}))
+	}
+	return m.log
+}
+
+func (m *Model) notes(list []string) {
+	for _, n := range list {
+		m.logger().Info(n)
+	}
+}
+
 // UnsupportedOpError names a node whose operator bonnx cannot run.
 type UnsupportedOpError = ops.UnsupportedOpError
 
