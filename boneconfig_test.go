@@ -171,3 +171,29 @@ func TestBoneConfigMethods(t *testing.T) {
 		t.Error("dora passes")
 	}
 }
+
+// FuzzBoneConfig: what decodes encodes, and that decodes to the same.
+func FuzzBoneConfig(f *testing.F) {
+	f.Add(`{"peft_type":"MISS","init_weights":"mini","mini_r":2,"r":4,"layers_to_transform":3,"target_modules":"all-linear","x":[1]}`)
+	f.Add(`{"peft_type":"LORA","lora_alpha":16,"lora_dropout":0.1,"init_lora_weights":"gaussian","target_modules":["q"]}`)
+	f.Add(`{"r":4,"bias":"bone_only","modules_to_save":"head","exclude_modules":".*x"}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		var c, back bonnx.BoneConfig
+		if json.Unmarshal([]byte(text), &c) != nil {
+			return
+		}
+		first, err := json.Marshal(c)
+		if err != nil {
+			t.Fatalf("%s decodes and does not encode: %v", text, err)
+		}
+		if err := json.Unmarshal(first, &back); err != nil {
+			t.Fatalf("%s became %s: %v", text, first, err)
+		}
+		if second, err := json.Marshal(back); err != nil || !bytes.Equal(first, second) {
+			t.Fatalf("%s became %s, then %s (%v)", text, first, second, err)
+		}
+		if c.Method() != back.Method() {
+			t.Fatalf("%s is %s, then %s", text, c.Method(), back.Method())
+		}
+	})
+}
