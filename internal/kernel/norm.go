@@ -141,27 +141,44 @@ func normParamGrad[T Float](p *par.Pool, rows, n int, dgamma, dbeta, x, mean, in
 		return
 	}
 	blocks := (n + columns - 1) / columns
-	p.For(blocks, rowsPerChunk(rows*min(columns, n)), func(lo, hi int) {
-		var sums [2][columns]float64
-		for b := lo; b < hi; b++ {
-			j := b * columns
-			w := min(columns, n-j)
-			dg, db := sums[0][:w], sums[1][:w]
-			clear(dg)
-			clear(db)
-			for i := range rows {
-				m := 0.0
-				if mean != nil {
-					m = float64(mean[i])
-				}
-				normParamRow(dg, db, x[i*n+j:][:w], dy[i*n+j:][:w], m, float64(invstd[i]))
+	par.Do(p, blocks, rowsPerChunk(rows*min(columns, n)), &normParams[T]{rows, n, dgamma, dbeta, x, mean, invstd, dy})
+}
+
+type normParams[T Float] struct {
+	rows, n                            int
+	dgamma, dbeta, x, mean, invstd, dy []T
+}
+
+func (t *normParams[T]) Run(lo, hi int) {
+	var sums [2][columns]float64
+	for b := lo; b < hi; b++ {
+		j := b * columns
+		w := min(columns, t.n-j)
+		dg, db := sums[0][:w], sums[1][:w]
+		clear(dg)
+		clear(db)
+		for i := range t.rows {
+			m := 0.0
+			if t.mean != nil {
+				m = float64(t.mean[i])
 			}
-			for c := range w {
-				put(dgamma, j+c, dg[c])
-				put(dbeta, j+c, db[c])
-			}
+			addNormParams(dg, db, t.x[i*t.n+j:][:w], t.dy[i*t.n+j:][:w], m, float64(t.invstd[i]))
 		}
-	})
+		for c := range w {
+			put(t.dgamma, j+c, dg[c])
+			put(t.dbeta, j+c, db[c])
+		}
+	}
+}
+
+// addNormParams is normParamRow by assembly where there is some, called
+// directly: dg and db may be on the stack.
+func addNormParams[T Float](dg, db []float64, x, dy []T, mean, inv float64) {
+	if x, ok := any(x).([]float32); ok {
+		normParam32(dg, db, x, any(dy).([]float32), mean, inv)
+		return
+	}
+	normParamRow(dg, db, x, dy, mean, inv)
 }
 
 func normParamRow[T Float](dg, db []float64, x, dy []T, mean, inv float64) {

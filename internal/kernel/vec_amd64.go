@@ -33,6 +33,18 @@ func sumLine32(acc []float64, x []float32) {
 	}
 }
 
+func normParam32(dg, db []float64, x, dy []float32, mean, inv float64) {
+	n := len(dg)
+	switch vec32.name {
+	case "avx512":
+		normParamAVX512F32(n, at0(dg, n), at0(db, n), at0(x, n), at0(dy, n), mean, inv)
+	case "avx2":
+		normParamAVX2F32(n, at0(dg, n), at0(db, n), at0(x, n), at0(dy, n), mean, inv)
+	default:
+		normParamRow(dg, db, x, dy, mean, inv)
+	}
+}
+
 func vectorsAVX512() vecRow[float32] {
 	return vecRow[float32]{
 		name: "avx512", supported: hasAVX512,

@@ -54,3 +54,7 @@ func neonLoops(vv func(n int, d, x, y *float32), vs func(n int, d, x *float32, y
 }
 
 func sumLine32(acc []float64, x []float32) { sumLine(acc, x) }
+
+func normParam32(dg, db []float64, x, dy []float32, mean, inv float64) {
+	normParamRow(dg, db, x, dy, mean, inv)
+}

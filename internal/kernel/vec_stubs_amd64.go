@@ -259,6 +259,13 @@ func rmsNormGradAVX512F32(rows, n int, dx, x, gamma, dy, inv *float32)
 //go:noescape
 func layerNormGradAVX512F32(rows, n int, dx, x, gamma, dy, inv, mean *float32)
 
+// normParamAVX512F32 adds what a row gives to the gradients of a norm's parameters:
+//
+//	for j < n: dg[j] += dy[j]*(x[j]-mean)*inv; db[j] += dy[j]
+//
+//go:noescape
+func normParamAVX512F32(n int, dg, db *float64, x, dy *float32, mean, inv float64)
+
 // adamWAVX512F32 is a step of AdamW, rest1 and rest2 being 1-beta1 and 1-beta2:
 //
 //	m[i] = beta1*m[i] + rest1*dw[i]
@@ -522,6 +529,13 @@ func rmsNormGradAVX2F32(rows, n int, dx, x, gamma, dy, inv *float32)
 //
 //go:noescape
 func layerNormGradAVX2F32(rows, n int, dx, x, gamma, dy, inv, mean *float32)
+
+// normParamAVX2F32 adds what a row gives to the gradients of a norm's parameters:
+//
+//	for j < n: dg[j] += dy[j]*(x[j]-mean)*inv; db[j] += dy[j]
+//
+//go:noescape
+func normParamAVX2F32(n int, dg, db *float64, x, dy *float32, mean, inv float64)
 
 // adamWAVX2F32 is a step of AdamW, rest1 and rest2 being 1-beta1 and 1-beta2:
 //

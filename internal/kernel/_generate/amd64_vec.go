@@ -244,6 +244,17 @@ func norms(a *asm, v vecISA) {
 	for _, centred := range []bool{false, true} {
 		normGrad(a, v, centred)
 	}
+
+	l = newLoop(a, v, "normParam", "n int, dg, db *float64, x, dy *float32, mean, inv float64",
+		"adds what a row gives to the gradients of a norm's parameters:\n\n"+
+			"\tfor j < n: dg[j] += dy[j]*(x[j]-mean)*inv; db[j] += dy[j]")
+	mean, inv = l.scalar("mean", true), l.scalar("inv", true)
+	l.each(true, 2, func(p *pass) {
+		dy := p.in("dy")
+		p.out("dg", p.fma(p.mul(dy, p.sub(p.in("x"), mean)), inv, p.in("dg")))
+		p.out("db", p.add(dy, p.in("db")))
+	})
+	l.end()
 }
 
 func normGrad(a *asm, v vecISA, centred bool) {
