@@ -37,18 +37,35 @@ type rotating[T Float] struct {
 }
 
 func (t *rotating[T]) Run(lo, hi int) {
-	h := t.Depth / 2
-	for row := lo; row < hi; row++ {
-		at := row/(t.B*t.C)*t.At.Batch + row/t.C%t.B*t.At.Head + row%t.C*t.At.Row
-		c, s := t.cos[at*t.Wide:][:t.Wide], t.sin[at*t.Wide:][:t.Wide]
-		y, x := t.y[row*t.Depth:][:t.Depth], t.x[row*t.Depth:][:t.Depth]
+	a, b, c := lo/(t.B*t.C), lo/t.C%t.B, lo%t.C
+	for row := lo; row < hi; b, c = b+1, 0 {
+		if b == t.B {
+			a, b = a+1, 0
+		}
+		rows := min(t.C-c, hi-row)
+		t.rows(row, rows, a*t.At.Batch+b*t.At.Head+c*t.At.Row)
+		row += rows
+	}
+}
+
+// rows turns rows whose tables begin at their row at and lie At.Row apart.
+func (t *rotating[T]) rows(row, rows, at int) {
+	h, v := t.Depth/2, vec[T]()
+	if t.Interleaved && t.Wide == h {
+		v.turnPairs(rows, h, t.y[row*t.Depth:], t.x[row*t.Depth:], t.cos[at*h:], t.sin[at*h:], t.At.Row*h, t.back)
+		return
+	}
+	for r := range rows {
+		from := (at + r*t.At.Row) * t.Wide
+		c, s := t.cos[from:][:t.Wide], t.sin[from:][:t.Wide]
+		y, x := t.y[(row+r)*t.Depth:][:t.Depth], t.x[(row+r)*t.Depth:][:t.Depth]
 		switch {
 		case t.Interleaved:
-			t.pairs(y, x, c, s)
+			t.widePairs(y, x, c, s)
 		case t.back:
-			turnHalves(y[h:], y[:h], x[h:], x[:h], c[t.Wide-h:], c[:h], s[:h], s[t.Wide-h:])
+			v.turnHalves(y[h:], y[:h], x[h:], x[:h], c[t.Wide-h:], c[:h], s[:h], s[t.Wide-h:])
 		default:
-			turnHalves(y[:h], y[h:], x[:h], x[h:], c[:h], c[t.Wide-h:], s[:h], s[t.Wide-h:])
+			v.turnHalves(y[:h], y[h:], x[:h], x[h:], c[:h], c[t.Wide-h:], s[:h], s[t.Wide-h:])
 		}
 	}
 }
@@ -65,19 +82,28 @@ func turnHalves[T Float](y0, y1, x0, x1, c0, c1, s0, s1 []T) {
 	}
 }
 
-// pairs turns a vector whose pairs are beside each other.
-func (t *rotating[T]) pairs(y, x, c, s []T) {
-	wide := t.Wide == t.Depth
-	for i := 0; i+1 < len(x); i += 2 {
-		j, k := i/2, i/2
-		if wide {
-			j, k = i, i+1
+func turnPairs[T Float](rows, pairs int, y, x, cos, sin []T, step int, back bool) {
+	for r := range rows {
+		y, x := y[2*r*pairs:][:2*pairs], x[2*r*pairs:][:2*pairs]
+		c, s := cos[r*step:][:pairs], sin[r*step:][:pairs]
+		for i := range pairs {
+			a, b, turn := x[2*i], x[2*i+1], s[i]
+			if back {
+				turn = -turn
+			}
+			y[2*i], y[2*i+1] = T(a*c[i])-T(b*turn), T(b*c[i])+T(a*turn)
 		}
+	}
+}
+
+// widePairs turns a vector whose pairs are beside each other by wide tables.
+func (t *rotating[T]) widePairs(y, x, c, s []T) {
+	for i := 0; i+1 < len(x); i += 2 {
 		a, b := x[i], x[i+1]
 		if t.back {
-			y[i], y[i+1] = T(a*c[j])+T(b*s[k]), T(b*c[k])-T(a*s[j])
+			y[i], y[i+1] = T(a*c[i])+T(b*s[i+1]), T(b*c[i+1])-T(a*s[i])
 		} else {
-			y[i], y[i+1] = T(a*c[j])-T(b*s[j]), T(b*c[k])+T(a*s[k])
+			y[i], y[i+1] = T(a*c[i])-T(b*s[i]), T(b*c[i+1])+T(a*s[i+1])
 		}
 	}
 }

@@ -45,6 +45,16 @@ func normParam32(dg, db []float64, x, dy []float32, mean, inv float64) {
 	}
 }
 
+// turnPairs32 is turnPairs by assembly where pairs fill vectors.
+func turnPairs32(rows, pairs int, y, x, cos, sin []float32, step int, back bool) {
+	if pairs%4 != 0 || pairs == 0 || rows == 0 {
+		turnPairs(rows, pairs, y, x, cos, sin, step, back)
+		return
+	}
+	n, table := 2*rows*pairs, (rows-1)*step+pairs
+	turnPairsAVX2F32(rows, pairs, at0(y, n), at0(x, n), at0(cos, table), at0(sin, table), step, back)
+}
+
 func vectorsAVX512() vecRow[float32] {
 	return vecRow[float32]{
 		name: "avx512", supported: hasAVX512,
@@ -140,6 +150,12 @@ func vectorsAVX512() vecRow[float32] {
 			layerNormGradAVX512F32(rows, n, at0(dx, rows*n), at0(x, rows*n), at0(gamma, n), at0(dy, rows*n),
 				at0(invstd, rows), at0(mean, rows))
 		},
+
+		turnHalves: func(y0, y1, x0, x1, c0, c1, s0, s1 []float32) {
+			n := len(y0)
+			turnHalvesAVX512F32(n, at0(y0, n), at0(y1, n), at0(x0, n), at0(x1, n), at0(c0, n), at0(c1, n), at0(s0, n), at0(s1, n))
+		},
+		turnPairs: turnPairs32,
 
 		adamW: func(w, m, v, g []float32, s adamWStep) {
 			n := len(w)
@@ -244,6 +260,12 @@ func vectorsAVX2() vecRow[float32] {
 			layerNormGradAVX2F32(rows, n, at0(dx, rows*n), at0(x, rows*n), at0(gamma, n), at0(dy, rows*n),
 				at0(invstd, rows), at0(mean, rows))
 		},
+
+		turnHalves: func(y0, y1, x0, x1, c0, c1, s0, s1 []float32) {
+			n := len(y0)
+			turnHalvesAVX2F32(n, at0(y0, n), at0(y1, n), at0(x0, n), at0(x1, n), at0(c0, n), at0(c1, n), at0(s0, n), at0(s1, n))
+		},
+		turnPairs: turnPairs32,
 
 		adamW: func(w, m, v, g []float32, s adamWStep) {
 			n := len(w)

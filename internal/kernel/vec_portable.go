@@ -33,6 +33,8 @@ func portableVectors[T Float]() vecRow[T] {
 		rmsNormGrad: rmsNormGradRows[T], layerNormGrad: layerNormGradRows[T],
 
 		adamW: adamWLoop[T],
+
+		turnHalves: turnHalves[T], turnPairs: turnPairs[T],
 	}
 }
 

@@ -275,6 +275,13 @@ func normParamAVX512F32(n int, dg, db *float64, x, dy *float32, mean, inv float6
 //go:noescape
 func adamWAVX512F32(n int, w, m, v, dw *float32, rate, unbias, keep, beta1, rest1, beta2, rest2, eps float64)
 
+// turnHalvesAVX512F32 is, products rounded,
+//
+//	for i < n: y0[i], y1[i] = x0[i]*c0[i] - x1[i]*s0[i], x1[i]*c1[i] + x0[i]*s1[i]
+//
+//go:noescape
+func turnHalvesAVX512F32(n int, y0, y1, x0, x1, c0, c1, s0, s1 *float32)
+
 // expAVX2F32 is e**x:
 //
 //	for i < n: y[i] = exp(x[i])
@@ -545,3 +552,20 @@ func normParamAVX2F32(n int, dg, db *float64, x, dy *float32, mean, inv float64)
 //
 //go:noescape
 func adamWAVX2F32(n int, w, m, v, dw *float32, rate, unbias, keep, beta1, rest1, beta2, rest2, eps float64)
+
+// turnHalvesAVX2F32 is, products rounded,
+//
+//	for i < n: y0[i], y1[i] = x0[i]*c0[i] - x1[i]*s0[i], x1[i]*c1[i] + x0[i]*s1[i]
+//
+//go:noescape
+func turnHalvesAVX2F32(n int, y0, y1, x0, x1, c0, c1, s0, s1 *float32)
+
+// turnPairsAVX2F32 turns pairs of rows that follow each other, by rows of tables that lie step
+// elements apart; pairs, of a row, are a multiple of four. Products are rounded:
+//
+//	for i < pairs: y[2i], y[2i+1] = x[2i]*cos[i] - x[2i+1]*sin[i], x[2i+1]*cos[i] + x[2i]*sin[i]
+//
+// with -sin for sin where back.
+//
+//go:noescape
+func turnPairsAVX2F32(rows, pairs int, y, x, cos, sin *float32, step int, back bool)

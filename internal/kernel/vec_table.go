@@ -52,6 +52,15 @@ type vecRow[T Float] struct {
 	layerNormGrad func(rows, n int, dx, x, gamma, mean, invstd, dy []T)
 
 	adamW func(w, m, v, g []T, s adamWStep)
+
+	// turnHalves is y0 = x0*c0 - x1*s0, y1 = x1*c1 + x0*s1 for len(y0) pairs,
+	// products rounded. y0 may be x0, and y1 x1.
+	turnHalves func(y0, y1, x0, x1, c0, c1, s0, s1 []T)
+
+	// turnPairs is the same for rows of pairs that lie side by side and follow
+	// each other, by rows of tables that lie step elements apart; -sin counts
+	// for sin where back. y may be x.
+	turnPairs func(rows, pairs int, y, x, cos, sin []T, step int, back bool)
 }
 
 // An adamWStep is the numbers of one step of AdamW:

@@ -46,6 +46,18 @@ var vecCases = []vecCase{
 	{"sumLine", 1e-7, func(r *vecRow[float32], n int, d, x, y, _ []float32) { lineOf(r.sumLine, n, d, x, y) }},
 	{"squareLine", 1e-7, func(r *vecRow[float32], n int, d, x, y, _ []float32) { lineOf(r.squareLine, n, d, x, y) }},
 	{"expScaled", 2e-6, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.expScaled(d, x, 4, 2, 0.25) }},
+	{"turnHalves", 0, func(r *vecRow[float32], n int, d, x, y, z []float32) {
+		clear(d)
+		h := n / 2
+		r.turnHalves(d[:h], d[h:2*h], x[:h], x[h:2*h], y[:h], y[h:2*h], z[:h], z[h:2*h])
+		r.turnHalves(d[:h], d[h:2*h], d[:h], d[h:2*h], y[:h], y[h:2*h], z[:h], z[h:2*h])
+	}},
+	{"turnPairs", 0, func(r *vecRow[float32], n int, d, x, y, z []float32) {
+		clear(d)
+		pairs := n / 6
+		r.turnPairs(3, pairs, d, x, y, z, pairs, false)
+		r.turnPairs(3, pairs, d, d, y, z, 0, true)
+	}},
 	{"adamW w", 1e-6, func(r *vecRow[float32], n int, d, x, y, z []float32) {
 		m, v := slices.Clone(y), slices.Clone(y)
 		r.relu(v, y)

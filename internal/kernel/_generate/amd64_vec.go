@@ -21,7 +21,70 @@ func vecAMD64(a *asm) {
 		softmaxes(a, v)
 		norms(a, v)
 		adamW(a, v)
+		halves(a, v)
 	}
+	turnPairs(a, avx2f32)
+}
+
+// halves turns pairs whose parts lie in two halves.
+func halves(a *asm, v vecISA) {
+	l := newLoop(a, v, "turnHalves", "n int, y0, y1, x0, x1, c0, c1, s0, s1 *float32",
+		"is, products rounded,\n\n\tfor i < n: y0[i], y1[i] = x0[i]*c0[i] - x1[i]*s0[i], x1[i]*c1[i] + x0[i]*s1[i]")
+	l.each(false, 2, func(p *pass) {
+		x0, x1 := p.in("x0"), p.in("x1")
+		y0 := p.sub(p.mul(x0, p.in("c0")), p.mul(x1, p.in("s0")))
+		y1 := p.add(p.mul(x1, p.in("c1")), p.mul(x0, p.in("s1")))
+		p.out("y0", y0)
+		p.out("y1", y1)
+	})
+	l.end()
+}
+
+// turnPairs turns pairs that lie side by side, four at a time.
+func turnPairs(a *asm, v vecISA) {
+	a.function("turnPairs"+v.tag, "rows, pairs int, y, x, cos, sin *float32, step int, back bool",
+		`turns pairs of rows that follow each other, by rows of tables that lie step
+elements apart; pairs, of a row, are a multiple of four. Products are rounded:
+
+	for i < pairs: y[2i], y[2i+1] = x[2i]*cos[i] - x[2i+1]*sin[i], x[2i+1]*cos[i] + x[2i]*sin[i]
+
+with -sin for sin where back.`)
+	for _, p := range [][2]string{{"rows", "R13"}, {"y", "DI"}, {"x", "SI"}, {"cos", "R8"}, {"sin", "R9"}, {"step", "R10"}} {
+		a.op("MOVQ", a.arg(p[0]), p[1])
+	}
+	a.op("SHLQ", "$2", "R10")
+	a.op("MOVBLZX", a.arg("back"), "AX")
+	a.op("SHLL", "$31", "AX")
+	a.op("VMOVD", "AX", "X4")
+	a.op("VBROADCASTSS", "X4", "Y4")
+	row, loop := a.label("row"), a.label("loop")
+	a.at(row)
+	a.op("MOVQ", a.arg("pairs"), "BX")
+	a.op("MOVQ", "R8", "R11")
+	a.op("MOVQ", "R9", "R12")
+	a.at(loop)
+	a.op("VPMOVZXDQ", "(R11)", "Y1")
+	a.op("VPMOVZXDQ", "(R12)", "Y2")
+	a.op("VMOVSLDUP", "Y1", "Y1") // each twice
+	a.op("VMOVSLDUP", "Y2", "Y2")
+	a.op("VXORPS", "Y4", "Y2", "Y2")
+	a.op("VMOVUPS", "(SI)", "Y0")
+	a.op("VPERMILPS", "$0xb1", "Y0", "Y3") // partners
+	a.op("VMULPS", "Y1", "Y0", "Y0")
+	a.op("VMULPS", "Y2", "Y3", "Y3")
+	a.op("VADDSUBPS", "Y3", "Y0", "Y0")
+	a.op("VMOVUPS", "Y0", "(DI)")
+	for _, s := range [][2]string{{"$16", "R11"}, {"$16", "R12"}, {"$32", "SI"}, {"$32", "DI"}} {
+		a.op("ADDQ", s[0], s[1])
+	}
+	a.op("SUBQ", "$4", "BX")
+	a.op("JNZ", loop)
+	a.op("ADDQ", "R10", "R8")
+	a.op("ADDQ", "R10", "R9")
+	a.op("DECQ", "R13")
+	a.op("JNZ", row)
+	a.op("VZEROUPPER")
+	a.ret()
 }
 
 // binaries are functions of two vectors, and of a vector and a scalar.
