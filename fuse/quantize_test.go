@@ -5,7 +5,6 @@ import (
 
 	"github.com/bonnx/bonnx/autodiff"
 	"github.com/bonnx/bonnx/fuse"
-	"github.com/bonnx/bonnx/internal/testutil"
 	"github.com/bonnx/bonnx/internal/testutil/opcheck"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/ops"
@@ -98,62 +97,45 @@ func TestQuantizedActivationRefuses(t *testing.T) {
 	}
 }
 
-// integerModel is relu(x) (n,4) times an int8 W (4,3), as ONNX Runtime's
-// quantize_dynamic writes it.
-func integerModel(scale, zero *tensor.Tensor, swap bool) *ir.Model {
-	g := ir.NewGraph("integers")
-	m := &ir.Model{IRVersion: 8, Graph: g, Opsets: []ir.Opset{{Version: 18}}}
+// quantizedLinear is y (2,3) of x (2,4) by the weight w (4,3), int8 in steps of
+// 0.1, in one of the ways that quantized models are written.
+func quantizedLinear(how string, w *tensor.Tensor) *ir.Model {
+	g := ir.NewGraph(how)
+	m := &ir.Model{IRVersion: 8, Graph: g, Opsets: []ir.Opset{{Version: 17}, {Domain: "com.microsoft", Version: 1}}}
 	b := ir.NewBuilder(g, ir.NewNames(m))
 	x := g.AddInput("x", ir.Tensor(tensor.Float32, ir.Symbol("n"), ir.Fixed(4)))
-	q := b.Node("", "DynamicQuantizeLinear", ir.In(x), 3)
-	w := b.Const("w", tensor.FromSlice([]int8{1, -2, 3, 40, 5, -60, 7, 8, 9, -10, 11, 127}, 4, 3))
-	p := b.Op("MatMulInteger", ir.In(q[0], w, q[2], b.Const("wz", zero)))
-	f := b.Op("Cast", ir.In(p), ir.A("to", ir.Int(tensor.Float32)))
-	s := b.Op("Mul", ir.In(q[1], b.Const("ws", scale)))
-	in := ir.In(f, s)
-	if swap {
-		in = ir.In(s, f)
+	scalar := func(v float32) *ir.Value { return b.Const("c", tensor.Scalar(v)) }
+	zero, wz := b.Const("z", tensor.Scalar(uint8(128))), b.Const("z", tensor.Scalar(int8(0)))
+	weight, ws := b.Const("w", w), scalar(0.1)
+	var y *ir.Value
+	switch how {
+	case "QLinearMatMul":
+		xs, ys := scalar(0.05), scalar(0.1)
+		q := b.Op("QuantizeLinear", ir.In(x, xs, zero))
+		p := b.Op("QLinearMatMul", ir.In(q, xs, zero, weight, ws, wz, ys, zero))
+		y = b.Op("DequantizeLinear", ir.In(p, ys, zero))
+	case "DynamicQuantizeMatMul":
+		y = b.Node("com.microsoft", how, ir.In(x, weight, ws, wz), 1)[0]
 	}
-	y := b.Op("Mul", in)
 	y.Name, y.Type = "y", &ir.TensorType{Elem: tensor.Float32}
 	g.Outputs = []*ir.Value{y}
 	return m
 }
 
-// TestIntegerProduct: the product of floats is the one of integers within
-// rounding, and its gradient is that of x W.
-func TestIntegerProduct(t *testing.T) {
-	x := tensor.FromSlice([]float32{-0.9, -1.2, 0.3, 0.9, 0, 2.5, -2.6, 0.26, 1.3, -0.5, 3, -2}, 3, 4)
-	set := ops.Standard()
-	for _, c := range []struct {
-		name        string
-		scale, zero *tensor.Tensor
-		swap        bool
-	}{
-		{"one scale", tensor.Scalar(float32(0.05)), tensor.Scalar(int8(0)), false},
-		{"swapped", tensor.Scalar(float32(0.05)), tensor.Scalar(int8(3)), true},
-		{"by column", tensor.FromSlice([]float32{0.05, 0.5, 1}, 3), tensor.FromSlice([]int8{3, 0, -4}, 3), false},
-	} {
-		plain, err := ops.Canonical(integerModel(c.scale, c.zero, c.swap))
+// TestQuantizedLinearGradient: the gradient of a quantized layer is that of the
+// dequantized weight.
+func TestQuantizedLinearGradient(t *testing.T) {
+	w := tensor.FromSlice([]int8{3, -2, 7, 0, 5, -9, 4, 4, -1, 6, 2, 8}, 4, 3)
+	x := tensor.FromSlice([]float32{0.3, -1, 0.8, 0.1, 1.2, 0.4, -0.6, 0.9}, 2, 4)
+	for _, how := range []string{"QLinearMatMul", "DynamicQuantizeMatMul"} {
+		set := ops.Standard()
+		m, err := ops.Canonical(quantizedLinear(how, w))
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := plain.Clone()
 		if err := fuse.Raise(m, set, fuse.Options{}); err != nil {
 			t.Fatal(err)
 		}
-		if n := m.Graph.Outputs[0].Producer(); n.OpType != "MatMul" {
-			t.Fatalf("%s: made by %v", c.name, n)
-		}
-		run := func(m *ir.Model, want *ir.Value) *tensor.Tensor {
-			t.Helper()
-			out, err := opcheck.Run(set, m, map[*ir.Value]*tensor.Tensor{m.Graph.Inputs[0]: x}, []*ir.Value{want})
-			if err != nil {
-				t.Fatalf("%s: %v", c.name, err)
-			}
-			return out[0]
-		}
-		testutil.Close(t, c.name, run(m, m.Graph.Outputs[0]), run(plain, plain.Graph.Outputs[0]), 1e-4, 1e-5)
 		an, err := set.Analyze(m, ops.AnalyzeOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -162,18 +144,17 @@ func TestIntegerProduct(t *testing.T) {
 		loss := b.Op("ReduceSum", ir.In(m.Graph.Outputs[0]), ir.A("keepdims", ir.Int(0)))
 		grads, err := autodiff.Gradient(b, loss, m.Graph.Inputs)
 		if err != nil || grads[0] == nil {
-			t.Fatalf("%s: gradient %v, error %v", c.name, grads, err)
+			t.Fatalf("%s: gradient %v, error %v", how, grads, err)
 		}
-		w, err := tensor.Dequantize(tensor.FromSlice([]int8{1, -2, 3, 40, 5, -60, 7, 8, 9, -10, 11, 127}, 4, 3), c.scale, c.zero, 1, 0)
+		out, err := opcheck.Run(set, m, map[*ir.Value]*tensor.Tensor{m.Graph.Inputs[0]: x}, grads)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := tensor.New(tensor.Float32, 3, 4)
-		for i := range 12 { // every row of x gets the sums of W's rows
-			for j := range 3 {
-				tensor.Data[float32](want)[i] += tensor.Data[float32](w)[i%4*3+j]
+		for i, got := range tensor.Data[float32](out[0]) {
+			row := tensor.Data[int8](w)[i%4*3:][:3]
+			if want := 0.1 * float32(int(row[0])+int(row[1])+int(row[2])); got < want-1e-5 || got > want+1e-5 {
+				t.Errorf("%s: gradient %d is %g, want %g", how, i, got, want)
 			}
 		}
-		testutil.Close(t, c.name+", gradient", run(m, grads[0]), want, 1e-4, 1e-5)
 	}
 }

@@ -33,6 +33,7 @@ type attended struct{ y, product, capped, biased, probs *ir.Value }
 func (b *Builder) attend(a attend) attended {
 	var r attended
 	d := b.Fact(a.q).DType
+	a.k, a.v = b.repeatHeads(a.k, a.q), b.repeatHeads(a.v, a.q)
 	r.product = b.grouped(b.Mul(a.q, b.attendScale(a)), b.SwapLast(a.k))
 	r.capped = r.product
 	if a.softcap != 0 {
@@ -104,9 +105,20 @@ func (b *Builder) deadRows(bias *ir.Value) *ir.Value {
 	return b.Op("IsInf", ir.In(most), ir.A("detect_positive", ir.Int(0)))
 }
 
+// repeatHeads is k (B,G,T,D) with as many heads as q (B,H,S,D) where both are
+// known: the form from which fusion makes an attention that repeats nothing.
+func (b *Builder) repeatHeads(k, q *ir.Value) *ir.Value {
+	g, h := b.Fact(k).Dim(1), b.Fact(q).Dim(1)
+	if !g.Known || !h.Known || g.Value == h.Value || g.Value == 0 || h.Value%g.Value != 0 {
+		return k
+	}
+	many := b.Op("Expand", ir.In(b.Unsqueeze(k, 2), b.Ints(1, 1, int(h.Value/g.Value), 1, 1)))
+	return b.Reshape(many, b.Join(b.Ints(0, int(h.Value)), b.Extent(k, 2), b.Extent(k, 3)))
+}
+
 // grouped is the product x w by heads, x (B,H,S,K), w (B,G,K,N): (B,H,S,N).
-// Rows of heads that share one of w are rows of one matrix, so that w is never
-// repeated.
+// Rows of heads that share one of w are rows of one matrix, so that w is not
+// repeated where G and H are not known.
 func (b *Builder) grouped(x, w *ir.Value) *ir.Value {
 	fx, fw := b.Fact(x), b.Fact(w)
 	if SameDim(fx.Dim(1), fw.Dim(1)) {

@@ -101,6 +101,10 @@ func contribProducts() []opcheck.Case {
 			random(1, 2, 32), bytesOf(3*2*8, 3, 2, 8), random(2, 3, 2), bytesOf(3, 3, 1)}},
 		{Op: "MatMulNBits", Name: "8 bits", Attrs: bits(8, 32, 3, 32), Diff: []int{0}, Const: []int{1, 2}, Inputs: []*tensor.Tensor{
 			random(1, 2, 32), bytesOf(3*32, 3, 1, 32), random(2, 3, 1)}},
+		{Op: "MatMulNBits", Name: "2 bits", Attrs: bits(2, 32, 3, 16), Diff: []int{0}, Const: []int{1, 2, 3}, Inputs: []*tensor.Tensor{
+			random(1, 2, 32), bytesOf(3*2*4, 3, 2, 4), random(2, 3, 2), bytesOf(3, 3, 1)}},
+		{Op: "MatMulNBits", Name: "float zeros", Attrs: bits(4, 32, 3, 16), Diff: []int{0}, Const: []int{1, 2, 3}, Inputs: []*tensor.Tensor{
+			random(1, 2, 32), bytesOf(3*2*8, 3, 2, 8), random(2, 3, 2), opcheck.Random(4, 3, 9, 3, 2)}},
 		{Op: "DynamicQuantizeMatMul", Fed: []int{1}, Diff: []int{}, Inputs: []*tensor.Tensor{
 			random(1, 2, 3, 4), i8(1, 20, 4, 5), scale, i8(2, 1), random(3, 5)}},
 		{Op: "DynamicQuantizeMatMul", Name: "by column", Fed: []int{1}, Diff: []int{}, Inputs: []*tensor.Tensor{
