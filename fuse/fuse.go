@@ -46,6 +46,7 @@ var raise = []pass{
 	{"silu", []string{"Mul"}, silu},
 	{"gated silu", []string{"Mul"}, gatedSiLU},
 	{"cross-entropy", []string{"SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss"}, crossEntropy},
+	{"product of integers", []string{"Mul"}, integerProduct},
 	{"quantized activation", []string{"DequantizeLinear"}, quantizedActivation},
 	{"rotary, halves", []string{"Concat"}, rotaryHalves},
 	{"rotary, wide tables", []string{"Add"}, rotaryWide},

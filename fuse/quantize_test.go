@@ -114,6 +114,10 @@ func quantizedLinear(how string, w *tensor.Tensor) *ir.Model {
 		q := b.Op("QuantizeLinear", ir.In(x, xs, zero))
 		p := b.Op("QLinearMatMul", ir.In(q, xs, zero, weight, ws, wz, ys, zero))
 		y = b.Op("DequantizeLinear", ir.In(p, ys, zero))
+	case "MatMulInteger": // as quantize_dynamic writes it
+		q := b.Node("", "DynamicQuantizeLinear", ir.In(x), 3)
+		p := b.Op("Cast", ir.In(b.Op("MatMulInteger", ir.In(q[0], weight, q[2], wz))), ir.A("to", ir.Int(tensor.Float32)))
+		y = b.Op("Mul", ir.In(p, b.Op("Mul", ir.In(q[1], ws))))
 	case "DynamicQuantizeMatMul":
 		y = b.Node("com.microsoft", how, ir.In(x, weight, ws, wz), 1)[0]
 	}
@@ -127,15 +131,24 @@ func quantizedLinear(how string, w *tensor.Tensor) *ir.Model {
 func TestQuantizedLinearGradient(t *testing.T) {
 	w := tensor.FromSlice([]int8{3, -2, 7, 0, 5, -9, 4, 4, -1, 6, 2, 8}, 4, 3)
 	x := tensor.FromSlice([]float32{0.3, -1, 0.8, 0.1, 1.2, 0.4, -0.6, 0.9}, 2, 4)
-	for _, how := range []string{"QLinearMatMul", "DynamicQuantizeMatMul"} {
+	for _, how := range []string{"QLinearMatMul", "DynamicQuantizeMatMul", "MatMulInteger"} {
 		set := ops.Standard()
 		m, err := ops.Canonical(quantizedLinear(how, w))
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, err := opcheck.Run(set, m, map[*ir.Value]*tensor.Tensor{m.Graph.Inputs[0]: x}, m.Graph.Outputs)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := fuse.Raise(m, set, fuse.Options{}); err != nil {
 			t.Fatal(err)
 		}
+		after, err := opcheck.Run(set, m, map[*ir.Value]*tensor.Tensor{m.Graph.Inputs[0]: x}, m.Graph.Outputs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opcheck.Close(t, how, after[0], before[0], 1e-6)
 		an, err := set.Analyze(m, ops.AnalyzeOptions{})
 		if err != nil {
 			t.Fatal(err)
