@@ -51,7 +51,6 @@ var raise = []pass{
 	{"rotary, halves", []string{"Concat"}, rotaryHalves},
 	{"rotary, wide tables", []string{"Add"}, rotaryWide},
 	{"rotary, pairs", []string{"Reshape"}, rotaryPairs},
-	{"product of integers", []string{"Mul"}, integerProduct},
 	{"transposed product", []string{"MatMul"}, transposedProduct},
 	{"scaled product", []string{"Mul", "Div"}, scaledProduct},
 	{"attention", []string{"Softmax"}, attention},
