@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 var (
 	inputsOf = map[string]int{"EmbedLayerNormalization": 7, "GroupQueryAttention": 7, "LayerNormalizationGrad": 5,
 		"Loop": 2, "Scan": 1}
-	outputsOf = map[string]int{"AdamW": 3}
+	outputsOf = map[string]int{"AdamW": 3, "GatedSiLUGrad": 2}
 	needed    = map[string][]*ir.Attr{
 		"BitCast":             {intAttr("to", int64(tensor.Float64))},
 		"BitShift":            {ir.A("direction", ir.String("LEFT"))},

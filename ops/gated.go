@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"fmt"
+
 	"github.com/bonnx/bonnx/internal/kernel"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/tensor"
@@ -17,8 +19,14 @@ type gatedSiLU struct{}
 //	dy (...), gate (...), up (...) -> dgate = dy*up*silu'(gate), dup = dy*silu(gate)
 type gatedSiLUGrad struct{}
 
-func newGatedSiLU(*Args) (Op, error)     { return gatedSiLU{}, nil }
-func newGatedSiLUGrad(*Args) (Op, error) { return gatedSiLUGrad{}, nil }
+func newGatedSiLU(*Args) (Op, error) { return gatedSiLU{}, nil }
+
+func newGatedSiLUGrad(a *Args) (Op, error) {
+	if a.NumOut() != 2 {
+		return nil, fmt.Errorf("it has %d outputs, not 2", a.NumOut())
+	}
+	return gatedSiLUGrad{}, nil
+}
 
 func (gatedSiLU) Infer(in []Fact) ([]Fact, error) {
 	if err := sameFloats([]string{"gate", "up"}, in); err != nil {
