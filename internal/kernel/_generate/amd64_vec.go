@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // vecAMD64 writes the loops over float32 that are not products of matrices.
 func vecAMD64(a *asm) {
@@ -202,10 +205,42 @@ func (l *loop) greatest(top [2]val, tmp val) {
 	l.across("VMAXPS", false, top[0], tmp)
 }
 
-// below is e**d of d <= 0: 0 where d is far down, NaN for NaN.
+// below is e**d of d <= 0: 0 where d is far down, NaN for NaN. It is good to
+// about a millionth: sums of it are what counts.
 func (p *pass) below(d val) val {
+	if p.isa.masked {
+		const magic = 1.5 * (1 << 23)
+		x := p.max(p.reg(p.c(-104)), d)
+		n := p.sub(p.fma(x, p.c(math.Log2E), p.reg(p.c(magic))), p.c(magic))
+		return p.scale(p.poly(p.fnma(n, p.c(math.Ln2), x), belowTerms), n)
+	}
 	const least = -87
-	return p.keepIf(p.when(d, notLT, p.c(least)), p.exp(p.max(p.reg(p.c(least)), d)))
+	t, r := p.reduce(p.max(p.reg(p.c(least)), d))
+	return p.keepIf(p.when(d, notLT, p.c(least)), p.power(p.poly(r, belowTerms), t))
+}
+
+var belowTerms = chebyshev(math.Exp, math.Ln2/2, 5)
+
+// sumOfBelow adds e**(x-top) to the accumulators, stored in y or not: several
+// are added up before they are widened.
+func (l *loop) sumOfBelow(top val, acc []val, y string) {
+	l.eachOf(false, 4, func(p *pass, times int) {
+		var sum val
+		for u := range times {
+			p.unit(u)
+			e := p.below(p.sub(p.in("x"), top))
+			if y != "" {
+				p.out(y, e)
+			}
+			e = p.inTail(e)
+			if u == 0 {
+				sum = e
+			} else {
+				sum = p.add(sum, e)
+			}
+		}
+		p.sumWide([2]val(acc), sum)
+	})
 }
 
 // toFloat32 rounds the float64 in v and puts it in all lanes.
@@ -220,11 +255,7 @@ func softmaxes(a *asm, v vecISA) {
 	l.eachRow()
 	l.greatest(top, acc[0])
 	l.clear(acc...)
-	l.each(false, 2, func(p *pass) {
-		e := p.below(p.sub(p.in("x"), top[0]))
-		p.out("y", e)
-		p.sumWide([2]val(acc), e)
-	})
+	l.sumOfBelow(top[0], acc, "y")
 	s := l.total(acc)
 	l.a.op("VMOVSD", a.constant(bitsOf(1, true)...)+"(SB)", low(acc[1]))
 	l.a.op("VDIVSD", low(s), low(acc[1]), low(s))
@@ -250,7 +281,7 @@ func softmaxes(a *asm, v vecISA) {
 	top, acc = [2]val{l.pin(), l.pin()}, l.zeros(2)
 	l.greatest(top, acc[0])
 	l.clear(acc...)
-	l.each(false, 2, func(p *pass) { p.sumWide([2]val(acc), p.below(p.sub(p.in("x"), top[0]))) })
+	l.sumOfBelow(top[0], acc, "")
 	a.op("VMOVSD", low(l.total(acc)), mem(0, l.ptr["sum"]))
 	a.op("VCVTSS2SD", low(top[0]), low(top[0]), low(top[0]))
 	a.op("VMOVSD", low(top[0]), mem(0, l.ptr["top"]))

@@ -221,6 +221,17 @@ type inst struct {
 
 // each writes a pass, its body repeated unroll times in the main part.
 func (l *loop) each(wide bool, unroll int, body func(p *pass)) {
+	l.eachOf(wide, unroll, func(p *pass, times int) {
+		for u := range times {
+			p.unit(u)
+			body(p)
+		}
+	})
+}
+
+// eachOf is each with a body that sees to several vectors itself: to times of
+// them, of which p.unit chooses one.
+func (l *loop) eachOf(wide bool, unroll int, body func(p *pass, times int)) {
 	a := l.a
 	isa := l.isa(wide)
 	lanes := isa.lanes()
@@ -238,11 +249,9 @@ func (l *loop) each(wide bool, unroll int, body func(p *pass)) {
 		a.op("SUBQ", fmt.Sprintf("$%d", part.times*lanes), "BX")
 		back := a.label("back")
 		a.op("JLT", back)
-		for u := range part.times {
-			p := &pass{loop: l, wide: wide, isa: isa, off: u * lanes}
-			body(p)
-			p.write()
-		}
+		p := &pass{loop: l, wide: wide, isa: isa}
+		body(p, part.times)
+		p.write()
 		a.op("ADDQ", fmt.Sprintf("$%d", part.times*lanes), "AX")
 		a.op("JMP", part.here)
 		a.at(back)
@@ -251,10 +260,13 @@ func (l *loop) each(wide bool, unroll int, body func(p *pass)) {
 	a.op("JZ", done)
 	p := &pass{loop: l, wide: wide, isa: isa, tail: true}
 	p.tailMasks()
-	body(p)
+	body(p, 1)
 	p.write()
 	a.at(done)
 }
+
+// unit chooses a vector of an unrolled body.
+func (p *pass) unit(u int) { p.off = u * p.isa.lanes() }
 
 // Masks of a tail: K1 for elements in memory and lanes alike; on AVX2 the last
 // registers, of 32-bit lanes and, in a wide pass, of 64-bit ones.
@@ -314,8 +326,8 @@ func narrow(r string) string {
 
 // in loads from an array; lanes past the end are 0.
 func (p *pass) in(name string) val {
+	from := p.address(name)
 	return p.add_(inst{emit: func(dst string, _ []string) {
-		from := p.address(name)
 		switch {
 		case p.wide && p.step[name] == 4 && !p.tail:
 			p.a.op("VCVTPS2PD", from, dst)
@@ -339,8 +351,8 @@ func (p *pass) tailOf(mask string) string {
 
 // out stores to an array. The value is lost where the pass is wide.
 func (p *pass) out(name string, v val) {
+	to := p.address(name)
 	p.add_(inst{src: []val{p.reg(v)}, keep: true, emit: func(tmp string, src []string) {
-		to := p.address(name)
 		if !p.wide || p.step[name] == 8 {
 			p.isa.store(p.a, src[0], p.tailOf(p.laneMask()), to)
 			return
@@ -492,6 +504,9 @@ func (p *pass) power(x, t val) val {
 	return p.mul(x, s)
 }
 
+// scale is x * 2**n, for AVX-512.
+func (p *pass) scale(x, n val) val { return p.two(p.f("VSCALEF"), x, n) }
+
 // recip is 1/x for a finite x that is not small, to 27 bits in one step of
 // Newton's, else to full precision.
 func (p *pass) recip(x val, steps int) val {
@@ -539,7 +554,6 @@ func (p *pass) sum(acc, v val) { p.accumulate(p.f("VADD"), acc, v) }
 
 // sumWide adds a v of float32 to two accumulators of float64.
 func (p *pass) sumWide(acc [2]val, v val) {
-	v = p.inTail(v)
 	p.add_(inst{src: []val{v}, keep: true, emit: func(tmp string, src []string) {
 		f64 := p.loop.isa(true)
 		p.a.op("VCVTPS2PD", narrow(src[0]), tmp)
