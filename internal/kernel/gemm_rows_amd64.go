@@ -134,20 +134,32 @@ func linesAVX512(k, n, w int, src []float32, lds int, add []float32, lda int, ds
 	}
 }
 
-// linesAVX2 is copyLines for lines of three vectors.
+// The moves of lines by vectors in a line, less one.
+var (
+	linesAVX2F32 = [3]func(lines, n, w int, src *float32, lds int, dst *float32, ldd int){
+		lines1AVX2F32, lines2AVX2F32, lines3AVX2F32,
+	}
+	linesAddAVX2F32 = [3]func(lines, n, w int, src *float32, lds int, add *float32, lda int, dst *float32, ldd int){
+		linesAdd1AVX2F32, linesAdd2AVX2F32, linesAdd3AVX2F32,
+	}
+)
+
+// linesAVX2 is copyLines for lines of at most three vectors; no microkernel
+// reads the vectors after the last.
 func linesAVX2(k, n, w int, src []float32, lds int, add []float32, lda int, dst []float32) {
+	_, _ = src[(k-1)*lds+n-1], dst[k*w-1]
+	vecs := (n + 7) / 8
 	switch {
 	case n == 4 && w == 4 && add == nil:
 		for p := range k {
 			*(*[4]float32)(dst[p*4:]) = *(*[4]float32)(src[p*lds:])
 		}
-	case w != 24 || n <= 16:
+	case w != 24:
 		copyLines(k, n, w, src, lds, add, lda, dst)
 	case add == nil:
-		_, _ = src[(k-1)*lds+n-1], dst[k*w-1]
-		lines3AVX2F32(k, n, w, &src[0], lds, &dst[0], w)
+		linesAVX2F32[vecs-1](k, n, 8*vecs, &src[0], lds, &dst[0], w)
 	default:
-		_, _, _ = src[(k-1)*lds+n-1], dst[k*w-1], add[(k-1)*lda+n-1]
-		linesAdd3AVX2F32(k, n, w, &src[0], lds, &add[0], lda, &dst[0], w)
+		_ = add[(k-1)*lda+n-1]
+		linesAddAVX2F32[vecs-1](k, n, 8*vecs, &src[0], lds, &add[0], lda, &dst[0], w)
 	}
 }

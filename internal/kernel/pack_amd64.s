@@ -408,6 +408,38 @@ loop1:
 	VZEROUPPER 
 	RET
 
+// func lines1AVX2F32(lines, n, w int, src *float32, lds int, dst *float32, ldd int)
+TEXT ·lines1AVX2F32(SB), NOSPLIT, $0-56
+	MOVQ n+8(FP), AX
+	SUBQ $0, AX
+	LEAQ c0<>+32(SB), R10
+	SHLQ $2, AX
+	SUBQ AX, R10
+	VMOVDQU (R10), Y8
+	MOVQ w+16(FP), AX
+	SUBQ $0, AX
+	LEAQ c0<>+32(SB), R10
+	SHLQ $2, AX
+	SUBQ AX, R10
+	VMOVDQU (R10), Y9
+	MOVQ src+24(FP), SI
+	MOVQ lds+32(FP), R8
+	SHLQ $2, R8
+	MOVQ dst+40(FP), DI
+	MOVQ ldd+48(FP), R9
+	SHLQ $2, R9
+	MOVQ lines+0(FP), BX
+
+loop1:
+	VMASKMOVPS (SI), Y8, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ R8, SI
+	ADDQ R9, DI
+	DECQ BX
+	JNZ loop1
+	VZEROUPPER 
+	RET
+
 // func lines2AVX512F32(lines, n, w int, src *float32, lds int, dst *float32, ldd int)
 TEXT ·lines2AVX512F32(SB), NOSPLIT, $0-56
 	MOVQ n+8(FP), AX
@@ -437,6 +469,40 @@ loop1:
 	VMOVUPS Z0, (DI)
 	VMOVUPS.Z 64(SI), K1, Z1
 	VMOVUPS Z1, K2, 64(DI)
+	ADDQ R8, SI
+	ADDQ R9, DI
+	DECQ BX
+	JNZ loop1
+	VZEROUPPER 
+	RET
+
+// func lines2AVX2F32(lines, n, w int, src *float32, lds int, dst *float32, ldd int)
+TEXT ·lines2AVX2F32(SB), NOSPLIT, $0-56
+	MOVQ n+8(FP), AX
+	SUBQ $8, AX
+	LEAQ c0<>+32(SB), R10
+	SHLQ $2, AX
+	SUBQ AX, R10
+	VMOVDQU (R10), Y8
+	MOVQ w+16(FP), AX
+	SUBQ $8, AX
+	LEAQ c0<>+32(SB), R10
+	SHLQ $2, AX
+	SUBQ AX, R10
+	VMOVDQU (R10), Y9
+	MOVQ src+24(FP), SI
+	MOVQ lds+32(FP), R8
+	SHLQ $2, R8
+	MOVQ dst+40(FP), DI
+	MOVQ ldd+48(FP), R9
+	SHLQ $2, R9
+	MOVQ lines+0(FP), BX
+
+loop1:
+	VMOVUPS (SI), Y0
+	VMOVUPS Y0, (DI)
+	VMASKMOVPS 32(SI), Y8, Y1
+	VMOVUPS Y1, 32(DI)
 	ADDQ R8, SI
 	ADDQ R9, DI
 	DECQ BX
@@ -520,6 +586,44 @@ loop1:
 	VZEROUPPER 
 	RET
 
+// func linesAdd1AVX2F32(lines, n, w int, src *float32, lds int, add *float32, lda int, dst *float32, ldd int)
+TEXT ·linesAdd1AVX2F32(SB), NOSPLIT, $0-72
+	MOVQ n+8(FP), AX
+	SUBQ $0, AX
+	LEAQ c0<>+32(SB), R10
+	SHLQ $2, AX
+	SUBQ AX, R10
+	VMOVDQU (R10), Y8
+	MOVQ w+16(FP), AX
+	SUBQ $0, AX
+	LEAQ c0<>+32(SB), R10
+	SHLQ $2, AX
+	SUBQ AX, R10
+	VMOVDQU (R10), Y9
+	MOVQ src+24(FP), SI
+	MOVQ lds+32(FP), R8
+	SHLQ $2, R8
+	MOVQ dst+56(FP), DI
+	MOVQ ldd+64(FP), R9
+	SHLQ $2, R9
+	MOVQ add+40(FP), DX
+	MOVQ lda+48(FP), R11
+	SHLQ $2, R11
+	MOVQ lines+0(FP), BX
+
+loop1:
+	VMASKMOVPS (SI), Y8, Y0
+	VMASKMOVPS (DX), Y8, Y1
+	VADDPS Y1, Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ R8, SI
+	ADDQ R9, DI
+	ADDQ R11, DX
+	DECQ BX
+	JNZ loop1
+	VZEROUPPER 
+	RET
+
 // func linesAdd2AVX512F32(lines, n, w int, src *float32, lds int, add *float32, lda int, dst *float32, ldd int)
 TEXT ·linesAdd2AVX512F32(SB), NOSPLIT, $0-72
 	MOVQ n+8(FP), AX
@@ -556,6 +660,48 @@ loop1:
 	VMOVUPS.Z 64(DX), K1, Z3
 	VADDPS Z3, Z1, Z1
 	VMOVUPS Z1, K2, 64(DI)
+	ADDQ R8, SI
+	ADDQ R9, DI
+	ADDQ R11, DX
+	DECQ BX
+	JNZ loop1
+	VZEROUPPER 
+	RET
+
+// func linesAdd2AVX2F32(lines, n, w int, src *float32, lds int, add *float32, lda int, dst *float32, ldd int)
+TEXT ·linesAdd2AVX2F32(SB), NOSPLIT, $0-72
+	MOVQ n+8(FP), AX
+	SUBQ $8, AX
+	LEAQ c0<>+32(SB), R10
+	SHLQ $2, AX
+	SUBQ AX, R10
+	VMOVDQU (R10), Y8
+	MOVQ w+16(FP), AX
+	SUBQ $8, AX
+	LEAQ c0<>+32(SB), R10
+	SHLQ $2, AX
+	SUBQ AX, R10
+	VMOVDQU (R10), Y9
+	MOVQ src+24(FP), SI
+	MOVQ lds+32(FP), R8
+	SHLQ $2, R8
+	MOVQ dst+56(FP), DI
+	MOVQ ldd+64(FP), R9
+	SHLQ $2, R9
+	MOVQ add+40(FP), DX
+	MOVQ lda+48(FP), R11
+	SHLQ $2, R11
+	MOVQ lines+0(FP), BX
+
+loop1:
+	VMOVUPS (SI), Y0
+	VMOVUPS (DX), Y2
+	VADDPS Y2, Y0, Y0
+	VMOVUPS Y0, (DI)
+	VMASKMOVPS 32(SI), Y8, Y1
+	VMASKMOVPS 32(DX), Y8, Y3
+	VADDPS Y3, Y1, Y1
+	VMOVUPS Y1, 32(DI)
 	ADDQ R8, SI
 	ADDQ R9, DI
 	ADDQ R11, DX

@@ -33,6 +33,14 @@ func turnAddAVX2F32(k, groups int, src *float32, lds int, add *float32, lda int,
 //go:noescape
 func lines1AVX512F32(lines, n, w int, src *float32, lds int, dst *float32, ldd int)
 
+// lines1AVX2F32 copies the first n elements of lines and fills up to w with zeros, for n and w
+// more than 0 and at most 8:
+//
+//	for p < lines, c < w: dst[p*ldd+c] = c < n ? src[p*lds+c] : 0
+//
+//go:noescape
+func lines1AVX2F32(lines, n, w int, src *float32, lds int, dst *float32, ldd int)
+
 // lines2AVX512F32 copies the first n elements of lines and fills up to w with zeros, for n and w
 // more than 16 and at most 32:
 //
@@ -40,6 +48,14 @@ func lines1AVX512F32(lines, n, w int, src *float32, lds int, dst *float32, ldd i
 //
 //go:noescape
 func lines2AVX512F32(lines, n, w int, src *float32, lds int, dst *float32, ldd int)
+
+// lines2AVX2F32 copies the first n elements of lines and fills up to w with zeros, for n and w
+// more than 8 and at most 16:
+//
+//	for p < lines, c < w: dst[p*ldd+c] = c < n ? src[p*lds+c] : 0
+//
+//go:noescape
+func lines2AVX2F32(lines, n, w int, src *float32, lds int, dst *float32, ldd int)
 
 // lines3AVX2F32 copies the first n elements of lines and fills up to w with zeros, for n and w
 // more than 16 and at most 24:
@@ -57,6 +73,14 @@ func lines3AVX2F32(lines, n, w int, src *float32, lds int, dst *float32, ldd int
 //go:noescape
 func linesAdd1AVX512F32(lines, n, w int, src *float32, lds int, add *float32, lda int, dst *float32, ldd int)
 
+// linesAdd1AVX2F32 copies the first n elements of lines and fills up to w with zeros, for n and w
+// more than 0 and at most 8:
+//
+//	for p < lines, c < w: dst[p*ldd+c] = c < n ? src[p*lds+c] + add[p*lda+c] : 0
+//
+//go:noescape
+func linesAdd1AVX2F32(lines, n, w int, src *float32, lds int, add *float32, lda int, dst *float32, ldd int)
+
 // linesAdd2AVX512F32 copies the first n elements of lines and fills up to w with zeros, for n and w
 // more than 16 and at most 32:
 //
@@ -64,6 +88,14 @@ func linesAdd1AVX512F32(lines, n, w int, src *float32, lds int, add *float32, ld
 //
 //go:noescape
 func linesAdd2AVX512F32(lines, n, w int, src *float32, lds int, add *float32, lda int, dst *float32, ldd int)
+
+// linesAdd2AVX2F32 copies the first n elements of lines and fills up to w with zeros, for n and w
+// more than 8 and at most 16:
+//
+//	for p < lines, c < w: dst[p*ldd+c] = c < n ? src[p*lds+c] + add[p*lda+c] : 0
+//
+//go:noescape
+func linesAdd2AVX2F32(lines, n, w int, src *float32, lds int, add *float32, lda int, dst *float32, ldd int)
 
 // linesAdd3AVX2F32 copies the first n elements of lines and fills up to w with zeros, for n and w
 // more than 16 and at most 24:

@@ -8,9 +8,12 @@ func packAMD64(a *asm) {
 	turn(a, avx2f32, 2, false)
 	turn(a, avx2f32, 2, true)
 	for _, add := range []bool{false, true} {
-		lines(a, avx512f32, 1, add)
-		lines(a, avx512f32, 2, add)
-		lines(a, avx2f32, 3, add)
+		for vecs := 1; vecs <= 3; vecs++ {
+			if vecs < 3 {
+				lines(a, avx512f32, vecs, add)
+			}
+			lines(a, avx2f32, vecs, add)
+		}
 	}
 }
 
