@@ -161,28 +161,91 @@ func TestGemmRowsIndependent(t *testing.T) {
 	})
 }
 
-func TestGemmTiled(t *testing.T) {
+// testGemmTiled holds a product with a block added to B to one with the sum.
+func testGemmTiled[T Float](t *testing.T, row *gemmRow[T]) {
 	for _, trans := range []bool{false, true} {
-		for _, m := range []int{1, 6, 40} {
-			const in, out, r, ldd = 37, 45, 8, 50
+		for _, c := range []struct{ m, in, out, r int }{{1, 37, 45, 8}, {6, 37, 45, 8}, {40, 37, 45, 8}, {5, 64, 96, 16},
+			{5, 96, 64, 32}, {7, 300, 70, 7}, {3, 33, 290, 40}, {2, 3, 3, 1}, {30, 64, 64, 64}, {4, 20, 31, 100}} {
 			rnd := newRand()
-			n, k := out, in
+			n, k := c.out, c.in
 			if trans {
-				n, k = in, out
+				n, k = c.in, c.out
 			}
-			x, w, d := randSlice[float64](rnd, m*k), randSlice[float64](rnd, in*out), randSlice[float64](rnd, r*ldd)
-			got, check := guarded[float64](t, m*n)
-			scratch := make([]float64, GemmScratch[float64](m, n, k))
-			GemmTiled(nil, false, trans, m, n, k, 1, x, k, w, out, d, r, ldd, false, got, n, scratch)
+			ldd := c.out + 5
+			x, w, d := randSlice[T](rnd, c.m*k), randSlice[T](rnd, c.in*c.out), randSlice[T](rnd, c.r*ldd)
+			scratch, checkScratch := guarded[T](t, gemmScratch(row, c.m, n, k))
+			g := gemm[T]{row: row, m: c.m, n: n, k: k, alpha: 1, ldc: n, a: matrix[T]{data: x, ld: k}}
+			got, check := guarded[T](t, c.m*n)
+			g.c, g.b = got, matrix[T]{data: w, ld: c.out, trans: trans, tile: d, r: c.r, ldt: ldd}
+			g.run(scratch)
 			check()
-			for i := range in {
-				for j := range out {
-					w[i*out+j] += d[i%r*ldd+j]
+			checkScratch()
+			for i := range c.in {
+				for j := range c.out {
+					w[i*c.out+j] += d[i%c.r*ldd+j]
 				}
 			}
-			want := make([]float64, m*n)
-			Gemm(nil, false, trans, m, n, k, 1, x, k, w, out, false, want, n, scratch)
-			checkSame(t, fmt.Sprintf("m%d trans%v", m, trans), got, want)
+			want := make([]T, c.m*n)
+			g.c, g.b = want, matrix[T]{data: w, ld: c.out, trans: trans}
+			g.run(scratch)
+			checkSame(t, fmt.Sprintf("%+v trans%v", c, trans), got, want)
+		}
+	}
+}
+
+// TestGemmTiled tests every row that this CPU supports.
+func TestGemmTiled(t *testing.T) {
+	for i := range rows32 {
+		if rows32[i].supported(cpu.Detect()) {
+			t.Run("float32/"+rows32[i].name, func(t *testing.T) { testGemmTiled(t, &rows32[i]) })
+		}
+	}
+	for i := range rows64 {
+		if rows64[i].supported(cpu.Detect()) {
+			t.Run("float64/"+rows64[i].name, func(t *testing.T) { testGemmTiled(t, &rows64[i]) })
+		}
+	}
+}
+
+// TestGemmRowsAlike: in every row of the table an element is the same whatever
+// computed it: a tile, one row of it, or its columns alone.
+func TestGemmRowsAlike(t *testing.T) {
+	const m, n, k = 29, 83, 300
+	for i := range rows32 {
+		row := &rows32[i]
+		if !row.supported(cpu.Detect()) {
+			continue
+		}
+		r := newRand()
+		a, b := randSlice[float32](r, m*k), randSlice[float32](r, k*n)
+		turned := make([]float32, n*k)
+		for p := range k {
+			for j := range n {
+				turned[j*k+p] = b[p*n+j]
+			}
+		}
+		product := func(i0, rows, j0, cols int, trans bool) []float32 {
+			c := make([]float32, rows*cols)
+			g := gemm[float32]{row: row, m: rows, n: cols, k: k, alpha: 0.75, c: c, ldc: cols}
+			g.a = matrix[float32]{data: a[i0*k:], ld: k}
+			g.b = matrix[float32]{data: b[j0:], ld: n}
+			if trans {
+				g.b = matrix[float32]{data: turned[j0*k:], ld: k, trans: true}
+			}
+			g.run(make([]float32, gemmScratch(row, rows, cols, k)))
+			return c
+		}
+		whole := product(0, m, 0, n, false)
+		for _, trans := range []bool{false, true} {
+			for rows := 1; rows <= 15; rows++ {
+				for _, cols := range []int{1, 5, 8, 16, 17, 24, 33, 70} {
+					got := product(3, rows, 7, cols, trans)
+					for i := range rows {
+						checkSame(t, fmt.Sprintf("%s %dx%d trans%v", row.name, rows, cols, trans),
+							got[i*cols:][:cols], whole[(3+i)*n+7:][:cols])
+					}
+				}
+			}
 		}
 	}
 }
