@@ -20,10 +20,11 @@ type gatedSiLU struct{}
 type gatedSiLUGrad struct{}
 
 func newGatedSiLU(*Args) (Op, error) { return gatedSiLU{}, nil }
-
 func newGatedSiLUGrad(a *Args) (Op, error) {
-	if a.NumOut() != 2 {
-		return nil, fmt.Errorf("it has %d outputs, not 2", a.NumOut())
+	for i := range 2 {
+		if a.Node.Output(i) == nil {
+			return nil, fmt.Errorf("output %d is left out", i)
+		}
 	}
 	return gatedSiLUGrad{}, nil
 }
