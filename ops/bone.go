@@ -80,8 +80,8 @@ type boneSizes struct {
 // What packing an element of a weight costs, in multiply-adds of a product: in
 // place of a weight that was packed once, or beside packing it anyway.
 const (
-	boneRepack = 24
-	boneTile   = 8
+	boneRepack = 10
+	boneTile   = 4
 )
 
 // newBoneSizes chooses by cost: a second product costs rows*r*out, adding the
