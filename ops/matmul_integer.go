@@ -10,7 +10,8 @@ import (
 
 // matmulInteger is (A - a_zero)(B - b_zero) in 32-bit integers, for A and B of
 // 8-bit ones. a_zero is one number or one for each row of A, b_zero one number
-// or one for each column of B.
+// or one for each column of B. Eight bits less eight bits are at most nine: the
+// kernel multiplies them as floats.
 // https://onnx.ai/onnx/operators/onnx__MatMulInteger.html
 type matmulInteger struct{}
 
@@ -54,8 +55,8 @@ func (matmulInteger) Bind(p *Binder, in, out []Fact) (Step, error) {
 		}
 	}
 	zeros := [2]Slot{p.Scratch(4 * zeroSize(in, 2)), p.Scratch(4 * zeroSize(in, 3))}
-	mul := integerProduct[int32](g).step
-	id := p.State(func() any { return newInt32s(4) })
+	scratch := scratchOf[float32](p, kernel.MatMulSmallScratch(g.m, g.n, g.k))
+	id := p.State(func() any { return headers(tensor.Float32, make([]Fact, 4)) })
 	return func(f *Frame, in, out []*tensor.Tensor) error {
 		w := f.State(id).([]*tensor.Tensor)
 		for i := range 2 {
@@ -70,9 +71,17 @@ func (matmulInteger) Bind(p *Binder, in, out []Fact) (Step, error) {
 			if err := tensor.CastInto(z, in[i+2], tensor.CastOptions{}); err != nil {
 				return err
 			}
-			kernel.Sub(f.Pool, broadcasts[i], tensor.Data[int32](x), tensor.Data[int32](x), tensor.Data[int32](z))
+			kernel.Sub(f.Pool, broadcasts[i], tensor.Data[float32](x), tensor.Data[float32](x), tensor.Data[float32](z))
 		}
-		return mul(f, w[:2], out)
+		a, b, c := tensor.Data[float32](w[0]), tensor.Data[float32](w[1]), tensor.Data[int32](out[0])
+		if g.sharedB {
+			kernel.MatMulSmall(f.Pool, g.m, g.n, g.k, a, b, c, ScratchOf[float32](f, scratch))
+			return nil
+		}
+		for l, at := range g.at.OffC {
+			kernel.MatMulSmall(f.Pool, g.m, g.n, g.k, a[g.at.OffA[l]:], b[g.at.OffB[l]:], c[at:], ScratchOf[float32](f, scratch))
+		}
+		return nil
 	}, nil
 }
 
@@ -81,12 +90,4 @@ func zeroSize(in []Fact, i int) int {
 		return 0
 	}
 	return in[i].MustShape().Size()
-}
-
-func newInt32s(n int) []*tensor.Tensor {
-	h := make([]*tensor.Tensor, n)
-	for i := range h {
-		h[i] = tensor.Header(tensor.Int32)
-	}
-	return h
 }

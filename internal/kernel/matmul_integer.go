@@ -20,3 +20,48 @@ func MatMulInteger[T Integer](p *par.Pool, m, n, k int, a, b, c []T) {
 		}
 	})
 }
+
+// A sum of blockK products of numbers of at most eight bits and a sign is
+// exact in float32.
+const _ = uint(1<<24 - blockK*255*255)
+
+// MatMulSmallScratch is how many elements of scratch MatMulSmall needs.
+func MatMulSmallScratch(m, n, k int) int { return m*n + GemmScratch[float32](m, n, min(k, blockK)) }
+
+// MatMulSmall is MatMulInteger for integers between -255 and 255 that a and b
+// hold as floats, whose products are as fast:
+//
+//	for i < m, j < n: c[i*n+j] = sum over p < k of a[i*k+p]*b[p*n+j]
+//
+// scratch holds MatMulSmallScratch elements; its content is lost.
+func MatMulSmall(p *par.Pool, m, n, k int, a, b []float32, c []int32, scratch []float32) {
+	part, scratch := scratch[:m*n], scratch[m*n:]
+	if k == 0 {
+		clear(c[:m*n])
+		return
+	}
+	for p0 := 0; p0 < k; p0 += blockK {
+		Gemm(p, false, false, m, n, min(blockK, k-p0), 1, a[p0:], k, b[p0*n:], n, false, part, n, scratch)
+		par.Do(p, m*n, grain, &countingUp{c, part, p0 > 0})
+	}
+}
+
+// countingUp is c = x, or c += x, of integers that x holds as floats.
+type countingUp struct {
+	c   []int32
+	x   []float32
+	add bool
+}
+
+func (t *countingUp) Run(lo, hi int) {
+	c, x := t.c[lo:hi], t.x[lo:hi]
+	if !t.add {
+		for i, v := range x {
+			c[i] = int32(v)
+		}
+		return
+	}
+	for i, v := range x {
+		c[i] += int32(v)
+	}
+}
