@@ -77,6 +77,18 @@ type memo struct {
 
 func (m *memo) Tensor() (*tensor.Tensor, error) { return m.once() }
 
+// origin is what a memo reads: the same in every analysis of models that share
+// their weights.
+func origin(d ir.Data) ir.Data {
+	for {
+		m, ok := d.(*memo)
+		if !ok {
+			return d
+		}
+		d = m.Data
+	}
+}
+
 func memoize(d ir.Data) ir.Data { return &memo{d, sync.OnceValues(d.Tensor)} }
 
 // Op is the parsed operator of a node.

@@ -58,13 +58,16 @@ func (b *Binder) InPlace(out, in int) { b.inPlace = append(b.inPlace, InPlace{ou
 func (b *Binder) InPlaceOffers() []InPlace { return b.inPlace }
 
 // Unread says that the step does not read input i: it has a constant in a form
-// of its own.
+// of its own, and the constant itself need not be kept.
 func (b *Binder) Unread(i int) {
 	if b.unread == nil {
 		b.unread = map[int]bool{}
 	}
 	b.unread[i] = true
 }
+
+// Reads reports whether the step reads input i.
+func (b *Binder) Reads(i int) bool { return !b.unread[i] }
 
 // State asks for an object that make builds once per Session: the place for
 // task structs that a step would otherwise allocate.
@@ -79,7 +82,7 @@ func (b *Binder) Packed(c ir.Data, tag string, make func(t *tensor.Tensor) any) 
 		return b.packedCast(w, tag, make)
 	}
 	return b.Cache.get(packKey{c, tag}, func() (any, error) {
-		t, err := c.Tensor()
+		t, err := origin(c).Tensor() // read anew: what was packed need not stay
 		if err != nil {
 			return nil, err
 		}
@@ -117,6 +120,15 @@ func (c seenAs) Tensor() (*tensor.Tensor, error) {
 	return t.Cast(c.to)
 }
 
+// Tensor is a constant's value, read once.
+func (c *Cache) Tensor(d ir.Data) (*tensor.Tensor, error) {
+	v, err := c.get(packKey{d, "value"}, func() (any, error) { return d.Tensor() })
+	if err != nil {
+		return nil, err
+	}
+	return v.(*tensor.Tensor), nil
+}
+
 type packKey struct {
 	data ir.Data
 	tag  string
@@ -139,6 +151,7 @@ func (c *Cache) get(k packKey, make func() (any, error)) (any, error) {
 	if c.up != nil && !c.local(k.data) {
 		return c.up.get(k, make)
 	}
+	k.data = origin(k.data)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if v, ok := c.m[k]; ok {

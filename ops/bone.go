@@ -135,6 +135,9 @@ func bindBone[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB bool) (S
 	if err != nil {
 		return nil, err
 	}
+	if packed != nil {
+		p.Unread(1)
+	}
 	sums := scratchOf[T](p, s.rows*s.r)
 	return func(f *Frame, in, out []*tensor.Tensor) error {
 		x, y, scratch := tensor.Data[T](in[0]), tensor.Data[T](out[0]), ScratchOf[T](f, slot)
@@ -157,6 +160,9 @@ func bindBoneTiled[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB boo
 	turned, err := turnedConstant[T](p, in[1], transB)
 	if err != nil {
 		return nil, err
+	}
+	if turned != nil {
+		p.Unread(1)
 	}
 	return func(f *Frame, in, out []*tensor.Tensor) error {
 		x, w := tensor.Data[T](in[0]), turned

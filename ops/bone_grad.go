@@ -47,6 +47,9 @@ func bindBoneGradX[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB boo
 		if err != nil {
 			return nil, err
 		}
+		if turned != nil {
+			p.Unread(1)
+		}
 		return func(f *Frame, in, out []*tensor.Tensor) error {
 			w := turned
 			if w == nil {
@@ -64,6 +67,9 @@ func bindBoneGradX[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB boo
 	packed, err := packConstant[T](p, in[1], !transB, s.in, s.out, ld)
 	if err != nil {
 		return nil, err
+	}
+	if packed != nil {
+		p.Unread(1)
 	}
 	part := scratchOf[T](p, s.rows*s.r)
 	return func(f *Frame, in, out []*tensor.Tensor) error {

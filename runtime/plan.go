@@ -73,6 +73,7 @@ type planner struct {
 	own   map[ir.Data]bool // constants of this plan, not of the program
 	pack  *ops.Cache
 	offer [][]ops.InPlace    // of each step
+	read  map[int]bool       // slots of constants whose content is looked at
 	kept  map[*ir.Value]bool // outlive the steps: outputs, new state and what they are views of
 }
 
@@ -145,7 +146,7 @@ func planKey(feeds []Feed) string {
 
 func (p *Program) build(feeds []Feed) (*Plan, error) {
 	pl := &planner{p: p, facts: map[*ir.Value]ops.Fact{}, fed: map[*ir.Value]bool{}, slot: map[*ir.Value]int{},
-		own: map[ir.Data]bool{}, plan: &Plan{prog: p, mutable: map[int]*ir.Value{}, guard: -1}}
+		own: map[ir.Data]bool{}, read: map[int]bool{}, plan: &Plan{prog: p, mutable: map[int]*ir.Value{}, guard: -1}}
 	pl.pack = p.pack.Below(func(d ir.Data) bool { return pl.own[d] })
 	if err := pl.takeFeeds(feeds); err != nil {
 		return nil, err
@@ -169,8 +170,12 @@ func (p *Program) build(feeds []Feed) (*Plan, error) {
 			return nil, err
 		}
 		pl.plan.outputs = append(pl.plan.outputs, pl.slotOf(v))
+		pl.read[pl.slotOf(v)] = true
 	}
 	pl.placeGuard()
+	if err := pl.constants(); err != nil {
+		return nil, err
+	}
 	pl.allocate()
 	return pl.plan, nil
 }
@@ -353,7 +358,7 @@ func (pl *planner) slotOf(v *ir.Value) int {
 	case pl.fed[v]:
 		s.kind = isInput
 	case f.Const != nil:
-		s.kind, s.konst = isConst, f.Value()
+		s.kind = isConst
 	case v.IsInitializer():
 		s.kind = isMutable
 		pl.plan.mutable[i] = v
@@ -397,12 +402,14 @@ func (pl *planner) bind(n *ir.Node) error {
 				pl.plan.slots[s].kind = onHeap
 			}
 		}
+		pl.reads(st, nil)
 		pl.add(st, nil)
 		return nil
 	}
 	if v, ok := op.(ops.View); ok && in[v.ViewOf()].DType != tensor.String && !pl.overwritten(n, v.ViewOf()) {
 		st.view, st.viewOf = true, v.ViewOf()
 		pl.plan.slots[st.out[0]].kind = isView
+		pl.reads(st, nil)
 		pl.add(st, nil)
 		return nil
 	}
@@ -412,6 +419,7 @@ func (pl *planner) bind(n *ir.Node) error {
 		return err
 	}
 	pl.plan.scratch = max(pl.plan.scratch, b.ScratchSize())
+	pl.reads(st, b.Reads)
 	pl.add(st, b.InPlaceOffers())
 	return nil
 }
@@ -434,42 +442,11 @@ func (pl *planner) capture(n *ir.Node) error {
 				return
 			}
 			if err = pl.given(v); err == nil {
-				pl.slotOf(v)
+				pl.read[pl.slotOf(v)] = true
 			}
 		})
 	}
 	return err
-}
-
-// findKept finds the values that are read after the last step.
-func (pl *planner) findKept() {
-	pl.kept = map[*ir.Value]bool{}
-	for _, v := range pl.p.outputs {
-		pl.kept[v] = true
-	}
-	for v := range pl.p.state {
-		pl.kept[v] = true
-	}
-	for i := len(pl.live) - 1; i >= 0; i-- {
-		n := pl.live[i]
-		if v, ok := pl.p.an.Op(n).(ops.View); ok && pl.kept[n.Output(0)] {
-			pl.kept[n.Input(v.ViewOf())] = true
-		}
-	}
-}
-
-// overwritten reports whether a view node would show state that the end of
-// the run overwrites, to someone who looks after that: it then has to copy.
-func (pl *planner) overwritten(n *ir.Node, of int) bool {
-	if !pl.kept[n.Output(0)] {
-		return false
-	}
-	for _, home := range pl.p.state {
-		if home == n.Input(of) {
-			return true
-		}
-	}
-	return false
 }
 
 func (pl *planner) add(st step, offers []ops.InPlace) {

@@ -283,7 +283,9 @@ func (s *Session) newInstance(plan *Plan) (*instance, error) {
 			}
 			inst.vals[i], err = tensor.FromBytes(sl.dtype, sl.shape, s.arena[sl.offset:sl.offset+n:sl.offset+n])
 		case isConst:
-			inst.vals[i] = sl.konst
+			if inst.vals[i] = sl.konst; sl.konst == nil { // nobody looks at it
+				inst.vals[i] = tensor.Header(sl.dtype)
+			}
 		case isMutable:
 			m := s.mutable[plan.mutable[i]]
 			inst.vals[i], err = tensor.FromBytes(m.DType(), m.Shape(), m.Bytes())

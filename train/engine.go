@@ -146,11 +146,15 @@ func isParam(names []string) func(string) bool {
 	return func(n string) bool { return m[n] }
 }
 
-// unit compiles the graph; its session shares the parameters of with, if any.
+// unit compiles the graph; its session shares the parameters of with, if any,
+// and its program threads and packed weights.
 func (g *graph) unit(set *ops.Set, threads int, o runtime.Options, with *unit) (*unit, error) {
 	o.Set, o.Threads, o.Prepared = set, threads, true
 	if err := g.b.Err(); err != nil {
 		return nil, err
+	}
+	if with != nil {
+		o.Share = with.prog
 	}
 	prog, err := runtime.Compile(g.model, o)
 	if err != nil {

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	ort "github.com/yalue/onnxruntime_go"
+
+	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/onnx"
+	"github.com/bonnx/bonnx/runtime"
+	"github.com/bonnx/bonnx/tensor"
+)
+
+// forwards measures forward passes against ONNX Runtime.
+func forwards(ctx context.Context, p *page, o options, dir string) error {
+	version, err := startORT(o.ort)
+	if err != nil {
+		return err
+	}
+	p.peer("ONNX Runtime: %s, of the npm package onnxruntime-node, through onnxruntime_go; default options but the number of threads.", version)
+	p.table("Forward pass against ONNX Runtime", "model", "form", "size", "threads", "ratio", "bonnx ms", "ORT ms", "bonnx GFLOP/s", "bonnx MiB", "ORT MiB")
+	for _, s := range subjects {
+		if !strings.Contains(s.name, o.only) {
+			continue
+		}
+		paths, err := s.files(ctx, o, dir)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		for _, size := range s.shapes {
+			for _, v := range variants {
+				for _, threads := range o.threads {
+					if paths == nil {
+						continue
+					}
+					if err := forward(ctx, p, o, s, v, paths[v], size, threads); err != nil {
+						return fmt.Errorf("%s, %s: %w", s.name, v, err)
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func forward(ctx context.Context, p *page, o options, s subject, variant, path string, size [2]int, threads int) error {
+	ours, err := openOurs(path, s.vocab, size, threads)
+	if err != nil {
+		return err
+	}
+	defer ours.close()
+	theirs, err := openORT(path, threads, ours.feeds)
+	if err != nil {
+		return err
+	}
+	defer theirs.close()
+	if err := agree(ctx, ours, theirs); err != nil {
+		return err
+	}
+	at, err := o.timed(ctx, ours.run)
+	if err != nil {
+		return err
+	}
+	n := max(1, int(2e6/max(at.Nanoseconds(), 1))) // runs of at least 2 ms
+	t, err := o.interleave(ctx, repeat(n, ours.run), repeat(n, theirs.run))
+	if err != nil {
+		return err
+	}
+	mine, others := median(t.ours)/time.Duration(n), median(t.theirs)/time.Duration(n)
+	job := job{Path: path, Vocab: s.vocab, Size: size, Threads: threads}
+	p.row(s.name, variant, fmt.Sprintf("%d x %d", size[0], size[1]), strconv.Itoa(threads), t.ratio(), milliseconds(mine), milliseconds(others),
+		gflops(ours.flops, mine), o.memory(ctx, job, "bonnx"), o.memory(ctx, job, "ort"))
+	return nil
+}
+
+// oursSession is a model in bonnx with its inputs.
+type oursSession struct {
+	model   *ir.Model
+	program *runtime.Program
+	session *runtime.Session
+	feeds   map[string]*tensor.Tensor
+	out     []*tensor.Tensor // of the last run
+	flops   float64          // of products, in a run
+}
+
+func openOurs(path string, vocab int, size [2]int, threads int) (*oursSession, error) {
+	m, err := onnx.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &oursSession{model: m}
+	if s.feeds, err = feeds(m, vocab, size); err != nil {
+		return nil, err
+	}
+	if s.program, err = runtime.Compile(m, runtime.Options{Threads: threads}); err != nil {
+		return nil, err
+	}
+	if s.session, err = s.program.NewSession(); err != nil {
+		return nil, err
+	}
+	_, err = s.session.RunObserved(context.Background(), s.feeds, func(n *ir.Node, out []*tensor.Tensor) { s.flops += flopsOf(n, out) })
+	return s, err
+}
+
+// flopsOf are the operations of a product with a matrix of the model.
+func flopsOf(n *ir.Node, out []*tensor.Tensor) float64 {
+	if n.Input(1) == nil || n.Input(1).Data == nil || len(out) == 0 || out[0] == nil {
+		return 0
+	}
+	w := n.Input(1).Data.Shape()
+	if d := n.OpType; len(w) < 2 || d != "MatMul" && d != "Gemm" && d != "FusedMatMul" && d != "Bone" && d != "Conv" {
+		return 0
+	}
+	k := w[0]
+	if last := out[0].Shape()[len(out[0].Shape())-1]; n.OpType != "Conv" && w[1] != last {
+		k = w[1] // read transposed
+	}
+	if n.OpType == "Conv" {
+		k = w[1:].Size()
+	}
+	return 2 * float64(k) * float64(out[0].Shape().Size())
+}
+
+func (s *oursSession) run(ctx context.Context) (err error) {
+	s.out, err = s.session.Run(ctx, s.feeds)
+	return err
+}
+
+func (s *oursSession) close() {
+	s.program.Close()
+	_ = onnx.Close(s.model)
+}
+
+// agree is an error where the first outputs differ by more than rounding.
+func agree(ctx context.Context, ours *oursSession, theirs *ortSession) error {
+	if err := ours.run(ctx); err != nil {
+		return err
+	}
+	if err := theirs.run(ctx); err != nil {
+		return err
+	}
+	t, ok := theirs.out[0].(*ort.Tensor[float32])
+	if !ok {
+		return fmt.Errorf("the first output is %T", theirs.out[0])
+	}
+	var most, largest float64
+	for i, v := range tensor.Data[float32](ours.out[0]) {
+		most = max(most, math.Abs(float64(v-t.GetData()[i])))
+		largest = max(largest, math.Abs(float64(v)))
+	}
+	if !(most <= 1e-3*max(largest, 1)) {
+		return fmt.Errorf("the outputs of bonnx and ONNX Runtime differ by %g, at values up to %g", most, largest)
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+)
+
+// A job is what a process of its own runs so that its memory is seen.
+type job struct {
+	Path    string
+	Vocab   int
+	Size    [2]int
+	Threads int
+	Rank    int // of the adapter that is trained; 0 for a forward pass
+	Side    string
+}
+
+// memory is the peak of a process that does a job on one side, in MiB.
+func (o options) memory(ctx context.Context, j job, side string) string {
+	j.Side = side
+	spec, err := json.Marshal(j)
+	if err != nil {
+		return "?"
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "?"
+	}
+	cmd := exec.CommandContext(ctx, self, "-ort", o.ort, "-child", string(spec))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench: measuring memory:", err)
+		return "?"
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// childRuns is how often a job is done before its memory is read.
+const childRuns = 3
+
+// child does a job and writes how much memory that took.
+func child(ctx context.Context, o options) error {
+	var j job
+	if err := json.Unmarshal([]byte(o.child), &j); err != nil {
+		return err
+	}
+	work, err := j.side(o)
+	if err != nil {
+		return err
+	}
+	if j.Rank == 0 || j.Side == "ort" { // else work is a run of steps
+		work = repeat(childRuns, work)
+	}
+	if err := work(ctx); err != nil {
+		return err
+	}
+	fmt.Println(peak())
+	return nil
+}
+
+// side readies one side of a job. Nothing is closed: the process ends.
+func (j job) side(o options) (side, error) {
+	if j.Side == "ort" {
+		if _, err := startORT(o.ort); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case j.Rank > 0 && j.Side == "ort":
+		return ortStep(j)
+	case j.Rank > 0:
+		return ourSteps(j)
+	case j.Side == "ort":
+		f, err := feedsOf(j.Path, j.Vocab, j.Size)
+		if err != nil {
+			return nil, err
+		}
+		s, err := openORT(j.Path, j.Threads, f)
+		if err != nil {
+			return nil, err
+		}
+		return s.run, nil
+	}
+	s, err := openOurs(j.Path, j.Vocab, j.Size, j.Threads)
+	if err != nil {
+		return nil, err
+	}
+	return s.run, nil
+}
+
+// peak is the most memory that this process had resident, in MiB.
+func peak() string {
+	raw, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return "?"
+	}
+	for s := bufio.NewScanner(bytes.NewReader(raw)); s.Scan(); {
+		if v, ok := strings.CutPrefix(s.Text(), "VmHWM:"); ok {
+			kb, _ := strconv.Atoi(strings.Fields(v)[0])
+			return strconv.Itoa(kb >> 10)
+		}
+	}
+	return "?"
+}
