@@ -69,6 +69,7 @@ func (g *graph) finishExport(set *ops.Set) (*ir.Model, error) {
 		return nil, err
 	}
 	m.Graph.Prune(true, nil)
+	store(m)
 	m.Metadata.Delete("bonnx.adapters")
 	m.ProducerName, m.ProducerVersion = "bonnx", ""
 	return m, ir.Verify(m)
