@@ -3,6 +3,7 @@ package bonnx
 import (
 	"fmt"
 
+	"github.com/bonnx/bonnx/adapter"
 	"github.com/bonnx/bonnx/extent"
 	"github.com/bonnx/bonnx/rewrite"
 )
@@ -24,6 +25,25 @@ func (m *Model) Inspect() (*Inspection, error) {
 		return nil, m.wrap(invalidModel(err))
 	}
 	return &Inspection{*in, append([]extent.Fixed{}, extent.FixedDims(m.graph)...)}, nil
+}
+
+// Explain tells how the layers that name means came by their module paths: what
+// every source says and which rule decided. A name is a module path, its end at
+// a dot, or that of a node, weight or bias. Where it means nothing the error is
+// a *NoMatchError.
+func (m *Model) Explain(name string) (*rewrite.Explanation, error) {
+	e, err := rewrite.Explain(m.graph, name)
+	if err != nil {
+		return nil, m.wrap(invalidModel(err))
+	}
+	if len(e.Layers)+len(e.Others) > 0 {
+		return e, nil
+	}
+	found, err := rewrite.Find(m.graph)
+	if err != nil {
+		return nil, m.wrap(invalidModel(err))
+	}
+	return e, m.wrap(adapter.NoMatch(adapter.Selection{Targets: adapter.Modules{List: []string{name}}}, found.Paths()))
 }
 
 // takesBatches reports whether the inputs take batches of n samples; 0 is a size

@@ -25,6 +25,7 @@ type Linear struct {
 
 	spot
 	unique string
+	rule   string // by which Path was chosen
 	label  string // as the base has it
 }
 
@@ -168,7 +169,7 @@ func (f *finder) node(n *ir.Node) {
 		f.skip(n, err)
 		return
 	}
-	l.Path, l.Source = modulePath(l, len(f.found.Linear))
+	l.Path, l.Source, l.rule = modulePath(l, len(f.found.Linear))
 	l.Head = f.head(l.result, 0)
 	f.found.Linear = append(f.found.Linear, l)
 }

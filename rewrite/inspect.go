@@ -68,7 +68,7 @@ func Inspect(m *ir.Model) (*Inspection, error) {
 	in := &Inspection{Layers: []LayerInfo{}, Skipped: []Skip{}, Adapters: []AdapterInfo{}}
 	var targets []*Linear
 	for _, l := range found.Linear {
-		in.Layers = append(in.Layers, LayerInfo{l.Path, l.Source, l.Label(), l.Kind, l.In, l.Out, l.Params(), l.Head})
+		in.Layers = append(in.Layers, l.info())
 		if l.unnamed(false) == "" {
 			targets = append(targets, l)
 		}

@@ -23,36 +23,59 @@ const (
 // module path.
 const scopesKey = "pkg.torch.onnx.name_scopes"
 
+// Candidate is what one source says of the path of a layer's module.
+type Candidate struct {
+	Source Source `json:"source"`
+	From   string `json:"from"` // what it was read from: a name, or metadata
+	Path   string `json:"path"` // "" where it says nothing
+}
+
+// candidates are what every source says, in the order in which they are asked.
+func candidates(l *Linear) []Candidate {
+	scopes, _ := l.Node.Metadata.Get(scopesKey)
+	initial, bias := "", ""
+	if l.Weight.initial != nil {
+		initial = l.Weight.initial.Name
+	}
+	if l.Bias != nil {
+		bias = l.Bias.Name
+	}
+	return []Candidate{
+		{FromScopes, scopes, scopesPath(l.Node)},
+		{FromNode, l.Node.Name, nodePath(l.Node.Name)},
+		{FromInitializer, initial, initializerPath(l.Weight)},
+		{FromBias, bias, biasPath(l)},
+	}
+}
+
+// The rules by which one candidate is chosen.
+const (
+	ruleFirst    = "the first source that names a module"
+	ruleInside   = "a later source names a part of the module that the first one names"
+	rulePosition = "no source names a module: the node's own name, or its number among the layers"
+)
+
 // modulePath recovers the path of the module that a linear layer came from,
 // such as "layers.0.self_attn.q_proj". index numbers the layers of the model.
 // A module that multiplies by parameters of its own, as torch's
 // MultiheadAttention does, has them named in the weight or the bias.
-func modulePath(l *Linear, index int) (string, Source) {
-	n := l.Node
-	found := []struct {
-		source Source
-		path   string
-	}{
-		{FromScopes, scopesPath(n)},
-		{FromNode, nodePath(n.Name)},
-		{FromInitializer, initializerPath(l.Weight)},
-		{FromBias, biasPath(l)},
-	}
+func modulePath(l *Linear, index int) (path string, source Source, rule string) {
+	found := candidates(l)
 	for i, f := range found {
-		if f.path == "" {
+		if f.Path == "" {
 			continue
 		}
 		for _, more := range found[i+1:] {
-			if strings.HasPrefix(more.path, f.path+".") {
-				return more.path, more.source
+			if strings.HasPrefix(more.Path, f.Path+".") {
+				return more.Path, more.Source, ruleInside
 			}
 		}
-		return f.path, f.source
+		return f.Path, f.Source, ruleFirst
 	}
-	if n.Name != "" {
-		return positionPath(n), FromPosition
+	if l.Node.Name != "" {
+		return positionPath(l.Node), FromPosition, rulePosition
 	}
-	return fmt.Sprintf("linear.%d", index), FromPosition
+	return fmt.Sprintf("linear.%d", index), FromPosition, rulePosition
 }
 
 // positionPath is the node's name as a path.
@@ -230,6 +253,9 @@ func distinct(layers []*Linear) {
 		}
 		if taken[path] == nil {
 			taken[path] = l
+		}
+		if path != l.Path {
+			l.rule += fmt.Sprintf("; other layers are called %s too, so the node's last name or a number tells it apart", l.Path)
 		}
 		l.Path = path
 	}

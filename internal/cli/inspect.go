@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -15,10 +16,13 @@ func (e *env) inspectCommand() *cli.Command {
 		Name:      "inspect",
 		Usage:     "list a model's linear layers, what adapters would add, and those it has",
 		ArgsUsage: "MODEL",
-		Description: `Works on graphs that bonnx cannot run, too.
+		Description: `Works on graphs that bonnx cannot run, too. --explain tells of a module, node, weight or bias which
+paths it could have, by which rule one was chosen, and what has a name like it.
 
-EXAMPLE: bonnx inspect model.onnx`,
-		Flags:  []cli.Flag{jsonFlag()},
+EXAMPLE: bonnx inspect model.onnx
+EXAMPLE: bonnx inspect model.onnx --explain q_proj`,
+		Flags: []cli.Flag{&cli.StringFlag{Name: "explain", Usage: "tell how the module or node `NAME` came by its path"},
+			jsonFlag()},
 		Action: e.inspect,
 	}
 }
@@ -33,6 +37,9 @@ func (e *env) inspect(c *cli.Context) error {
 		return err
 	}
 	defer m.Close()
+	if c.IsSet("explain") {
+		return e.explain(c, m)
+	}
 	in, err := m.Inspect()
 	if err != nil {
 		return err
@@ -41,6 +48,37 @@ func (e *env) inspect(c *cli.Context) error {
 		return e.printJSON(in)
 	}
 	return e.printInspection(in)
+}
+
+// explain writes where the paths of layers come from.
+func (e *env) explain(c *cli.Context, m *bonnx.Model) error {
+	x, err := m.Explain(c.String("explain"))
+	if x != nil && c.Bool("json") {
+		return errors.Join(e.printJSON(x), err)
+	}
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+	line := func(format string, a ...any) { _, _ = fmt.Fprintf(w, format+"\n", a...) } // Flush reports errors
+	for _, l := range x.Layers {
+		line("%s, %s %d to %d at node %s", l.Path, l.Kind, l.In, l.Out, l.Node)
+		line("  from %s: %s", l.Source, l.Rule)
+		for _, k := range l.Candidates {
+			path, from := k.Path, k.From
+			if path == "" {
+				path = "-"
+			}
+			if from == "" {
+				from = "none"
+			}
+			line("  %s\t%s\t%s", k.Source, path, from)
+		}
+	}
+	for _, s := range x.Others {
+		line("%s is no target: %s", s.Node, s.Reason)
+	}
+	return w.Flush()
 }
 
 // wayOut is what helps against a fixed extent.
