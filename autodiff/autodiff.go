@@ -47,6 +47,7 @@ type differ struct {
 	b      *ops.Builder
 	parts  map[*ir.Value][]*ir.Value // gradients collected so far
 	active map[*ir.Value]bool        // values that depend on a parameter
+	loose  bool                      // what is of no known type is a float
 }
 
 // activeValues are the parameters and all that g's nodes compute from them.
@@ -99,7 +100,10 @@ func (d *differ) path(to []*ir.Value, g *ir.Graph) []*ir.Node {
 	return path
 }
 
-func (d *differ) isFloat(v *ir.Value) bool { return d.b.Fact(v).DType.IsFloat() }
+func (d *differ) isFloat(v *ir.Value) bool {
+	t := d.b.Fact(v).DType
+	return t.IsFloat() || d.loose && t == tensor.Undefined
+}
 
 // one is the gradient of the loss with respect to itself.
 func (d *differ) one(loss *ir.Value) *ir.Value {

@@ -36,7 +36,18 @@ func (e *UnsupportedOpError) Error() string {
 	if d == "" {
 		d = "ai.onnx"
 	}
-	return fmt.Sprintf("%s: operator %s of %s (opset %d) is not supported", e.Node, e.Op, d, e.Opset)
+	return fmt.Sprintf("%s: operator %s of %s (opset %d) is not supported; %s", e.Node, e.Op, d, e.Opset, e.Help())
+}
+
+// Help is what would help.
+func (e *UnsupportedOpError) Help() string {
+	switch ir.CanonicalDomain(e.Domain) {
+	case "com.microsoft":
+		return "ONNX Runtime's optimizer writes it: take the model as it was before, or optimized at level basic"
+	case "":
+		return "export the model with an opset that docs/operators.md lists, or with another exporter"
+	}
+	return "export the model without operators of other domains; inject, merge and strip take it as it is"
 }
 
 func setKey(domain, name string) string { return ir.CanonicalDomain(domain) + "\x00" + name }

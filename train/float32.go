@@ -11,11 +11,11 @@ import (
 // gradients would vanish there, or need a scaled loss.
 func narrow(d tensor.DType) bool { return d == tensor.Float16 || d == tensor.BFloat16 }
 
-// inFloat32 has the canonical model m compute in float32 what it computes in 16
+// InFloat32 has the canonical model m compute in float32 what it computes in 16
 // bits. Constants are kept as they are stored and read as float32; inputs that
 // are fed in 16 bits still are; outputs become float32. The result differs from
 // the model's own by the rounding that is left out.
-func inFloat32(m *ir.Model) {
+func InFloat32(m *ir.Model) {
 	if !narrows(m) {
 		return
 	}

@@ -13,7 +13,7 @@ import (
 
 // graph is a canonical, raised copy of a model that is being given a loss,
 // gradients and an optimizer. One order holds for running and for export:
-// Canonical, inFloat32, fuse.Raise, loss, autodiff, clipping, optimizer.
+// Canonical, InFloat32, fuse.Raise, loss, autodiff, clipping, optimizer.
 type graph struct {
 	model  *ir.Model
 	b      *ops.Builder
@@ -45,7 +45,7 @@ func newRaised(m *ir.Model, set *ops.Set, names []string) (*graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	inFloat32(cm)
+	InFloat32(cm)
 	mutable := map[string]bool{}
 	for _, n := range names {
 		mutable[n] = true

@@ -17,11 +17,14 @@ func (e *env) inspectCommand() *cli.Command {
 		Usage:     "list a model's linear layers, what adapters would add, and those it has",
 		ArgsUsage: "MODEL",
 		Description: `Works on graphs that bonnx cannot run, too. --explain tells of a module, node, weight or bias which
-paths it could have, by which rule one was chosen, and what has a name like it.
+paths it could have, by which rule one was chosen, and what has a name like it. --support lists all
+operators that keep the model from being run or trained, and what would help.
 
 EXAMPLE: bonnx inspect model.onnx
-EXAMPLE: bonnx inspect model.onnx --explain q_proj`,
+EXAMPLE: bonnx inspect model.onnx --explain q_proj
+EXAMPLE: bonnx inspect model.onnx --support`,
 		Flags: []cli.Flag{&cli.StringFlag{Name: "explain", Usage: "tell how the module or node `NAME` came by its path"},
+			&cli.BoolFlag{Name: "support", Usage: "list what is not supported, for running and for training"},
 			jsonFlag()},
 		Action: e.inspect,
 	}
@@ -37,7 +40,12 @@ func (e *env) inspect(c *cli.Context) error {
 		return err
 	}
 	defer m.Close()
-	if c.IsSet("explain") {
+	switch {
+	case c.IsSet("explain") && c.Bool("support"):
+		return usagef("--explain and --support are two questions")
+	case c.Bool("support"):
+		return e.support(c, m)
+	case c.IsSet("explain"):
 		return e.explain(c, m)
 	}
 	in, err := m.Inspect()
@@ -79,6 +87,56 @@ func (e *env) explain(c *cli.Context, m *bonnx.Model) error {
 		line("%s is no target: %s", s.Node, s.Reason)
 	}
 	return w.Flush()
+}
+
+// support writes what is not supported.
+func (e *env) support(c *cli.Context, m *bonnx.Model) error {
+	s, err := m.Support()
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return e.printJSON(s)
+	}
+	for _, part := range []struct {
+		what string
+		list []bonnx.Unsupported
+	}{{"running", s.Running}, {"training", s.Training}} {
+		if len(part.list) == 0 {
+			verb := "everything is supported"
+			if part.what == "training" && len(s.Running) > 0 {
+				verb = "nothing more is in the way"
+			}
+			if _, err := fmt.Fprintf(e.out, "%s: %s\n", part.what, verb); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := e.unsupported(part.what, part.list); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *env) unsupported(what string, list []bonnx.Unsupported) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: not supported\n", what)
+	for _, u := range list {
+		name := "the model"
+		if u.Op != "" {
+			name = fmt.Sprintf("%s of %s, opset %d", u.Op, u.Domain, u.Opset)
+		}
+		fmt.Fprintf(&b, "  %s: %s\n", name, u.Reason)
+		for _, n := range u.Nodes {
+			fmt.Fprintf(&b, "    node %s\n", n)
+		}
+		if u.Help != "" {
+			fmt.Fprintf(&b, "    what helps: %s\n", u.Help)
+		}
+	}
+	_, err := fmt.Fprint(e.out, b.String())
+	return err
 }
 
 // wayOut is what helps against a fixed extent.

@@ -130,7 +130,7 @@ func TestJSONSchemas(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name) }
 	for kind, name := range map[string]string{"tiny": "tiny.onnx", "tiny-other": "other.onnx", "mlp": "mlp.onnx",
-		"unfit-layer": "unfit.onnx", "batch-1": "batch1.onnx", "windows": "w.npz", "classes": "c.npz"} {
+		"unfit-layer": "unfit.onnx", "batch-1": "batch1.onnx", "unsupported": "odd.onnx", "windows": "w.npz", "classes": "c.npz"} {
 		if err := fixture.Write(kind, file(name)); err != nil {
 			t.Fatal(err)
 		}
@@ -162,8 +162,14 @@ func TestJSONSchemas(t *testing.T) {
 			{1, []string{file("mlp.onnx"), file("unfit.onnx")}},
 		},
 		"inspect": {{0, []string{file("a.onnx")}}, {0, []string{file("unfit.onnx")}}, {0, []string{file("batch1.onnx")}}},
-		"bench":   {{0, []string{file("tiny.onnx"), "--runs", "1"}}},
-		"version": {{0, nil}},
+		"inspect --explain": {
+			{0, []string{file("batch1.onnx"), "--explain", "query"}},
+			{0, []string{file("odd.onnx"), "--explain", "/lin1/Hardmax"}},
+			{4, []string{file("batch1.onnx"), "--explain", "quary"}},
+		},
+		"inspect --support": {{0, []string{file("odd.onnx"), "--support"}}},
+		"bench":             {{0, []string{file("tiny.onnx"), "--runs", "1"}}},
+		"version":           {{0, nil}},
 	}
 	schemas := readSchemas(t)
 	for section, s := range schemas {
@@ -173,7 +179,7 @@ func TestJSONSchemas(t *testing.T) {
 		t.Run(section, func(t *testing.T) {
 			seen := map[string]bool{}
 			for _, c := range calls[section] {
-				s.check(t, "", report(t, c.want, append([]string{section, "--json"}, c.args...)...), seen)
+				s.check(t, "", report(t, c.want, append([]string{strings.Fields(section)[0], "--json"}, c.args...)...), seen)
 			}
 			for path := range s {
 				if !seen[path] {
