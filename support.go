@@ -15,35 +15,16 @@ import (
 	"github.com/bonnx/bonnx/train"
 )
 
-// Support lists all that bonnx lacks for a model. Putting adapters on, merging
-// them and taking them off needs none of it.
-type Support struct {
-	// Running is what keeps the model from being run, and trained.
-	Running []Unsupported `json:"running"`
-	// Training is what beyond that keeps it from being trained: operators without
-	// a gradient between the adapters and the outputs. Of a model without
-	// adapters, they are thought on all its linear layers.
-	Training []Unsupported `json:"training"`
-}
-
-// Unsupported is an operator that is not supported as some nodes use it.
-type Unsupported struct {
-	Domain string   `json:"domain"` // "ai.onnx" is the standard one
-	Op     string   `json:"op"`     // "" where it is the whole model
-	Opset  int64    `json:"opset"`  // of the domain
-	Nodes  []string `json:"nodes"`
-	Reason string   `json:"reason"`
-	Help   string   `json:"help"` // what would help
-}
-
 // Support finds all at once what is not supported for running and for training
-// the model. It reads weights as far as shapes depend on their values.
-func (m *Model) Support() (*Support, error) {
+// the model: of one without adapters, with adapters on all its linear layers.
+// Putting adapters on, merging them and taking them off needs none of it.
+// Weights are read as far as shapes depend on their values.
+func (m *Model) Support() (*ops.Support, error) {
 	g, params, err := m.trained()
 	if err != nil {
 		return nil, m.wrap(invalidModel(err))
 	}
-	s := &Support{Running: []Unsupported{}, Training: []Unsupported{}}
+	s := &ops.Support{Running: []ops.Unsupported{}, Training: []ops.Unsupported{}}
 	c, an, problems := m.set.Survey(g)
 	for _, p := range problems {
 		reason, help := why(p)
@@ -53,7 +34,7 @@ func (m *Model) Support() (*Support, error) {
 		return s, nil
 	}
 	if len(params) == 0 {
-		s.Training = append(s.Training, Unsupported{Nodes: []string{}, Reason: "it has no linear layer that adapters are put on", Help: "inspect lists what is no target, and why"})
+		s.Training = append(s.Training, ops.Unsupported{Nodes: []string{}, Reason: "it has no linear layer that adapters are put on", Help: "inspect lists what is no target, and why"})
 		return s, nil
 	}
 	m.gradients(s, c, params, len(problems) == 0)
@@ -91,7 +72,7 @@ func (m *Model) trained() (*ir.Model, []string, error) {
 
 // gradients adds what has none in the canonical model c. Where all of it is
 // known, it is taken as training takes it, and differentiated.
-func (m *Model) gradients(s *Support, c *ir.Model, names []string, known bool) {
+func (m *Model) gradients(s *ops.Support, c *ir.Model, names []string, known bool) {
 	mutable := func(v *ir.Value) bool { return slices.Contains(names, v.Name) }
 	if known {
 		train.InFloat32(c)
@@ -161,14 +142,14 @@ func why(p ops.Problem) (reason, help string) {
 
 // add notes that n is not supported, beside nodes of the same operator and
 // reason.
-func (m *Model) add(list []Unsupported, n *ir.Node, reason, help string) []Unsupported {
-	u := Unsupported{Nodes: []string{}, Reason: reason, Help: help}
+func (m *Model) add(list []ops.Unsupported, n *ir.Node, reason, help string) []ops.Unsupported {
+	u := ops.Unsupported{Nodes: []string{}, Reason: reason, Help: help}
 	if n != nil {
 		u.Domain, u.Op, u.Opset = cmp.Or(ir.CanonicalDomain(n.Domain), "ai.onnx"), n.OpType, m.graph.Opset(n.Domain)
 		u.Nodes = append(u.Nodes, n.Name)
 		u.Reason = strings.TrimPrefix(reason, n.String()+": ")
 	}
-	i := slices.IndexFunc(list, func(o Unsupported) bool {
+	i := slices.IndexFunc(list, func(o ops.Unsupported) bool {
 		return n != nil && o.Domain == u.Domain && o.Op == u.Op && o.Reason == u.Reason
 	})
 	if i < 0 {

@@ -98,45 +98,7 @@ func (e *env) support(c *cli.Context, m *bonnx.Model) error {
 	if c.Bool("json") {
 		return e.printJSON(s)
 	}
-	for _, part := range []struct {
-		what string
-		list []bonnx.Unsupported
-	}{{"running", s.Running}, {"training", s.Training}} {
-		if len(part.list) == 0 {
-			verb := "everything is supported"
-			if part.what == "training" && len(s.Running) > 0 {
-				verb = "nothing more is in the way"
-			}
-			if _, err := fmt.Fprintf(e.out, "%s: %s\n", part.what, verb); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := e.unsupported(part.what, part.list); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (e *env) unsupported(what string, list []bonnx.Unsupported) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s: not supported\n", what)
-	for _, u := range list {
-		name := "the model"
-		if u.Op != "" {
-			name = fmt.Sprintf("%s of %s, opset %d", u.Op, u.Domain, u.Opset)
-		}
-		fmt.Fprintf(&b, "  %s: %s\n", name, u.Reason)
-		for _, n := range u.Nodes {
-			fmt.Fprintf(&b, "    node %s\n", n)
-		}
-		if u.Help != "" {
-			fmt.Fprintf(&b, "    what helps: %s\n", u.Help)
-		}
-	}
-	_, err := fmt.Fprint(e.out, b.String())
-	return err
+	return s.WriteText(e.out)
 }
 
 // wayOut is what helps against a fixed extent.
