@@ -6,7 +6,6 @@ import (
 	"github.com/bonnx/bonnx/fuse"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/ops"
-	"github.com/bonnx/bonnx/tensor"
 )
 
 // prepare is the part of Compile that rewrites the graph. What the Options
@@ -78,7 +77,7 @@ func foldNode(n *ir.Node, op ops.Op, in []ops.Fact) ([]ops.Fact, error) {
 	if _, dynamic := op.(ops.Dynamic); dynamic || len(n.Subgraphs()) > 0 {
 		return nil, nil
 	}
-	args, size := make([]*tensor.Tensor, len(in)), 0
+	size := 0
 	for i, f := range in {
 		if n.Input(i) == nil {
 			continue
@@ -87,13 +86,19 @@ func foldNode(n *ir.Node, op ops.Op, in []ops.Fact) ([]ops.Fact, error) {
 			return nil, nil
 		}
 		size += f.Const.Shape().Size()
-		t, err := f.Const.Tensor()
-		if err != nil {
-			return nil, fmt.Errorf("constant %q: %w", n.Input(i).Name, err)
-		}
-		args[i] = t
 	}
-	if big, err := blowsUp(op, in, size); big || err != nil {
+	inferred, err := op.Infer(in)
+	if err != nil {
+		return nil, err
+	}
+	if big, err := blowsUp(inferred, size); big || err != nil {
+		return nil, err
+	}
+	if later := foldLater(n, op, in, inferred); later != nil {
+		return later, nil
+	}
+	args, err := values(n, in)
+	if err != nil {
 		return nil, err
 	}
 	outs, err := ops.Eval(op, args, len(n.Outputs()))
@@ -110,14 +115,10 @@ func foldNode(n *ir.Node, op ops.Op, in []ops.Fact) ([]ops.Fact, error) {
 // maxFolded is how many elements folding may make of fewer.
 const maxFolded = 1 << 26
 
-// blowsUp reports whether an operator makes more than maxFolded elements of
+// blowsUp reports whether an operator's outputs are more than maxFolded elements of
 // fewer: a few bytes of a file (ConstantOfShape, Expand, Tile) must not take
 // memory before the model runs, nor for as long as it is loaded.
-func blowsUp(op ops.Op, in []ops.Fact, size int) (bool, error) {
-	outs, err := op.Infer(in)
-	if err != nil {
-		return false, err
-	}
+func blowsUp(outs []ops.Fact, size int) (bool, error) {
 	for _, f := range outs {
 		s, ok := f.Shape()
 		if !ok {
