@@ -32,7 +32,7 @@ NOASM := ./internal/... ./ops/... ./runtime/...
 having = $$(grep -rl --include='*_test.go' --exclude-dir=node_modules 'func $(1)' . | xargs -n 1 dirname | sort -u)
 
 .PHONY: help build test demo check fmt vet lint tidy arch generated tree \
-	test-race test-noasm test-isa test-neon cross test-ort ort bench fuzz fuzz-short large generate testmodel clean
+	test-race test-noasm test-isa test-neon cross test-ort ort bench fuzz fuzz-short large sizes generate testmodel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 14
@@ -147,6 +147,14 @@ fuzz: ## every fuzz test for FUZZTIME (10m)
 
 large: ## inject into a gigabyte of weights, inline and external, watching memory
 	BONNX_LARGE=1 $(GO) test -count=1 -v -run 'Large|InjectReadsNoWeights' ./onnx ./cmd/bonnx
+
+# What make sizes measures: all, or names with commas between; and flags, such as -rounds 1.
+SIZES      ?= all
+SIZESFLAGS ?=
+
+sizes: build ort ## measure models of true size, about 4 GB of disk: docs/sizes.md (needs node; a quarter of an hour)
+	$(GO) build -o $(BIN)/gen ./internal/testmodel/gen
+	$(GO) run ./internal/testmodel/sizes -dir $(BIN)/sizes -bonnx $(BONNX) -gen $(BIN)/gen -only '$(SIZES)' $(SIZESFLAGS)
 
 fuzz-short: ## every fuzz test for ten seconds
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=10s

@@ -35,7 +35,7 @@ type family struct {
 type feed map[string]*tensor.Tensor
 
 func families() []family {
-	return slices.Concat(decoders(), encoders(), gpt2s(), genais(), diffusion(), vits(), seq2seqs())
+	return slices.Concat(decoders(), encoders(), gpt2s(), genais(), diffusion(), vits(), seq2seqs(), whispers())
 }
 
 // Every family is deterministic, legal, and survives a file.

@@ -120,6 +120,37 @@ func TestORTQuantizedAdapters(t *testing.T) {
 	}
 }
 
+// GenAI's blocks are of 32, and its products may round their inputs to 8 bits;
+// bonnx does not, and is held to ONNX Runtime where that does not either.
+func TestORTQuantizeGenAI(t *testing.T) {
+	ort.Available(t)
+	c := testmodel.SmallGenAI
+	c.Hidden = 64
+	m, err := testmodel.Quantize(build(t, family{model: c.Model}), testmodel.GenAIInt4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	products := 0
+	for n := range m.Graph.Nodes() {
+		if n.OpType != "MatMulNBits" {
+			continue
+		}
+		products++
+		if n.Attr("block_size").Value != ir.Int(32) || n.Attr("accuracy_level").Value != ir.Int(4) {
+			t.Errorf("%v: got %v", n, n.Attrs)
+		}
+		n.SetAttr("accuracy_level", ir.Int(1))
+	}
+	if want := len(genaiPaths(c.Layers, "q_proj", "k_proj", "v_proj")); products != want {
+		t.Errorf("%d products, want %d", products, want)
+	}
+	feed := genaiFeed(c, 2, 5, 0)
+	want := exactly(t, m, feed)
+	for name, got := range run(t, m, feed) {
+		testutil.Close(t, name, got, want[name], 1e-3, 1e-3)
+	}
+}
+
 // exactly runs a model in ONNX Runtime as it stands: from level Extended on, it
 // quantizes inputs too, where weights are int8.
 func exactly(t *testing.T, m *ir.Model, f feed) map[string]*tensor.Tensor {

@@ -1,6 +1,9 @@
 // Runs ONNX models in ONNX Runtime for bonnx's tests.
 //
 //   node run.mjs MODEL IN.npz OUT.npz [LEVEL]   one run; LEVEL is disabled, basic, extended or all
+//   node run.mjs --time MODEL IN.npz RUNS THREADS   times runs after one that is not counted:
+//                                               {seconds: [...]}
+//   node run.mjs --version                      {node, onnxruntime}
 //   node run.mjs --serve                        requests as JSON lines on stdin, answers on stdout
 //
 // Requests ({"op": ...}; every answer is {...} or {"error": "..."}):
@@ -145,20 +148,41 @@ async function serve() {
   }
 }
 
-// once is the command line's form: arrays are named as the model names them.
+// named are a file's arrays, called as the model calls them.
+function named(path) {
+  return Object.fromEntries([...readNpz(path)].map(([name, a]) => [name, toTensor(a)]));
+}
+
+async function time(model, input, runs, threads) {
+  const session = await open({ model, threads });
+  const feeds = named(input);
+  await session.run(feeds);
+  const seconds = [];
+  for (let i = 0; i < runs; i++) {
+    const began = process.hrtime.bigint();
+    await session.run(feeds);
+    seconds.push(Number(process.hrtime.bigint() - began) / 1e9);
+  }
+  console.log(JSON.stringify({ seconds }));
+}
+
+// once is the command line's form.
 async function once(model, input, output, level) {
   const session = await open({ model, level });
-  const arrays = [...readNpz(input)].map(([name, a]) => [name, toTensor(a)]);
-  const got = await session.run(Object.fromEntries(arrays));
+  const got = await session.run(named(input));
   writeNpz(output, new Map(Object.entries(got).map(([name, t]) => [name, fromTensor(t)])));
 }
 
-const [model, input, output, level] = process.argv.slice(2);
-if (model === '--serve') {
+const [first, ...rest] = process.argv.slice(2);
+if (first === '--serve') {
   await serve();
-} else if (output) {
-  await once(model, input, output, level);
+} else if (first === '--version') {
+  console.log(JSON.stringify(await version()));
+} else if (first === '--time' && rest.length === 4) {
+  await time(rest[0], rest[1], Number(rest[2]), Number(rest[3]));
+} else if (rest.length > 1) {
+  await once(first, ...rest);
 } else {
-  console.error('usage: node run.mjs MODEL IN.npz OUT.npz [LEVEL] | node run.mjs --serve');
+  console.error('usage: node run.mjs MODEL IN.npz OUT.npz [LEVEL] | --time MODEL IN.npz RUNS THREADS | --version | --serve');
   process.exitCode = 2;
 }

@@ -13,7 +13,7 @@ import (
 
 // Of a model of true size, what is written beside it.
 const (
-	sizeSamples = 64      // to train on
+	sizeBatches = 8       // to train on
 	externalMin = 1 << 10 // bytes of a tensor that leaves the model file, as in PyTorch's exporter
 )
 
@@ -39,7 +39,7 @@ func writeSize(args []string, out io.Writer) error {
 		if err := writeArrays(filepath.Join(dir, "inputs.npz"), s.Inputs(s.Batch)); err != nil {
 			return err
 		}
-		if err := writeArrays(filepath.Join(dir, "samples.npz"), s.Samples(sizeSamples)); err != nil {
+		if err := writeArrays(filepath.Join(dir, "samples.npz"), s.Samples(sizeBatches*s.Batch)); err != nil {
 			return err
 		}
 		m, err := s.Model()
