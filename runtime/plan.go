@@ -70,7 +70,6 @@ type planner struct {
 	live  []*ir.Node
 	plan  *Plan
 	slot  map[*ir.Value]int
-	reads []int            // of each slot, but for steps that have the constant in a form of their own
 	own   map[ir.Data]bool // constants of this plan, not of the program
 	pack  *ops.Cache
 	offer [][]ops.InPlace    // of each step
@@ -178,7 +177,7 @@ func (p *Program) build(feeds []Feed) (*Plan, error) {
 		return nil, err
 	}
 	pl.allocate()
-	return pl.plan, pl.hold()
+	return pl.plan, nil
 }
 
 // takeFeeds checks the fed shapes against the declared ones.
@@ -349,7 +348,6 @@ func (pl *planner) slotOf(v *ir.Value) int {
 		return -1
 	}
 	if i, ok := pl.slot[v]; ok {
-		pl.reads[i]++
 		return i
 	}
 	f := pl.fact(v)
@@ -367,24 +365,7 @@ func (pl *planner) slotOf(v *ir.Value) int {
 	}
 	pl.slot[v] = i
 	pl.plan.slots = append(pl.plan.slots, s)
-	pl.reads = append(pl.reads, 1)
 	return i
-}
-
-// hold reads the constants that somebody looks at. Those that every step has in
-// a form of its own may go once that is made.
-func (pl *planner) hold() error {
-	for i := range pl.plan.slots {
-		s := &pl.plan.slots[i]
-		if s.kind != isConst || pl.reads[i] == 0 {
-			continue
-		}
-		var err error
-		if s.konst, err = pl.fact(s.value).Const.Tensor(); err != nil {
-			return fmt.Errorf("constant %q: %w", s.value.Name, err)
-		}
-	}
-	return nil
 }
 
 // bind appends the step of a node.
@@ -436,11 +417,6 @@ func (pl *planner) bind(n *ir.Node) error {
 	var err error
 	if st.run, err = op.Bind(b, in, out); err != nil {
 		return err
-	}
-	for i, k := range st.in {
-		if k >= 0 && b.IsUnread(i) {
-			pl.reads[k]--
-		}
 	}
 	pl.plan.scratch = max(pl.plan.scratch, b.ScratchSize())
 	pl.reads(st, b.Reads)
