@@ -62,9 +62,9 @@ type seen struct {
 	as    info
 }
 
-func (s seen) DType() tensor.DType { return s.as.dtype }
-func (s seen) Shape() tensor.Shape { return s.as.shape }
-func (s seen) Tensor() (*tensor.Tensor, error) {
+func (s *seen) DType() tensor.DType { return s.as.dtype }
+func (s *seen) Shape() tensor.Shape { return s.as.shape }
+func (s *seen) Tensor() (*tensor.Tensor, error) {
 	t, err := through(s.root, s.links)
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func trainedType(d tensor.DType) tensor.DType {
 func (p *param) start() *whole {
 	d := p.trace.rootData()
 	if t := trainedType(p.at.dtype); len(p.trace.links) > 0 || d.DType() != t {
-		d = seen{d, p.trace.links, info{t, p.at.shape}}
+		d = &seen{d, p.trace.links, info{t, p.at.shape}}
 	}
 	return &whole{p.key(), d, p.slots}
 }
