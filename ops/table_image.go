@@ -11,6 +11,7 @@ func imageTable() []Entry {
 		{Name: "LRN", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Accurate, New: newLRN},
 		{Name: "CenterCropPad", MinIn: 2, MaxIn: 2, MaxOut: 1, Strict: Exact, New: newCenterCropPad},
 		{Name: "AffineGrid", MinIn: 2, MaxIn: 2, MaxOut: 1, Strict: Accurate, New: newAffineGrid},
+		{Name: "Col2Im", MinIn: 3, MaxIn: 3, MaxOut: 1, Strict: Rounding, New: newCol2Im},
 		{Name: "GridSample", MinIn: 2, MaxIn: 2, MaxOut: 1, Strict: Accurate, New: newGridSample},
 		{Name: "MeanVarianceNormalization", MinIn: 1, MaxIn: 1, MaxOut: 1, Strict: Accurate, New: newMeanVariance},
 		{Name: "Resize", MinIn: 1, MaxIn: 4, MaxOut: 1, Strict: Accurate, New: newResize},
