@@ -211,6 +211,28 @@ func TestSleepersWake(t *testing.T) {
 	p.Close()
 }
 
+// TestSleeperTakesPart: a worker that went to sleep joins the next loop. Each
+// of two chunks waits until the other has begun.
+func TestSleeperTakesPart(t *testing.T) {
+	p := par.New(2)
+	defer p.Close()
+	for range 3 {
+		time.Sleep(5 * time.Millisecond)
+		var begun atomic.Int64
+		both := make(chan struct{})
+		p.For(2, 1, func(lo, hi int) {
+			if begun.Add(1) == 2 {
+				close(both)
+			}
+			select {
+			case <-both:
+			case <-time.After(20 * time.Second):
+				t.Errorf("chunk %d ran alone", lo)
+			}
+		})
+	}
+}
+
 func BenchmarkDoEmpty(b *testing.B) {
 	p := par.New(0)
 	defer p.Close()
