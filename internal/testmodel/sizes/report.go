@@ -73,8 +73,8 @@ load average before each model is named below.
 
 `
 
-const trainingText = `` + "`bonnx train --batch-size N --steps 8`" + ` on the file that ` + "`bonnx inject`" + ` wrote without flags: Bone of rank 64 on all linear
-layers but the head. Seconds are the median of seven steps after the first, in which weights are packed. Peak memory is the
+const trainingText = `` + "`bonnx train --batch-size N`" + ` on the file that ` + "`bonnx inject`" + ` wrote without flags: Bone of rank 64 on all linear
+layers but the head. Seconds are the median of the steps after the first, in which weights are packed. Peak memory is the
 largest resident set of the whole process, pages of the model file that it mapped included.
 `
 
@@ -98,11 +98,16 @@ func where(results []*result) string {
 	for _, r := range results {
 		loads, dates = append(loads, r.Machine.Load), append(dates, r.Date)
 	}
+	steps, turns := len(results[0].Train.Steps), len(results[0].Forward.Ratios)
+	for _, r := range results {
+		steps, turns = min(steps, len(r.Train.Steps)), min(turns, len(r.Forward.Ratios))
+	}
 	text := fmt.Sprintf("Measured %s on %s, %d cores, %s of memory, %s; load average before a model %.1f to %.1f. bonnx %s with kernels %s, %s",
 		span(slices.Min(dates), slices.Max(dates)), m.CPU, m.Cores, bytesText(m.Memory), m.OS, slices.Min(loads), slices.Max(loads), m.Bonnx, m.Kernels, m.Go)
 	if m.ORT != "" {
 		text += fmt.Sprintf("; ONNX Runtime %s, node %s", m.ORT, m.Node)
 	}
+	text += fmt.Sprintf(". Medians are of at least %d training steps, and of %d turns of the forward pass", steps, turns)
 	return wrap(text+".", 120) + "\n"
 }
 
