@@ -5,6 +5,8 @@ NODE     ?= node
 BIN      := bin
 BONNX    := $(BIN)/bonnx
 FUZZTIME ?= 10m
+# Passed on to the program of bench/, such as BENCHFLAGS='-clock cpu -threads 1'.
+BENCHFLAGS ?=
 # Passed on to every go test, such as TESTFLAGS=-v.
 TESTFLAGS ?=
 
@@ -32,7 +34,7 @@ NOASM := ./internal/... ./ops/... ./runtime/...
 having = $$(grep -rl --include='*_test.go' --exclude-dir=node_modules 'func $(1)' . | xargs -n 1 dirname | sort -u)
 
 .PHONY: help build test demo check fmt vet lint tidy arch generated tree \
-	test-race test-noasm test-isa test-neon cross test-ort ort bench fuzz fuzz-short large sizes generate testmodel clean
+	test-race test-noasm test-isa test-neon cross test-ort ort bench bench-go bench-vet fuzz fuzz-short large sizes generate testmodel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 14
@@ -134,8 +136,14 @@ testdata/ort/node_modules/.package-lock.json: testdata/ort/package-lock.json
 test-ort: ort ## the tests against ONNX Runtime (needs node and npm)
 	BONNX_ORT=1 $(GO) test $(TESTFLAGS) -count=1 -run '^TestORT' $(call having,TestORT)
 
-bench: ## GEMM, forward pass and training step
+bench: ort ## side by side with ONNX Runtime, gonum and OpenBLAS, into docs/benchmarks.md (needs a C compiler)
+	cd bench && CGO_ENABLED=1 $(GO) run . -o ../docs/benchmarks.md $(BENCHFLAGS)
+
+bench-go: ## Go benchmarks of every package, for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-vet: ## go vet of the module of bench (needs a C compiler)
+	cd bench && CGO_ENABLED=1 $(GO) vet . && $(GO) mod tidy -diff
 
 fuzz: ## every fuzz test for FUZZTIME (10m)
 	@for pkg in $(call having,Fuzz); do \
