@@ -68,20 +68,19 @@ func spanOf[T Float](row []T) Span {
 	return Span{int32(min(from, to)), int32(to)}
 }
 
-// Rows of scores that are computed at a time, and how many elements they may
-// have: what stays in the second-level cache.
+// attendRows is how many rows of scores are computed at a time, and attendScores
+// how many elements they may have: what stays in the second-level cache.
 const (
-	attendRows     = 48
-	attendGradRows = 72
-	attendScores   = 1 << 16
+	attendRows   = 48
+	attendScores = 1 << 16
 )
 
 // attendUnits bounds how many heads have scratch at a time.
 const attendUnits = 16
 
-// high is how many rows of scores are computed at a time, at most most.
-func (a *Attention) high(mr, most int) int {
-	return roundUp(min(most, a.Rows, max(attendScores/max(a.Cols, 1), 1)), mr)
+// high is how many rows of scores are computed at a time.
+func (a *Attention) high(mr int) int {
+	return roundUp(min(attendRows, a.Rows, max(attendScores/max(a.Cols, 1), 1)), mr)
 }
 
 // cut says how many units of work share one scratch and how many such chunks
@@ -120,7 +119,7 @@ func (a *Attention) forwardNeed(nr, tile int) int {
 // AttendScratch is how many elements of scratch Attend needs.
 func AttendScratch[T Float](a Attention) int {
 	row := chosenRow[T]()
-	tile := a.high(row.mr, attendRows)
+	tile := a.high(row.mr)
 	chunks, _ := a.cut(a.Batch * a.Groups * a.parts(tile))
 	return chunks * a.forwardNeed(row.nr, tile)
 }
@@ -136,7 +135,7 @@ func AttendScratch[T Float](a Attention) int {
 func Attend[T Float](p *par.Pool, a Attention, y, q, k, v, bias []T, spans []Span, scratch []T) {
 	row := chosenRow[T]()
 	t := attending[T]{Attention: a, row: row, q: q, k: k, v: v, y: y, bias: bias, spans: spans, scratch: scratch}
-	t.tile = a.high(row.mr, attendRows)
+	t.tile = a.high(row.mr)
 	t.pieces = a.parts(t.tile)
 	t.need = a.forwardNeed(row.nr, t.tile)
 	units := a.Batch * a.Groups * t.pieces

@@ -13,7 +13,7 @@ func (a *Attention) backwardNeed(mr, nr, tile int) int {
 func AttendGradScratch[T Float](a Attention) int {
 	row := chosenRow[T]()
 	chunks, _ := a.cut(a.Batch * a.Groups)
-	return chunks * a.backwardNeed(row.mr, row.nr, a.high(row.mr, attendGradRows))
+	return chunks * a.backwardNeed(row.mr, row.nr, a.high(row.mr))
 }
 
 // AttendGrad is the gradient of Attend for q, k and v, whose layouts dq, dk and
@@ -28,7 +28,7 @@ func AttendGrad[T Float](p *par.Pool, a Attention, dq, dk, dv, dy, q, k, v, bias
 	row := chosenRow[T]()
 	t := attending[T]{Attention: a, row: row, q: q, k: k, v: v, bias: bias, spans: spans, scratch: scratch,
 		dy: dy, dq: dq, dk: dk, dv: dv}
-	t.tile = a.high(row.mr, attendGradRows)
+	t.tile = a.high(row.mr)
 	t.need = a.backwardNeed(row.mr, row.nr, t.tile)
 	units := a.Batch * a.Groups
 	_, t.size = a.cut(units)
