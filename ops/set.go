@@ -47,7 +47,7 @@ func (e *UnsupportedOpError) Help() string {
 	case "":
 		return "export the model with an opset that docs/operators.md lists, or with another exporter"
 	}
-	return "export the model without operators of other domains; inject, merge and strip take it as it is"
+	return "a Go program can bring the operator along (Model.UseOps); inject, merge and strip take the model as it is"
 }
 
 func setKey(domain, name string) string { return ir.CanonicalDomain(domain) + "\x00" + name }
