@@ -183,7 +183,7 @@ func (w *writer) modulo(name string, n, r int) *ir.Value {
 // activation writes the activation form and returns the layer's new result.
 func (w *writer) activation(m adapter.Method) *ir.Value {
 	l := w.l
-	x, y := l.input, w.result(l)
+	x, y := l.input(), w.result(l)
 	w.p.After(y.Producer())
 	if l.transA {
 		x = w.transpose(x, 1, 0)

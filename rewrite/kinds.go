@@ -65,7 +65,7 @@ func kindOf(n *ir.Node) *kind { return kinds[kindKey(n)] }
 // spot is where an adapter taps a layer and joins it.
 type spot struct {
 	kind   *kind
-	input  *ir.Value // x, of floats
+	tap    ir.Use    // what reads x, of floats: another adapter may change x
 	result *ir.Value // y, of floats
 	slot   int       // of the node's inputs, the one that is the weight
 	transA bool      // of Gemm: x is (in, rows)
@@ -76,6 +76,9 @@ type spot struct {
 	// quantization of x first where it has one.
 	parts []*ir.Node
 }
+
+// input is x as it is now.
+func (l *Linear) input() *ir.Value { return l.tap.Node.Input(l.tap.Index) }
 
 // takes says why an adapter of the method cannot be put on the layer.
 func (l *Linear) takes(m adapter.Method) error {
@@ -110,7 +113,7 @@ func (l *Linear) formOf(f Form) Form {
 // without adapters. The error says why it is none.
 func readLayer(n *ir.Node, in func(int) *ir.Value) (*Linear, error) {
 	l := &Linear{Node: n, Kind: n.OpType, label: label(n)}
-	l.spot = spot{kind: kindOf(n), input: n.Input(0), result: n.Output(0), slot: 1, scale: 1}
+	l.spot = spot{kind: kindOf(n), tap: ir.Use{Node: n}, result: n.Output(0), slot: 1, scale: 1}
 	if n.Output(0) == nil || n.Input(0) == nil || n.Input(1) == nil {
 		return nil, errors.New("it lacks an input or its output")
 	}
@@ -128,7 +131,7 @@ func readLayer(n *ir.Node, in func(int) *ir.Value) (*Linear, error) {
 
 func matMul(l *Linear, in func(int) *ir.Value) (*ir.Value, bool, error) {
 	if constant(in(0)) && !constant(in(1)) {
-		l.input, l.slot, l.product = l.Node.Input(1), 0, columns
+		l.tap.Index, l.slot, l.product = 1, 0, columns
 		return in(0), true, nil
 	}
 	return in(1), false, nil

@@ -326,3 +326,23 @@ func TestKindsAreDocumented(t *testing.T) {
 		}
 	}
 }
+
+// TestLayersInARow: an adapter reads what the layer below gives with its own
+// adapter, though nothing stands between the two.
+func TestLayersInARow(t *testing.T) {
+	b := newModel(17, 8)
+	h := b.input("x", tensor.Float32, ir.Symbol("n"), ir.Fixed(4))
+	for i, name := range []string{"/a/MatMul", "/b/MatMul", "/c/MatMul"} {
+		h = b.op(name, "MatMul", fmt.Sprint("h", i), ir.In(h, b.init(fmt.Sprint("w", i), testutil.Random(uint64(i), 4, 4))))
+	}
+	b.output(b.op("relu", "Relu", "y", ir.In(h)), tensor.Float32, ir.Symbol("n"), ir.Fixed(4))
+	feeds := map[string]*tensor.Tensor{"x": testutil.Random(3, 5, 4)}
+	if _, err := rewrite.Inject(b.m, config(adapter.Bone, 2), rewrite.Options{Form: rewrite.Activation}); err != nil {
+		t.Fatal(err)
+	}
+	adapted := run(t, b.m, feeds)[0]
+	if _, err := rewrite.Merge(b.m); err != nil {
+		t.Fatal(err)
+	}
+	testutil.Close(t, "merged", run(t, b.m, feeds)[0], adapted, 1e-4, 1e-4)
+}

@@ -49,8 +49,8 @@ func only(v *ir.Value, opType string) *ir.Node {
 	return v.Uses()[0].Node
 }
 
-// tap has a layer of that weight read x in floats, as it is before it is rounded.
-func (l *Linear) tap(x, scale, zero, weight *ir.Value) error {
+// before has a layer of that weight read x in floats, as it is before it is rounded.
+func (l *Linear) before(x, scale, zero, weight *ir.Value) error {
 	if !constant(weight) {
 		return errComputed
 	}
@@ -58,7 +58,7 @@ func (l *Linear) tap(x, scale, zero, weight *ir.Value) error {
 	if q == nil {
 		return noFloats("input")
 	}
-	l.input, l.parts = q.Input(0), append(l.parts, q)
+	l.tap, l.parts = ir.Use{Node: q}, append(l.parts, q)
 	return nil
 }
 
@@ -66,7 +66,7 @@ func (l *Linear) tap(x, scale, zero, weight *ir.Value) error {
 //
 //	y = Cast(MatMulInteger(q, W, zero of x, zero of W)) * (scale of x * scale of W)
 func matMulInteger(l *Linear, in func(int) *ir.Value) (*ir.Value, bool, error) {
-	if err := l.tap(l.Node.Input(0), nil, l.Node.Input(2), in(1)); err != nil {
+	if err := l.before(l.Node.Input(0), nil, l.Node.Input(2), in(1)); err != nil {
 		return nil, false, err
 	}
 	xScale := scaleOf(l.parts[0])
@@ -98,7 +98,7 @@ func matMulInteger(l *Linear, in func(int) *ir.Value) (*ir.Value, bool, error) {
 // qLinearMatMul is QLinearMatMul between QuantizeLinear and DequantizeLinear.
 func qLinearMatMul(l *Linear, in func(int) *ir.Value) (*ir.Value, bool, error) {
 	n := l.Node
-	if err := l.tap(n.Input(0), n.Input(1), n.Input(2), in(3)); err != nil {
+	if err := l.before(n.Input(0), n.Input(1), n.Input(2), in(3)); err != nil {
 		return nil, false, err
 	}
 	l.parts = append(l.parts, n)
@@ -119,7 +119,7 @@ func qGemm(l *Linear, in func(int) *ir.Value) (_ *ir.Value, _ bool, err error) {
 	if n.Input(6) != nil {
 		return nil, false, errors.New("it adds integers; adapters are put on QGemm without C alone")
 	}
-	if err := l.tap(n.Input(0), n.Input(1), n.Input(2), in(3)); err != nil {
+	if err := l.before(n.Input(0), n.Input(1), n.Input(2), in(3)); err != nil {
 		return nil, false, err
 	}
 	l.transA = flag(n, "transA")
@@ -148,7 +148,7 @@ func (l *Linear) float(scale, zero *ir.Value) error {
 // what comes out is not.
 func matMulIntegerToFloat(l *Linear, in func(int) *ir.Value) (*ir.Value, bool, error) {
 	n := l.Node
-	if err := l.tap(n.Input(0), n.Input(2), n.Input(4), in(1)); err != nil {
+	if err := l.before(n.Input(0), n.Input(2), n.Input(4), in(1)); err != nil {
 		return nil, false, err
 	}
 	l.parts = append(l.parts, n)

@@ -274,9 +274,9 @@ func (x *merged) float(c *ir.Model, fresh *ir.Names, after *tensor.Tensor) error
 func (l *Linear) plain(fresh *ir.Names, w *ir.Value) {
 	g, name := l.Node.Graph(), l.Node.Name
 	last := l.parts[len(l.parts)-1]
-	n := ir.NewNode("", "MatMul", l.input, w)
+	n := ir.NewNode("", "MatMul", l.input(), w)
 	if l.kind.exact {
-		n = ir.NewNode("", "Gemm", l.input, w)
+		n = ir.NewNode("", "Gemm", l.input(), w)
 		n.SetAttr("alpha", ir.Float(l.scale))
 		if l.transA {
 			n.SetAttr("transA", ir.Int(1))
