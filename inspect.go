@@ -73,3 +73,20 @@ func (m *Model) DynamicBatch() error {
 	}
 	return nil
 }
+
+// InlineFunctions puts the bodies of the model's functions in the place of their
+// calls, so that layers in them can take adapters, each call its own. What the
+// model computes stays the same; taking adapters off does not bring the
+// functions back.
+func (m *Model) InlineFunctions() error {
+	g := m.graph.Clone()
+	n, err := rewrite.Inline(g)
+	if err != nil {
+		return m.wrap(invalidModel(err))
+	}
+	m.graph = g
+	if n > 0 {
+		m.logger().Info(fmt.Sprintf("%d calls of functions are inlined", n))
+	}
+	return nil
+}

@@ -2,7 +2,6 @@ package ops
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/bonnx/bonnx/ir"
 )
@@ -25,35 +24,29 @@ func (l *lifter) inline(n *ir.Node, f *ir.Function) error {
 	if version == 0 {
 		version = l.target
 	}
-	l.replace(n, f.Body, version, func(d *ir.Node) { l.resolve(d, n, f) })
+	l.replace(n, version, func(b *ir.Builder) []*ir.Value { return b.Call(n, f) })
 	return nil
 }
 
 // splice puts the branch that an If takes, which is lifted already, in its
 // place.
 func (l *lifter) splice(n *ir.Node, branch *ir.Graph) {
-	l.replace(n, branch, l.target, func(d *ir.Node) { l.freshInside(d) })
+	l.replace(n, l.target, func(b *ir.Builder) []*ir.Value { return b.Body(n, branch) })
 }
 
-// replace puts a copy of body in the place of n; fix sees each copied node.
-func (l *lifter) replace(n *ir.Node, body *ir.Graph, version int64, fix func(d *ir.Node)) {
+// replace puts the nodes that build copies in the place of n.
+func (l *lifter) replace(n *ir.Node, version int64, build func(b *ir.Builder) []*ir.Value) {
 	g := n.Graph()
 	b := ir.NewBuilder(g, l.names)
 	b.Before = n.Next()
 	b.Prefix = n.Name + "/"
 	b.OnNode = func(d *ir.Node) error {
 		l.version[d] = version
-		fix(d)
 		return nil
 	}
-	seen := map[*ir.Value]*ir.Value{}
-	for i, v := range body.Inputs {
-		seen[v] = n.Input(i)
-	}
-	b.Copy(body, seen)
-	for i, y := range n.Outputs() {
-		if y != nil {
-			l.stand(n, i, seen[body.Outputs[i]], b.Before)
+	for i, v := range build(b) {
+		if v != nil {
+			l.stand(n, i, v, b.Before)
 		}
 	}
 	g.Remove(n)
@@ -72,61 +65,4 @@ func (l *lifter) stand(n *ir.Node, i int, v *ir.Value, end *ir.Node) {
 	id.SetOutput(0, y)
 	n.Graph().InsertBefore(id, end)
 	l.version[id] = l.target
-}
-
-// resolve replaces references to the function's attributes, in d and in its
-// sub-graphs, by the values that the call gives or else the defaults, and
-// makes names in sub-graphs fresh.
-func (l *lifter) resolve(d, call *ir.Node, f *ir.Function) {
-	d.Attrs = slices.DeleteFunc(d.Attrs, func(a *ir.Attr) bool {
-		if a.RefAttr == "" {
-			return false
-		}
-		a.Value = referred(a.RefAttr, call, f)
-		a.RefAttr = ""
-		return a.Value == nil
-	})
-	for _, sub := range d.Subgraphs() {
-		l.freshNames(sub)
-		for m := range sub.Nodes() {
-			l.resolve(m, call, f)
-		}
-	}
-}
-
-// freshInside makes names in the sub-graphs of a copied node fresh.
-func (l *lifter) freshInside(d *ir.Node) {
-	for _, sub := range d.Subgraphs() {
-		l.freshNames(sub)
-		for m := range sub.Nodes() {
-			l.freshInside(m)
-		}
-	}
-}
-
-func (l *lifter) freshNames(g *ir.Graph) {
-	for _, list := range [][]*ir.Value{g.Inputs, g.Initializers} {
-		for _, v := range list {
-			v.Name = l.names.Fresh(v.Name)
-		}
-	}
-	for m := range g.Nodes() {
-		for _, v := range m.Outputs() {
-			if v != nil {
-				v.Name = l.names.Fresh(v.Name)
-			}
-		}
-	}
-}
-
-func referred(name string, call *ir.Node, f *ir.Function) ir.AttrValue {
-	if a := call.Attr(name); a != nil {
-		return a.Value
-	}
-	for _, a := range f.Defaults {
-		if a.Name == name {
-			return a.Value
-		}
-	}
-	return nil
 }

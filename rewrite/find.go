@@ -149,7 +149,7 @@ func (f *finder) graph(g *ir.Graph) {
 func (f *finder) function(name string, g *ir.Graph) {
 	for n := range g.Nodes() {
 		if kindOf(n) != nil && slices.ContainsFunc(n.Inputs(), constant) {
-			f.skip(n, fmt.Errorf("it is inside function %q; inline functions first", name))
+			f.skip(n, fmt.Errorf("it is inside function %q; inline functions first (--inline-functions)", name))
 		}
 		for _, sub := range n.Subgraphs() {
 			f.function(name, sub)

@@ -106,6 +106,11 @@ func dynamicBatchFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "dynamic-batch", Usage: "make a batch that the file fixes dynamic, where that is certain to change nothing for a sample"}
 }
 
+// inlineFlag is for commands that put adapters on a model.
+func inlineFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "inline-functions", Usage: "put the bodies of the model's functions in the place of their calls, so that layers in them are targets"}
+}
+
 // open opens a model whose remarks go to stderr, and gives it a dynamic batch
 // where the command has been told to.
 func (e *env) open(c *cli.Context, path string) (*bonnx.Model, error) {
@@ -115,6 +120,12 @@ func (e *env) open(c *cli.Context, path string) (*bonnx.Model, error) {
 	}
 	if !c.Bool("quiet") {
 		m.SetLogger(slog.New(remarks{e}))
+	}
+	if c.Bool("inline-functions") {
+		if err := m.InlineFunctions(); err != nil {
+			_ = m.Close()
+			return nil, err
+		}
 	}
 	if c.Bool("dynamic-batch") {
 		if err := m.DynamicBatch(); err != nil {

@@ -48,7 +48,7 @@ is read. Onto an adapted model, an adapter of another --name goes on top.
 
 EXAMPLE: bonnx inject model.onnx -o adapted.onnx
 EXAMPLE: bonnx inject model.onnx --method bat --rank 4 --target q_proj --target v_proj --layers 0-3 -o adapted.onnx`,
-		Flags:  append(adapterFlags(), dynamicBatchFlag(), outputFlag(), forceFlag(), quietFlag(), jsonFlag()),
+		Flags:  append(adapterFlags(), dynamicBatchFlag(), inlineFlag(), outputFlag(), forceFlag(), quietFlag(), jsonFlag()),
 		Action: e.injectAction,
 	}
 }

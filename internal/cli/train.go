@@ -76,7 +76,7 @@ func (e *env) trainCommand() *cli.Command {
 EXAMPLE: bonnx train model.onnx --data samples.npz -o trained.onnx
 EXAMPLE: bonnx train adapted.onnx --data windows.npz --epochs 2 --lr 3e-3 -o trained.onnx
 EXAMPLE: bonnx train base.onnx --method bone --rank 16 --data notes.txt --tokenizer bytes -o trained.onnx`,
-		Flags:  append(flags, dynamicBatchFlag(), outputFlag(), forceFlag(), threadsFlag(), quietFlag(), jsonFlag()),
+		Flags:  append(flags, dynamicBatchFlag(), inlineFlag(), outputFlag(), forceFlag(), threadsFlag(), quietFlag(), jsonFlag()),
 		Action: e.train,
 	}
 }
