@@ -11,12 +11,14 @@ import (
 	bonnx "github.com/bonnx/bonnx/runtime"
 )
 
-// page is what bench writes: Markdown.
-type page struct{ strings.Builder }
+// page is what bench writes, as Markdown: what was measured with, then tables.
+type page struct{ head, tables strings.Builder }
+
+func (p *page) String() string { return p.head.String() + p.tables.String() }
 
 func newPage(o options) *page {
 	p := &page{}
-	fmt.Fprintf(p, `# Benchmarks
+	fmt.Fprintf(&p.head, `# Benchmarks
 
 Written by `+"`make bench`"+`. A ratio is bonnx's time over the other's, so below 1 bonnx is faster:
 the median of %d interleaved pairs, in brackets the middle half of them. Times are medians of %s time. Memory is the peak
@@ -29,17 +31,17 @@ of a process that runs one side alone, weights and the model's file, mapped or r
 }
 
 // peer names what is compared with.
-func (p *page) peer(format string, args ...any) { fmt.Fprintf(p, "- "+format+"\n", args...) }
+func (p *page) peer(format string, args ...any) { fmt.Fprintf(&p.head, "- "+format+"\n", args...) }
 
 // table begins a table.
 func (p *page) table(title string, columns ...string) {
-	fmt.Fprintf(p, "\n## %s\n\n| %s |\n|%s\n", title, strings.Join(columns, " | "), strings.Repeat(" --- |", len(columns)))
+	fmt.Fprintf(&p.tables, "\n## %s\n\n| %s |\n|%s\n", title, strings.Join(columns, " | "), strings.Repeat(" --- |", len(columns)))
 }
 
 // row adds a row, and shows it at once.
 func (p *page) row(cells ...string) {
 	line := "| " + strings.Join(cells, " | ") + " |"
-	fmt.Fprintln(p, line)
+	fmt.Fprintln(&p.tables, line)
 	fmt.Fprintln(os.Stderr, line)
 }
 
