@@ -86,24 +86,25 @@ medians over the turns of the median run of a turn; the ratio is the median over
 Runtime's, least and largest in brackets. Peak memory is of the whole process, node's with its own 60 MB.
 `
 
-// where names machine and versions; they are the last result's, loads are of
-// all.
+// where names machine and versions: those of the last result, but of all their
+// loads, dates and builds of bonnx.
 func where(results []*result) string {
 	if len(results) == 0 {
 		return ""
 	}
 	m := results[len(results)-1].Machine
 	var loads []float64
-	var dates []string
+	var dates, programs []string
 	for _, r := range results {
-		loads, dates = append(loads, r.Machine.Load), append(dates, r.Date)
+		loads, dates, programs = append(loads, r.Machine.Load), append(dates, r.Date), append(programs, r.Machine.Bonnx)
 	}
+	slices.Sort(programs)
 	steps, turns := len(results[0].Train.Steps), len(results[0].Forward.Ratios)
 	for _, r := range results {
 		steps, turns = min(steps, len(r.Train.Steps)), min(turns, len(r.Forward.Ratios))
 	}
 	text := fmt.Sprintf("Measured %s on %s, %d cores, %s of memory, %s; load average before a model %.1f to %.1f. bonnx %s with kernels %s, %s",
-		span(slices.Min(dates), slices.Max(dates)), m.CPU, m.Cores, bytesText(m.Memory), m.OS, slices.Min(loads), slices.Max(loads), m.Bonnx, m.Kernels, m.Go)
+		span(slices.Min(dates), slices.Max(dates)), m.CPU, m.Cores, bytesText(m.Memory), m.OS, slices.Min(loads), slices.Max(loads), strings.Join(slices.Compact(programs), ", "), m.Kernels, m.Go)
 	if m.ORT != "" {
 		text += fmt.Sprintf("; ONNX Runtime %s, node %s", m.ORT, m.Node)
 	}
