@@ -67,7 +67,7 @@ const intro = `# Models of true size
 
 What bonnx takes for models that people have: architectures and extents of well-known ones, random weights, graphs and
 names as exporters write them (` + "`internal/testmodel`" + `). ` + "`make sizes`" + ` writes this page and the table in the README; it takes
-a quarter of an hour, 4 GB of disk and up to 8 GB of memory, and is no part of CI. ` + "`make sizes SIZES=gpt2`" + ` measures one
+a quarter of an hour, 4 GB of disk and up to 5 GB of memory, and is no part of CI. ` + "`make sizes SIZES=gpt2`" + ` measures one
 model anew and keeps the others' results under ` + "`bin/sizes`" + `. Times mean something on a machine that does nothing else: the
 load average before each model is named below.
 
