@@ -34,7 +34,9 @@ func TestORTQuantize(t *testing.T) {
 	ort.Available(t)
 	c := testmodel.SmallEncoder
 	c.Head = testmodel.Linear
-	feed := encoderFeed(c, 2, 6)
+	// In a batch of 2 x 6 an activation lies so near the middle of two levels that
+	// portable kernels round it to the other one: a whole level is no rounding.
+	feed := encoderFeed(c, 3, 7)
 	float := inORT(t, build(t, family{model: c.Model}), feed)
 	for _, q := range quantizations {
 		t.Run(q.name, func(t *testing.T) {
