@@ -20,8 +20,7 @@ func (m *BoneModel) Merge(names ...string) error {
 	if _, err := m.named(names); err != nil {
 		return err
 	}
-	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return slices.Contains(m.merged, n) })
-	return m.mergeExactly(append(slices.Clone(m.merged), names...))
+	return m.mergeExactly(slices.Concat(m.merged, m.unmerged(names)))
 }
 
 // Unmerge takes merged adapters, those named or all, out of the weights again,
@@ -54,8 +53,8 @@ func (m *BoneModel) fold(names []string, o rewrite.MergeOptions) (*ir.Model, []s
 	if len(names) == 0 {
 		return nil, nil, nil
 	}
-	g := m.base.graph.Clone()
-	if err := m.apply(g, names, rewrite.Options{}); err != nil {
+	g, err := m.pristine(names)
+	if err != nil {
 		return nil, nil, err
 	}
 	r, err := rewrite.MergeWith(g, o)
@@ -82,9 +81,7 @@ func (m *BoneModel) unload(o rewrite.MergeOptions, names []string) (*Model, erro
 	if len(names) == 0 {
 		names = m.ActiveAdapters()
 	}
-	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return slices.Contains(m.merged, n) })
-	names = append(slices.Clone(m.merged), names...)
-	if len(names) == 0 {
+	if names = slices.Concat(m.merged, m.unmerged(names)); len(names) == 0 {
 		return nil, m.base.wrap(rewrite.ErrNoAdapter)
 	}
 	g, notes, err := m.fold(names, o)
@@ -128,8 +125,11 @@ func (m *BoneModel) Save(ctx context.Context, path string, o SaveOptions) error 
 }
 
 // applied are the adapters that are active and not merged.
-func (m *BoneModel) applied() []string {
-	return slices.DeleteFunc(m.ActiveAdapters(), func(n string) bool { return slices.Contains(m.merged, n) })
+func (m *BoneModel) applied() []string { return m.unmerged(m.ActiveAdapters()) }
+
+// unmerged are those of names that are not merged, in order.
+func (m *BoneModel) unmerged(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return slices.Contains(m.merged, n) })
 }
 
 // compose is the graph with the named adapters on it, in that order.

@@ -71,10 +71,8 @@ func (m *BoneModel) Compile(threads int) (*Program, error) {
 	own.adapters, own.active = slices.Clone(m.adapters), slices.Clone(m.active)
 	p := &Program{model: &own, threads: threads, standard: m.applied(), layouts: m.shared(threads), combos: map[string]*combo{}}
 	lists := [][]string{nil, p.standard}
-	for _, name := range m.Adapters() {
-		if !slices.Contains(m.merged, name) {
-			lists = append(lists, []string{name})
-		}
+	for _, name := range m.unmerged(m.Adapters()) {
+		lists = append(lists, []string{name})
 	}
 	for _, names := range lists {
 		if err := p.Prepare(names...); err != nil {
