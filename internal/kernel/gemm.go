@@ -12,7 +12,7 @@ func GemmScratch[T Float](m, n, k int) int { return gemmScratch(chosenRow[T](), 
 
 func gemmScratch[T Float](row *gemmRow[T], m, n, k int) int {
 	kc := min(k, blockK)
-	blocks := kc * (min(roundUp(m, row.mr), blockM+row.mr) + min(roundUp(n, row.nr), blockN+row.nr))
+	blocks := kc * (min(roundUp(m, row.mr), blockM+row.mr) + min(roundUp(n, row.nr), stepN(row, m, k)))
 	if m <= fewRows {
 		return max(n, blocks) // n for runRows
 	}
@@ -98,10 +98,9 @@ func (g *gemm[T]) zero() {
 // runBlocks packs blocks of B and A and computes the tiles of C under them.
 func (g *gemm[T]) runBlocks(scratch []T) {
 	width := roundUp(g.n, g.row.nr)
-	stepN := roundUp(blockN, g.row.nr)
-	stepM := roundUp(blockM, g.row.mr)
-	for j0 := 0; j0 < g.n; j0 += stepN {
-		cols := min(stepN, g.n-j0)
+	across, down := stepN(g.row, g.m, g.k), roundUp(blockM, g.row.mr)
+	for j0 := 0; j0 < g.n; j0 += across {
+		cols := min(across, g.n-j0)
 		for p0 := 0; p0 < g.k; p0 += blockK {
 			kc := min(blockK, g.k-p0)
 			var b []T
@@ -113,13 +112,23 @@ func (g *gemm[T]) runBlocks(scratch []T) {
 				b, a = scratch[:size], scratch[size:]
 				packBlock(g.p, g.row, &g.b, p0, kc, j0, cols, b)
 			}
-			for i0 := 0; i0 < g.m; i0 += stepM {
-				rows := min(stepM, g.m-i0)
+			for i0 := 0; i0 < g.m; i0 += down {
+				rows := min(down, g.m-i0)
 				packRowBlock(g.p, g.row, &g.a, i0, rows, p0, kc, a)
 				g.tiles(a, b, i0, rows, j0, cols, kc, g.acc || p0 > 0)
 			}
 		}
 	}
+}
+
+// stepN is how many columns of B are packed at a time. Where k is cut, C is
+// read and written once for each part: so many columns that they stay in the
+// last-level cache until the next.
+func stepN[T Float](row *gemmRow[T], m, k int) int {
+	if k <= blockK {
+		return roundUp(blockN, row.nr)
+	}
+	return roundUp(min(max(blockC/m, tileN), blockN), row.nr)
 }
 
 // tiles computes rows x cols elements of C at (i0,j0) from packed blocks, in

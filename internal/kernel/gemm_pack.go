@@ -5,11 +5,12 @@ import "github.com/bonnx/bonnx/internal/par"
 // Cache blocking. A sum over k is cut at multiples of blockK whatever the
 // other sizes are, so an element of C depends on its row, its column and k.
 const (
-	blockK = 256  // depth of a packed panel
-	blockM = 1024 // rows of A packed at a time
-	blockN = 2048 // columns of B packed at a time
-	tileM  = 64   // rows of the tile of C that is one task, rounded up to mr
-	tileN  = 256  // its columns, rounded up to nr
+	blockK = 512     // depth of a packed panel
+	blockM = 1024    // rows of A packed at a time
+	blockN = 1024    // columns of B packed at a time
+	blockC = 1 << 20 // elements of C that are added to part by part of k before the next
+	tileM  = 120     // rows of the tile of C that is one task, rounded up to mr
+	tileN  = 256     // its columns, rounded up to nr
 )
 
 func roundUp(n, unit int) int { return (n + unit - 1) / unit * unit }

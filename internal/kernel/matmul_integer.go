@@ -21,12 +21,14 @@ func MatMulInteger[T Integer](p *par.Pool, m, n, k int, a, b, c []T) {
 	})
 }
 
-// A sum of blockK products of numbers of at most eight bits and a sign is
-// exact in float32.
-const _ = uint(1<<24 - blockK*255*255)
+// exactK is how many products of numbers of at most eight bits and a sign have
+// a sum that is exact in float32.
+const exactK = 256
+
+const _ = uint(1<<24 - exactK*255*255)
 
 // MatMulSmallScratch is how many elements of scratch MatMulSmall needs.
-func MatMulSmallScratch(m, n, k int) int { return m*n + GemmScratch[float32](m, n, min(k, blockK)) }
+func MatMulSmallScratch(m, n, k int) int { return m*n + GemmScratch[float32](m, n, min(k, exactK)) }
 
 // MatMulSmall is MatMulInteger for integers between -255 and 255 that a and b
 // hold as floats, whose products are as fast:
@@ -40,8 +42,8 @@ func MatMulSmall(p *par.Pool, m, n, k int, a, b []float32, c []int32, scratch []
 		clear(c[:m*n])
 		return
 	}
-	for p0 := 0; p0 < k; p0 += blockK {
-		Gemm(p, false, false, m, n, min(blockK, k-p0), 1, a[p0:], k, b[p0*n:], n, false, part, n, scratch)
+	for p0 := 0; p0 < k; p0 += exactK {
+		Gemm(p, false, false, m, n, min(exactK, k-p0), 1, a[p0:], k, b[p0*n:], n, false, part, n, scratch)
 		par.Do(p, m*n, grain, &countingUp{c, part, p0 > 0})
 	}
 }
