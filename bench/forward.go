@@ -6,7 +6,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
 
 	ort "github.com/yalue/onnxruntime_go"
 
@@ -62,16 +61,16 @@ func forward(ctx context.Context, p *page, o options, s subject, variant, path s
 	if err := agree(ctx, ours, theirs); err != nil {
 		return err
 	}
-	at, err := o.timed(ctx, ours.run)
+	at, err := o.timed(ctx, 1, ours.run)
 	if err != nil {
 		return err
 	}
-	n := max(1, int(2e6/max(at.Nanoseconds(), 1))) // runs of at least 2 ms
-	t, err := o.interleave(ctx, repeat(n, ours.run), repeat(n, theirs.run))
+	n := max(1, int(2e7/max(at.Nanoseconds(), 1))) // runs of at least 20 ms
+	t, err := o.interleave(ctx, n, ours.run, theirs.run)
 	if err != nil {
 		return err
 	}
-	mine, others := median(t.ours)/time.Duration(n), median(t.theirs)/time.Duration(n)
+	mine, others := median(t.ours), median(t.theirs)
 	job := job{Path: path, Vocab: s.vocab, Size: size, Threads: threads}
 	p.row(s.name, variant, fmt.Sprintf("%d x %d", size[0], size[1]), strconv.Itoa(threads), t.ratio(), milliseconds(mine), milliseconds(others),
 		gflops(ours.flops, mine), o.memory(ctx, job, "bonnx"), o.memory(ctx, job, "ort"))

@@ -27,19 +27,27 @@ var began = time.Now()
 // A side is one way to do the work that is measured.
 type side func(ctx context.Context) error
 
-// A pairing is the times of interleaved runs.
+// A pairing is the times of interleaved runs, of the work once.
 type pairing struct{ ours, theirs []time.Duration }
 
-// interleave runs both sides in turn, a pair to warm up and then those that
-// count.
-func (o options) interleave(ctx context.Context, ours, theirs side) (pairing, error) {
+// Threads of a side look for work some time after they had the last, and would
+// take a processor from the other: so each side waits before it runs. As
+// processors that slept are slow at first, it then runs untimed for a while.
+const (
+	rest   = 200 * time.Millisecond
+	warmUp = 40 * time.Millisecond
+)
+
+// interleave runs n times ours and n times theirs in turn, a pair to warm up
+// and then those that count.
+func (o options) interleave(ctx context.Context, n int, ours, theirs side) (pairing, error) {
 	var p pairing
 	for i := range o.pairs + 1 {
-		a, err := o.timed(ctx, ours)
+		a, err := o.timed(ctx, n, ours)
 		if err != nil {
 			return p, err
 		}
-		b, err := o.timed(ctx, theirs)
+		b, err := o.timed(ctx, n, theirs)
 		if err != nil {
 			return p, err
 		}
@@ -50,13 +58,20 @@ func (o options) interleave(ctx context.Context, ours, theirs side) (pairing, er
 	return p, nil
 }
 
-func (o options) timed(ctx context.Context, s side) (time.Duration, error) {
+// timed is how long s takes, when it runs n times.
+func (o options) timed(ctx context.Context, n int, s side) (time.Duration, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
+	time.Sleep(rest)
+	for at := time.Now(); time.Since(at) < warmUp; {
+		if err := s(ctx); err != nil {
+			return 0, err
+		}
+	}
 	at := o.now()
-	err := s(ctx)
-	return o.now() - at, err
+	err := repeat(n, s)(ctx)
+	return (o.now() - at) / time.Duration(n), err
 }
 
 // repeat is a side that does the work of s n times.

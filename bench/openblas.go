@@ -30,12 +30,21 @@ import "C"
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"unsafe"
+
+	"github.com/bonnx/bonnx/internal/kernel"
 )
 
-// openBLAS loads OpenBLAS.
+// openBLAS loads OpenBLAS, with the kernels that suit the processor: by itself
+// it does not know newer ones. Its threads sleep soon after a product.
 func openBLAS(path string) error {
+	if slices.Contains(kernel.Features(), "avx512") {
+		os.Setenv("OPENBLAS_CORETYPE", "SKYLAKEX")
+		os.Unsetenv("OPENBLAS_L2_SIZE")
+	}
+	os.Setenv("OPENBLAS_THREAD_TIMEOUT", "20")
 	p := C.CString(path)
 	defer C.free(unsafe.Pointer(p))
 	if msg := C.open_blas(p); msg != nil {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/bonnx/bonnx"
 	"github.com/bonnx/bonnx/ir"
@@ -53,23 +54,36 @@ func (s subject) step(ctx context.Context, p *page, o options, base, dir string,
 	if err != nil {
 		return err
 	}
-	var t pairing
-	began := o.now()
-	err = j.trainingRun(ctx, o.pairs+1, func(info bonnx.StepInfo) error {
-		mine := o.now() - began
-		at, err := o.timed(ctx, theirs)
-		if info.Step > 1 { // the first plans, and is the warm-up
-			t.ours, t.theirs = append(t.ours, mine), append(t.theirs, at)
-		}
-		began = o.now()
-		return err
-	})
+	t, err := o.interleaveSteps(ctx, j, theirs)
 	if err != nil {
 		return err
 	}
 	p.row(s.name, fmt.Sprintf("bone r=%d", s.rank), fmt.Sprintf("%d x %d", s.train[0], s.train[1]), strconv.Itoa(threads), t.ratio(),
 		milliseconds(median(t.ours)), milliseconds(median(t.theirs)), o.memory(ctx, j, "bonnx"), o.memory(ctx, theirJob, "ort"))
 	return nil
+}
+
+// interleaveSteps is interleave for steps of one run of training. Every second
+// step is timed, the one before it warms up.
+func (o options) interleaveSteps(ctx context.Context, j job, theirs side) (pairing, error) {
+	var t pairing
+	began := o.now()
+	err := j.trainingRun(ctx, 2*o.pairs+2, func(info bonnx.StepInfo) error {
+		mine := o.now() - began
+		if info.Step%2 == 0 {
+			at, err := o.timed(ctx, 1, theirs)
+			if err != nil {
+				return err
+			}
+			if info.Step > 2 { // the first plans
+				t.ours, t.theirs = append(t.ours, mine), append(t.theirs, at)
+			}
+			time.Sleep(rest)
+		}
+		began = o.now()
+		return nil
+	})
+	return t, err
 }
 
 // config is how a step is trained.

@@ -35,15 +35,6 @@ func (t tile) micro(a *asm, rows, nv int) {
 	a.op("MOVQ", a.arg("c"), "DX")
 	a.op("MOVQ", a.arg("ldc"), "R8")
 	a.op("SHLQ", fmt.Sprintf("$%d", t.scale()), "R8")
-	a.op("MOVQ", "DX", "R9")
-	for i := range rows {
-		for v := range nv * t.bytes / 64 {
-			a.op("PREFETCHT0", mem(64*v, "R9"))
-		}
-		if i < rows-1 {
-			a.op("ADDQ", "R8", "R9")
-		}
-	}
 	for i := range rows * nv {
 		t.zero(a, t.r(i))
 	}
@@ -51,21 +42,39 @@ func (t tile) micro(a *asm, rows, nv int) {
 	t.finish(a, rows, nv)
 }
 
-// products is the loop over k, four steps at a time.
+// products is the loop over k, four steps at a time. The last of them fetch a
+// row of C each, soon enough and not so soon that panels push it out again:
+// rows a power of two apart share a few sets of the cache.
 func (t tile) products(a *asm, rows, nv int) {
 	const unroll = 4
-	by4, rest, one, done := a.label("by4_"), a.label("rest"), a.label("one"), a.label("done")
+	by4, last, fetch, rest, one, done := a.label("by4_"), a.label("last"), a.label("fetch"), a.label("rest"), a.label("one"), a.label("done")
+	four := func() {
+		for u := range unroll {
+			t.step(a, rows, nv, u)
+		}
+		t.advance(a, unroll)
+	}
 	a.op("MOVQ", "BX", "R10")
 	a.op("ANDQ", "$3", "R10")
 	a.op("SHRQ", "$2", "BX")
 	a.op("JZ", rest)
+	a.op("MOVQ", "DX", "R9")
+	a.op("SUBQ", fmt.Sprintf("$%d", rows), "BX")
+	a.op("JLE", last)
 	a.at(by4)
-	for u := range unroll {
-		t.step(a, rows, nv, u)
-	}
-	t.advance(a, unroll)
+	four()
 	a.op("DECQ", "BX")
 	a.op("JNZ", by4)
+	a.at(last)
+	a.op("ADDQ", fmt.Sprintf("$%d", rows), "BX")
+	a.at(fetch)
+	for v := range (nv*t.bytes + 63) / 64 {
+		a.op("PREFETCHT0", mem(64*v, "R9"))
+	}
+	a.op("ADDQ", "R8", "R9")
+	four()
+	a.op("DECQ", "BX")
+	a.op("JNZ", fetch)
 	a.at(rest)
 	a.op("TESTQ", "R10", "R10")
 	a.op("JZ", done)
