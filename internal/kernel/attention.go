@@ -261,7 +261,7 @@ func (row *gemmRow[T]) panels(a []T, ka int, b []T, kb, rows, cols, k int, alpha
 	mr, nr := row.mr, row.nr
 	for j := 0; j < cols; j += nr {
 		for i := 0; i < rows; i += mr {
-			row.micro(k, a[i*ka:][:mr*k], b[j*kb:][:nr*k], c[i*ldc+j:], ldc, min(mr, rows-i), min(nr, cols-j), alpha, acc)
+			row.micro(k, a[i*ka:][:mr*k], b[j*kb:][:nr*k], c[i*ldc+j:], ldc, min(mr, rows-i), min(nr, cols-j), alpha, acc, 0)
 		}
 	}
 }

@@ -132,13 +132,18 @@ func stepN[T Float](row *gemmRow[T], m, k int) int {
 }
 
 // tiles computes rows x cols elements of C at (i0,j0) from packed blocks, in
-// tasks of tileM x tileN.
+// tasks of about equal size.
 func (g *gemm[T]) tiles(a, b []T, i0, rows, j0, cols, kc int, acc bool) {
-	tm, tn := roundUp(tileM, g.row.mr), roundUp(tileN, g.row.nr)
-	down, across := (rows+tm-1)/tm, (cols+tn-1)/tn
+	down := (rows + tileM - 1) / tileM
+	across := max((cols+tileN-1)/tileN, min(fewTiles/down, cols/(2*g.row.nr)))
+	tm, tn := split(rows, down, g.row.mr), split(cols, across, g.row.nr)
+	down, across = (rows+tm-1)/tm, (cols+tn-1)/tn
 	cost := 2 * kc * min(tm, rows) * min(tn, cols)
 	par.Do(g.p, down*across, rowsPerChunk(cost/4), &tiles[T]{*g, a, b, g.c[i0*g.ldc+j0:], rows, cols, kc, tm, tn, across, acc})
 }
+
+// split is the size of parts, a multiple of unit, into which n is cut evenly.
+func split(n, parts, unit int) int { return roundUp((n+parts-1)/parts, unit) }
 
 // tiles is the tasks of a block of C.
 type tiles[T Float] struct {
@@ -156,14 +161,20 @@ func (t *tiles[T]) Run(lo, hi int) {
 	}
 }
 
+// line is the elements of a line of cache, of float32.
+const line = 16
+
 // tile runs the microkernel over the panels of one tile, a panel of B staying
-// in the first-level cache while the panels of A pass.
+// near while the panels of A pass. Meanwhile each of them fetches a part of the
+// panel behind, a line for four steps.
 func (g *gemm[T]) tile(a, b, c []T, rows, cols, kc int, acc bool) {
 	mr, nr := g.row.mr, g.row.nr
 	for j := 0; j < cols; j += nr {
 		panel := b[j*kc:][:nr*kc]
+		ahead := nr * kc
 		for i := 0; i < rows; i += mr {
-			g.row.micro(kc, a[i*kc:][:mr*kc], panel, c[i*g.ldc+j:], g.ldc, min(mr, rows-i), min(nr, cols-j), g.alpha, acc)
+			g.row.micro(kc, a[i*kc:][:mr*kc], panel, c[i*g.ldc+j:], g.ldc, min(mr, rows-i), min(nr, cols-j), g.alpha, acc, ahead)
+			ahead += kc / 4 * line
 		}
 	}
 }

@@ -22,8 +22,8 @@ DATA c0<>+56(SB)/4, $0x00000000
 DATA c0<>+60(SB)/4, $0x00000000
 GLOBL c0<>(SB), RODATA|NOPTR, $64
 
-// func microAVX512F32_1x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_1x1(SB), NOSPLIT, $0-53
+// func microAVX512F32_1x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_1x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -36,10 +36,14 @@ TEXT ·microAVX512F32_1x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $1, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VBROADCASTSS (SI), Z26
 	VFMADD231PS Z24, Z26, Z0
@@ -117,8 +121,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_2x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_2x1(SB), NOSPLIT, $0-53
+// func microAVX512F32_2x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_2x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -132,10 +136,14 @@ TEXT ·microAVX512F32_2x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $2, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VBROADCASTSS (SI), Z26
 	VFMADD231PS Z24, Z26, Z0
@@ -238,8 +246,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_3x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_3x1(SB), NOSPLIT, $0-53
+// func microAVX512F32_3x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_3x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -254,10 +262,14 @@ TEXT ·microAVX512F32_3x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $3, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VBROADCASTSS (SI), Z26
 	VFMADD231PS Z24, Z26, Z0
@@ -385,8 +397,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_4x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_4x1(SB), NOSPLIT, $0-53
+// func microAVX512F32_4x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_4x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -402,10 +414,14 @@ TEXT ·microAVX512F32_4x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $4, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VBROADCASTSS (SI), Z26
 	VFMADD231PS Z24, Z26, Z0
@@ -558,8 +574,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_5x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_5x1(SB), NOSPLIT, $0-53
+// func microAVX512F32_5x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_5x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -576,10 +592,14 @@ TEXT ·microAVX512F32_5x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $5, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VBROADCASTSS (SI), Z26
 	VFMADD231PS Z24, Z26, Z0
@@ -757,8 +777,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_6x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_6x1(SB), NOSPLIT, $0-53
+// func microAVX512F32_6x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_6x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -776,10 +796,14 @@ TEXT ·microAVX512F32_6x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $6, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VBROADCASTSS (SI), Z26
 	VFMADD231PS Z24, Z26, Z0
@@ -982,8 +1006,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_7x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_7x1(SB), NOSPLIT, $0-53
+// func microAVX512F32_7x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_7x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -1002,10 +1026,14 @@ TEXT ·microAVX512F32_7x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $7, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VBROADCASTSS (SI), Z26
 	VFMADD231PS Z24, Z26, Z0
@@ -1233,8 +1261,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_8x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_8x1(SB), NOSPLIT, $0-53
+// func microAVX512F32_8x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_8x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -1254,10 +1282,14 @@ TEXT ·microAVX512F32_8x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $8, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VBROADCASTSS (SI), Z26
 	VFMADD231PS Z24, Z26, Z0
@@ -1510,8 +1542,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_9x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_9x1(SB), NOSPLIT, $0-53
+// func microAVX512F32_9x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_9x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -1532,10 +1564,14 @@ TEXT ·microAVX512F32_9x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $9, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VBROADCASTSS (SI), Z26
 	VFMADD231PS Z24, Z26, Z0
@@ -1813,8 +1849,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_10x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_10x1(SB), NOSPLIT, $0-53
+// func microAVX512F32_10x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_10x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -1836,10 +1872,14 @@ TEXT ·microAVX512F32_10x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $10, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VBROADCASTSS (SI), Z26
 	VFMADD231PS Z24, Z26, Z0
@@ -2142,8 +2182,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_11x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_11x1(SB), NOSPLIT, $0-53
+// func microAVX512F32_11x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_11x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -2166,10 +2206,14 @@ TEXT ·microAVX512F32_11x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $11, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VBROADCASTSS (SI), Z26
 	VFMADD231PS Z24, Z26, Z0
@@ -2497,8 +2541,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_12x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_12x1(SB), NOSPLIT, $0-53
+// func microAVX512F32_12x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_12x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -2522,10 +2566,14 @@ TEXT ·microAVX512F32_12x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $12, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VBROADCASTSS (SI), Z26
 	VFMADD231PS Z24, Z26, Z0
@@ -2878,8 +2926,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_1x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_1x2(SB), NOSPLIT, $0-53
+// func microAVX512F32_1x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_1x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -2893,10 +2941,14 @@ TEXT ·microAVX512F32_1x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $1, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VMOVUPS 64(DI), Z25
 	VBROADCASTSS (SI), Z26
@@ -2998,8 +3050,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_2x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_2x2(SB), NOSPLIT, $0-53
+// func microAVX512F32_2x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_2x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -3015,10 +3067,14 @@ TEXT ·microAVX512F32_2x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $2, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VMOVUPS 64(DI), Z25
 	VBROADCASTSS (SI), Z26
@@ -3159,8 +3215,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_3x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_3x2(SB), NOSPLIT, $0-53
+// func microAVX512F32_3x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_3x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -3178,10 +3234,14 @@ TEXT ·microAVX512F32_3x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $3, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VMOVUPS 64(DI), Z25
 	VBROADCASTSS (SI), Z26
@@ -3361,8 +3421,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_4x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_4x2(SB), NOSPLIT, $0-53
+// func microAVX512F32_4x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_4x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -3382,10 +3442,14 @@ TEXT ·microAVX512F32_4x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $4, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VMOVUPS 64(DI), Z25
 	VBROADCASTSS (SI), Z26
@@ -3604,8 +3668,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_5x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_5x2(SB), NOSPLIT, $0-53
+// func microAVX512F32_5x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_5x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -3627,10 +3691,14 @@ TEXT ·microAVX512F32_5x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $5, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VMOVUPS 64(DI), Z25
 	VBROADCASTSS (SI), Z26
@@ -3888,8 +3956,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_6x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_6x2(SB), NOSPLIT, $0-53
+// func microAVX512F32_6x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_6x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -3913,10 +3981,14 @@ TEXT ·microAVX512F32_6x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $6, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VMOVUPS 64(DI), Z25
 	VBROADCASTSS (SI), Z26
@@ -4213,8 +4285,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_7x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_7x2(SB), NOSPLIT, $0-53
+// func microAVX512F32_7x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_7x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -4240,10 +4312,14 @@ TEXT ·microAVX512F32_7x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $7, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VMOVUPS 64(DI), Z25
 	VBROADCASTSS (SI), Z26
@@ -4579,8 +4655,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_8x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_8x2(SB), NOSPLIT, $0-53
+// func microAVX512F32_8x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_8x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -4608,10 +4684,14 @@ TEXT ·microAVX512F32_8x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $8, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VMOVUPS 64(DI), Z25
 	VBROADCASTSS (SI), Z26
@@ -4986,8 +5066,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_9x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_9x2(SB), NOSPLIT, $0-53
+// func microAVX512F32_9x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_9x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -5017,10 +5097,14 @@ TEXT ·microAVX512F32_9x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $9, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VMOVUPS 64(DI), Z25
 	VBROADCASTSS (SI), Z26
@@ -5434,8 +5518,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_10x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_10x2(SB), NOSPLIT, $0-53
+// func microAVX512F32_10x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_10x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -5467,10 +5551,14 @@ TEXT ·microAVX512F32_10x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $10, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VMOVUPS 64(DI), Z25
 	VBROADCASTSS (SI), Z26
@@ -5923,8 +6011,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_11x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_11x2(SB), NOSPLIT, $0-53
+// func microAVX512F32_11x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_11x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -5958,10 +6046,14 @@ TEXT ·microAVX512F32_11x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $11, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VMOVUPS 64(DI), Z25
 	VBROADCASTSS (SI), Z26
@@ -6453,8 +6545,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F32_12x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX512F32_12x2(SB), NOSPLIT, $0-53
+// func microAVX512F32_12x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX512F32_12x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -6490,10 +6582,14 @@ TEXT ·microAVX512F32_12x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $12, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Z24
 	VMOVUPS 64(DI), Z25
 	VBROADCASTSS (SI), Z26
@@ -7128,8 +7224,8 @@ done3:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_1x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_1x1(SB), NOSPLIT, $0-57
+// func microAVX512F64_1x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_1x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -7142,10 +7238,14 @@ TEXT ·microAVX512F64_1x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $1, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VBROADCASTSD (SI), Z26
 	VFMADD231PD Z24, Z26, Z0
@@ -7223,8 +7323,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_2x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_2x1(SB), NOSPLIT, $0-57
+// func microAVX512F64_2x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_2x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -7238,10 +7338,14 @@ TEXT ·microAVX512F64_2x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $2, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VBROADCASTSD (SI), Z26
 	VFMADD231PD Z24, Z26, Z0
@@ -7344,8 +7448,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_3x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_3x1(SB), NOSPLIT, $0-57
+// func microAVX512F64_3x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_3x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -7360,10 +7464,14 @@ TEXT ·microAVX512F64_3x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $3, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VBROADCASTSD (SI), Z26
 	VFMADD231PD Z24, Z26, Z0
@@ -7491,8 +7599,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_4x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_4x1(SB), NOSPLIT, $0-57
+// func microAVX512F64_4x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_4x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -7508,10 +7616,14 @@ TEXT ·microAVX512F64_4x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $4, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VBROADCASTSD (SI), Z26
 	VFMADD231PD Z24, Z26, Z0
@@ -7664,8 +7776,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_5x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_5x1(SB), NOSPLIT, $0-57
+// func microAVX512F64_5x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_5x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -7682,10 +7794,14 @@ TEXT ·microAVX512F64_5x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $5, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VBROADCASTSD (SI), Z26
 	VFMADD231PD Z24, Z26, Z0
@@ -7863,8 +7979,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_6x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_6x1(SB), NOSPLIT, $0-57
+// func microAVX512F64_6x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_6x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -7882,10 +7998,14 @@ TEXT ·microAVX512F64_6x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $6, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VBROADCASTSD (SI), Z26
 	VFMADD231PD Z24, Z26, Z0
@@ -8088,8 +8208,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_7x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_7x1(SB), NOSPLIT, $0-57
+// func microAVX512F64_7x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_7x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -8108,10 +8228,14 @@ TEXT ·microAVX512F64_7x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $7, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VBROADCASTSD (SI), Z26
 	VFMADD231PD Z24, Z26, Z0
@@ -8339,8 +8463,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_8x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_8x1(SB), NOSPLIT, $0-57
+// func microAVX512F64_8x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_8x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -8360,10 +8484,14 @@ TEXT ·microAVX512F64_8x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $8, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VBROADCASTSD (SI), Z26
 	VFMADD231PD Z24, Z26, Z0
@@ -8616,8 +8744,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_9x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_9x1(SB), NOSPLIT, $0-57
+// func microAVX512F64_9x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_9x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -8638,10 +8766,14 @@ TEXT ·microAVX512F64_9x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $9, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VBROADCASTSD (SI), Z26
 	VFMADD231PD Z24, Z26, Z0
@@ -8919,8 +9051,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_10x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_10x1(SB), NOSPLIT, $0-57
+// func microAVX512F64_10x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_10x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -8942,10 +9074,14 @@ TEXT ·microAVX512F64_10x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $10, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VBROADCASTSD (SI), Z26
 	VFMADD231PD Z24, Z26, Z0
@@ -9248,8 +9384,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_11x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_11x1(SB), NOSPLIT, $0-57
+// func microAVX512F64_11x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_11x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -9272,10 +9408,14 @@ TEXT ·microAVX512F64_11x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $11, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VBROADCASTSD (SI), Z26
 	VFMADD231PD Z24, Z26, Z0
@@ -9603,8 +9743,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_12x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_12x1(SB), NOSPLIT, $0-57
+// func microAVX512F64_12x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_12x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -9628,10 +9768,14 @@ TEXT ·microAVX512F64_12x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $12, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VBROADCASTSD (SI), Z26
 	VFMADD231PD Z24, Z26, Z0
@@ -9984,8 +10128,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_1x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_1x2(SB), NOSPLIT, $0-57
+// func microAVX512F64_1x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_1x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -9999,10 +10143,14 @@ TEXT ·microAVX512F64_1x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $1, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VMOVUPD 64(DI), Z25
 	VBROADCASTSD (SI), Z26
@@ -10104,8 +10252,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_2x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_2x2(SB), NOSPLIT, $0-57
+// func microAVX512F64_2x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_2x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -10121,10 +10269,14 @@ TEXT ·microAVX512F64_2x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $2, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VMOVUPD 64(DI), Z25
 	VBROADCASTSD (SI), Z26
@@ -10265,8 +10417,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_3x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_3x2(SB), NOSPLIT, $0-57
+// func microAVX512F64_3x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_3x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -10284,10 +10436,14 @@ TEXT ·microAVX512F64_3x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $3, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VMOVUPD 64(DI), Z25
 	VBROADCASTSD (SI), Z26
@@ -10467,8 +10623,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_4x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_4x2(SB), NOSPLIT, $0-57
+// func microAVX512F64_4x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_4x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -10488,10 +10644,14 @@ TEXT ·microAVX512F64_4x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $4, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VMOVUPD 64(DI), Z25
 	VBROADCASTSD (SI), Z26
@@ -10710,8 +10870,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_5x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_5x2(SB), NOSPLIT, $0-57
+// func microAVX512F64_5x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_5x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -10733,10 +10893,14 @@ TEXT ·microAVX512F64_5x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $5, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VMOVUPD 64(DI), Z25
 	VBROADCASTSD (SI), Z26
@@ -10994,8 +11158,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_6x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_6x2(SB), NOSPLIT, $0-57
+// func microAVX512F64_6x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_6x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -11019,10 +11183,14 @@ TEXT ·microAVX512F64_6x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $6, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VMOVUPD 64(DI), Z25
 	VBROADCASTSD (SI), Z26
@@ -11319,8 +11487,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_7x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_7x2(SB), NOSPLIT, $0-57
+// func microAVX512F64_7x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_7x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -11346,10 +11514,14 @@ TEXT ·microAVX512F64_7x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $7, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VMOVUPD 64(DI), Z25
 	VBROADCASTSD (SI), Z26
@@ -11685,8 +11857,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_8x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_8x2(SB), NOSPLIT, $0-57
+// func microAVX512F64_8x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_8x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -11714,10 +11886,14 @@ TEXT ·microAVX512F64_8x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $8, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VMOVUPD 64(DI), Z25
 	VBROADCASTSD (SI), Z26
@@ -12092,8 +12268,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_9x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_9x2(SB), NOSPLIT, $0-57
+// func microAVX512F64_9x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_9x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -12123,10 +12299,14 @@ TEXT ·microAVX512F64_9x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $9, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VMOVUPD 64(DI), Z25
 	VBROADCASTSD (SI), Z26
@@ -12540,8 +12720,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_10x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_10x2(SB), NOSPLIT, $0-57
+// func microAVX512F64_10x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_10x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -12573,10 +12753,14 @@ TEXT ·microAVX512F64_10x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $10, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VMOVUPD 64(DI), Z25
 	VBROADCASTSD (SI), Z26
@@ -13029,8 +13213,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_11x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_11x2(SB), NOSPLIT, $0-57
+// func microAVX512F64_11x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_11x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -13064,10 +13248,14 @@ TEXT ·microAVX512F64_11x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $11, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VMOVUPD 64(DI), Z25
 	VBROADCASTSD (SI), Z26
@@ -13559,8 +13747,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX512F64_12x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX512F64_12x2(SB), NOSPLIT, $0-57
+// func microAVX512F64_12x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX512F64_12x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -13596,10 +13784,14 @@ TEXT ·microAVX512F64_12x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $12, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Z24
 	VMOVUPD 64(DI), Z25
 	VBROADCASTSD (SI), Z26
@@ -14234,8 +14426,8 @@ done3:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F32_1x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX2F32_1x1(SB), NOSPLIT, $0-53
+// func microAVX2F32_1x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX2F32_1x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -14248,10 +14440,14 @@ TEXT ·microAVX2F32_1x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $1, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Y12
 	VBROADCASTSS (SI), Y15
 	VFMADD231PS Y12, Y15, Y0
@@ -14344,8 +14540,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F32_2x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX2F32_2x1(SB), NOSPLIT, $0-53
+// func microAVX2F32_2x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX2F32_2x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -14359,10 +14555,14 @@ TEXT ·microAVX2F32_2x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $2, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Y12
 	VBROADCASTSS (SI), Y15
 	VFMADD231PS Y12, Y15, Y0
@@ -14486,8 +14686,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F32_3x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX2F32_3x1(SB), NOSPLIT, $0-53
+// func microAVX2F32_3x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX2F32_3x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -14502,10 +14702,14 @@ TEXT ·microAVX2F32_3x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $3, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Y12
 	VBROADCASTSS (SI), Y15
 	VFMADD231PS Y12, Y15, Y0
@@ -14660,8 +14864,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F32_4x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX2F32_4x1(SB), NOSPLIT, $0-53
+// func microAVX2F32_4x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX2F32_4x1(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -14677,10 +14881,14 @@ TEXT ·microAVX2F32_4x1(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $4, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Y12
 	VBROADCASTSS (SI), Y15
 	VFMADD231PS Y12, Y15, Y0
@@ -14866,8 +15074,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F32_1x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX2F32_1x2(SB), NOSPLIT, $0-53
+// func microAVX2F32_1x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX2F32_1x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -14881,10 +15089,14 @@ TEXT ·microAVX2F32_1x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $1, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Y12
 	VMOVUPS 32(DI), Y13
 	VBROADCASTSS (SI), Y15
@@ -15004,8 +15216,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F32_2x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX2F32_2x2(SB), NOSPLIT, $0-53
+// func microAVX2F32_2x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX2F32_2x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -15021,10 +15233,14 @@ TEXT ·microAVX2F32_2x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $2, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Y12
 	VMOVUPS 32(DI), Y13
 	VBROADCASTSS (SI), Y15
@@ -15193,8 +15409,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F32_3x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX2F32_3x2(SB), NOSPLIT, $0-53
+// func microAVX2F32_3x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX2F32_3x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -15212,10 +15428,14 @@ TEXT ·microAVX2F32_3x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $3, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Y12
 	VMOVUPS 32(DI), Y13
 	VBROADCASTSS (SI), Y15
@@ -15433,8 +15653,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F32_4x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX2F32_4x2(SB), NOSPLIT, $0-53
+// func microAVX2F32_4x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX2F32_4x2(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -15454,10 +15674,14 @@ TEXT ·microAVX2F32_4x2(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $4, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Y12
 	VMOVUPS 32(DI), Y13
 	VBROADCASTSS (SI), Y15
@@ -15724,8 +15948,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F32_1x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX2F32_1x3(SB), NOSPLIT, $0-53
+// func microAVX2F32_1x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX2F32_1x3(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -15740,10 +15964,14 @@ TEXT ·microAVX2F32_1x3(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $1, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Y12
 	VMOVUPS 32(DI), Y13
 	VMOVUPS 64(DI), Y14
@@ -15891,8 +16119,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F32_2x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX2F32_2x3(SB), NOSPLIT, $0-53
+// func microAVX2F32_2x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX2F32_2x3(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -15910,10 +16138,14 @@ TEXT ·microAVX2F32_2x3(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $2, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Y12
 	VMOVUPS 32(DI), Y13
 	VMOVUPS 64(DI), Y14
@@ -16128,8 +16360,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F32_3x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX2F32_3x3(SB), NOSPLIT, $0-53
+// func microAVX2F32_3x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX2F32_3x3(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -16150,10 +16382,14 @@ TEXT ·microAVX2F32_3x3(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $3, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Y12
 	VMOVUPS 32(DI), Y13
 	VMOVUPS 64(DI), Y14
@@ -16435,8 +16671,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F32_4x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microAVX2F32_4x3(SB), NOSPLIT, $0-53
+// func microAVX2F32_4x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microAVX2F32_4x3(SB), NOSPLIT, $0-64
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -16460,10 +16696,14 @@ TEXT ·microAVX2F32_4x3(SB), NOSPLIT, $0-53
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+56(FP), R11
+	LEAQ (DI)(R11*4), R11
 	SUBQ $4, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPS (DI), Y12
 	VMOVUPS 32(DI), Y13
 	VMOVUPS 64(DI), Y14
@@ -16915,8 +17155,8 @@ done3:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F64_1x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX2F64_1x1(SB), NOSPLIT, $0-57
+// func microAVX2F64_1x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX2F64_1x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -16929,10 +17169,14 @@ TEXT ·microAVX2F64_1x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $1, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Y12
 	VBROADCASTSD (SI), Y15
 	VFMADD231PD Y12, Y15, Y0
@@ -17025,8 +17269,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F64_2x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX2F64_2x1(SB), NOSPLIT, $0-57
+// func microAVX2F64_2x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX2F64_2x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -17040,10 +17284,14 @@ TEXT ·microAVX2F64_2x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $2, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Y12
 	VBROADCASTSD (SI), Y15
 	VFMADD231PD Y12, Y15, Y0
@@ -17167,8 +17415,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F64_3x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX2F64_3x1(SB), NOSPLIT, $0-57
+// func microAVX2F64_3x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX2F64_3x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -17183,10 +17431,14 @@ TEXT ·microAVX2F64_3x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $3, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Y12
 	VBROADCASTSD (SI), Y15
 	VFMADD231PD Y12, Y15, Y0
@@ -17341,8 +17593,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F64_4x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX2F64_4x1(SB), NOSPLIT, $0-57
+// func microAVX2F64_4x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX2F64_4x1(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -17358,10 +17610,14 @@ TEXT ·microAVX2F64_4x1(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $4, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Y12
 	VBROADCASTSD (SI), Y15
 	VFMADD231PD Y12, Y15, Y0
@@ -17547,8 +17803,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F64_1x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX2F64_1x2(SB), NOSPLIT, $0-57
+// func microAVX2F64_1x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX2F64_1x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -17562,10 +17818,14 @@ TEXT ·microAVX2F64_1x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $1, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Y12
 	VMOVUPD 32(DI), Y13
 	VBROADCASTSD (SI), Y15
@@ -17685,8 +17945,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F64_2x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX2F64_2x2(SB), NOSPLIT, $0-57
+// func microAVX2F64_2x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX2F64_2x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -17702,10 +17962,14 @@ TEXT ·microAVX2F64_2x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $2, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Y12
 	VMOVUPD 32(DI), Y13
 	VBROADCASTSD (SI), Y15
@@ -17874,8 +18138,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F64_3x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX2F64_3x2(SB), NOSPLIT, $0-57
+// func microAVX2F64_3x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX2F64_3x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -17893,10 +18157,14 @@ TEXT ·microAVX2F64_3x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $3, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Y12
 	VMOVUPD 32(DI), Y13
 	VBROADCASTSD (SI), Y15
@@ -18114,8 +18382,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F64_4x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX2F64_4x2(SB), NOSPLIT, $0-57
+// func microAVX2F64_4x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX2F64_4x2(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -18135,10 +18403,14 @@ TEXT ·microAVX2F64_4x2(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $4, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Y12
 	VMOVUPD 32(DI), Y13
 	VBROADCASTSD (SI), Y15
@@ -18405,8 +18677,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F64_1x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX2F64_1x3(SB), NOSPLIT, $0-57
+// func microAVX2F64_1x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX2F64_1x3(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -18421,10 +18693,14 @@ TEXT ·microAVX2F64_1x3(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $1, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Y12
 	VMOVUPD 32(DI), Y13
 	VMOVUPD 64(DI), Y14
@@ -18572,8 +18848,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F64_2x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX2F64_2x3(SB), NOSPLIT, $0-57
+// func microAVX2F64_2x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX2F64_2x3(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -18591,10 +18867,14 @@ TEXT ·microAVX2F64_2x3(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $2, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Y12
 	VMOVUPD 32(DI), Y13
 	VMOVUPD 64(DI), Y14
@@ -18809,8 +19089,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F64_3x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX2F64_3x3(SB), NOSPLIT, $0-57
+// func microAVX2F64_3x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX2F64_3x3(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -18831,10 +19111,14 @@ TEXT ·microAVX2F64_3x3(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $3, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Y12
 	VMOVUPD 32(DI), Y13
 	VMOVUPD 64(DI), Y14
@@ -19116,8 +19400,8 @@ addPart9:
 	VZEROUPPER 
 	RET
 
-// func microAVX2F64_4x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
-TEXT ·microAVX2F64_4x3(SB), NOSPLIT, $0-57
+// func microAVX2F64_4x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
+TEXT ·microAVX2F64_4x3(SB), NOSPLIT, $0-72
 	MOVQ k+0(FP), BX
 	MOVQ a+8(FP), SI
 	MOVQ b+16(FP), DI
@@ -19141,10 +19425,14 @@ TEXT ·microAVX2F64_4x3(SB), NOSPLIT, $0-57
 	SHRQ $2, BX
 	JZ rest4
 	MOVQ DX, R9
+	MOVQ ahead+64(FP), R11
+	LEAQ (DI)(R11*8), R11
 	SUBQ $4, BX
 	JLE last2
 
 by4_1:
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
 	VMOVUPD (DI), Y12
 	VMOVUPD 32(DI), Y13
 	VMOVUPD 64(DI), Y14

@@ -9,8 +9,10 @@ const (
 	blockM = 1024    // rows of A packed at a time
 	blockN = 1024    // columns of B packed at a time
 	blockC = 1 << 20 // elements of C that are added to part by part of k before the next
-	tileM  = 120     // rows of the tile of C that is one task, rounded up to mr
-	tileN  = 256     // its columns, rounded up to nr
+	tileM  = 144     // rows of the tile of C that is one task
+	tileN  = 256     // its columns
+
+	fewTiles = 16 // with fewer, tiles get narrower: some thread would wait for the last
 )
 
 func roundUp(n, unit int) int { return (n + unit - 1) / unit * unit }

@@ -13,9 +13,9 @@ func platformRows32() []gemmRow[float32] {
 	return []gemmRow[float32]{
 		{
 			name: "avx512", mr: 12, nr: 32, supported: hasAVX512,
-			micro: func(k int, a, b, c []float32, ldc, rows, cols int, alpha float32, acc bool) {
+			micro: func(k int, a, b, c []float32, ldc, rows, cols int, alpha float32, acc bool, ahead int) {
 				checkTile(len(a), len(b), len(c), k*12, k*32, ldc, rows, cols)
-				microAVX512F32[(cols-1)/16][rows-1](k, &a[0], &b[0], &c[0], ldc, cols, alpha, acc)
+				microAVX512F32[(cols-1)/16][rows-1](k, &a[0], &b[0], &c[0], ldc, cols, alpha, acc, ahead)
 			},
 			axpy: func(k int, a []float32, inca int, b []float32, ldb int, t []float32) {
 				checkRows(len(a), len(b), k, inca, ldb, len(t))
@@ -25,9 +25,9 @@ func platformRows32() []gemmRow[float32] {
 		},
 		{
 			name: "avx2", mr: 4, nr: 24, supported: hasAVX2,
-			micro: func(k int, a, b, c []float32, ldc, rows, cols int, alpha float32, acc bool) {
+			micro: func(k int, a, b, c []float32, ldc, rows, cols int, alpha float32, acc bool, ahead int) {
 				checkTile(len(a), len(b), len(c), k*4, k*24, ldc, rows, cols)
-				microAVX2F32[(cols-1)/8][rows-1](k, &a[0], &b[0], &c[0], ldc, cols, alpha, acc)
+				microAVX2F32[(cols-1)/8][rows-1](k, &a[0], &b[0], &c[0], ldc, cols, alpha, acc, ahead)
 			},
 			axpy: func(k int, a []float32, inca int, b []float32, ldb int, t []float32) {
 				checkRows(len(a), len(b), k, inca, ldb, len(t))
@@ -42,9 +42,9 @@ func platformRows64() []gemmRow[float64] {
 	return []gemmRow[float64]{
 		{
 			name: "avx512", mr: 12, nr: 16, supported: hasAVX512,
-			micro: func(k int, a, b, c []float64, ldc, rows, cols int, alpha float64, acc bool) {
+			micro: func(k int, a, b, c []float64, ldc, rows, cols int, alpha float64, acc bool, ahead int) {
 				checkTile(len(a), len(b), len(c), k*12, k*16, ldc, rows, cols)
-				microAVX512F64[(cols-1)/8][rows-1](k, &a[0], &b[0], &c[0], ldc, cols, alpha, acc)
+				microAVX512F64[(cols-1)/8][rows-1](k, &a[0], &b[0], &c[0], ldc, cols, alpha, acc, ahead)
 			},
 			axpy: func(k int, a []float64, inca int, b []float64, ldb int, t []float64) {
 				checkRows(len(a), len(b), k, inca, ldb, len(t))
@@ -54,9 +54,9 @@ func platformRows64() []gemmRow[float64] {
 		},
 		{
 			name: "avx2", mr: 4, nr: 12, supported: hasAVX2,
-			micro: func(k int, a, b, c []float64, ldc, rows, cols int, alpha float64, acc bool) {
+			micro: func(k int, a, b, c []float64, ldc, rows, cols int, alpha float64, acc bool, ahead int) {
 				checkTile(len(a), len(b), len(c), k*4, k*12, ldc, rows, cols)
-				microAVX2F64[(cols-1)/4][rows-1](k, &a[0], &b[0], &c[0], ldc, cols, alpha, acc)
+				microAVX2F64[(cols-1)/4][rows-1](k, &a[0], &b[0], &c[0], ldc, cols, alpha, acc, ahead)
 			},
 			axpy: func(k int, a []float64, inca int, b []float64, ldb int, t []float64) {
 				checkRows(len(a), len(b), k, inca, ldb, len(t))

@@ -22,7 +22,7 @@ func portableRow[T Float]() gemmRow[T] {
 	}
 }
 
-func micro2x4[T Float](k int, a, b, c []T, ldc, rows, cols int, alpha T, acc bool) {
+func micro2x4[T Float](k int, a, b, c []T, ldc, rows, cols int, alpha T, acc bool, _ int) {
 	var c00, c01, c02, c03, c10, c11, c12, c13 T
 	i, j := 0, 0
 	for ; i+4 <= 2*k; i, j = i+4, j+8 {

@@ -5,83 +5,85 @@
 package kernel
 
 //go:noescape
-func microAVX512F32_1x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_1x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_2x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_2x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_3x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_3x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_4x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_4x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_5x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_5x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_6x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_6x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_7x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_7x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_8x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_8x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_9x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_9x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_10x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_10x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_11x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_11x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_12x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_12x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_1x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_1x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_2x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_2x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_3x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_3x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_4x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_4x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_5x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_5x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_6x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_6x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_7x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_7x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_8x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_8x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_9x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_9x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_10x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_10x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_11x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_11x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F32_12x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX512F32_12x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 // microAVX512F32 are microkernels by vectors of a row, less one, and by rows, less
 // one. They multiply packed panels a (k,12) and b (k,32) for as many rows of c
 // and for cols columns, which must end in the last vector:
 //
 //	c[i*ldc+j] = alpha * sum over p in order of a[p*12+i]*b[p*32+j], plus c[i*ldc+j] where acc
-var microAVX512F32 = [2][12]func(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool){
+//
+// They prefetch from b[ahead] on.
+var microAVX512F32 = [2][12]func(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int){
 	{microAVX512F32_1x1, microAVX512F32_2x1, microAVX512F32_3x1, microAVX512F32_4x1, microAVX512F32_5x1, microAVX512F32_6x1, microAVX512F32_7x1, microAVX512F32_8x1, microAVX512F32_9x1, microAVX512F32_10x1, microAVX512F32_11x1, microAVX512F32_12x1},
 	{microAVX512F32_1x2, microAVX512F32_2x2, microAVX512F32_3x2, microAVX512F32_4x2, microAVX512F32_5x2, microAVX512F32_6x2, microAVX512F32_7x2, microAVX512F32_8x2, microAVX512F32_9x2, microAVX512F32_10x2, microAVX512F32_11x2, microAVX512F32_12x2},
 }
@@ -94,83 +96,85 @@ var microAVX512F32 = [2][12]func(k int, a, b, c *float32, ldc, cols int, alpha f
 func axpyAVX512F32(k int, a *float32, inca int, b *float32, ldb int, t *float32, n int)
 
 //go:noescape
-func microAVX512F64_1x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_1x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_2x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_2x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_3x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_3x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_4x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_4x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_5x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_5x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_6x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_6x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_7x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_7x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_8x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_8x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_9x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_9x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_10x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_10x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_11x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_11x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_12x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_12x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_1x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_1x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_2x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_2x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_3x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_3x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_4x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_4x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_5x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_5x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_6x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_6x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_7x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_7x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_8x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_8x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_9x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_9x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_10x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_10x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_11x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_11x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX512F64_12x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX512F64_12x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 // microAVX512F64 are microkernels by vectors of a row, less one, and by rows, less
 // one. They multiply packed panels a (k,12) and b (k,16) for as many rows of c
 // and for cols columns, which must end in the last vector:
 //
 //	c[i*ldc+j] = alpha * sum over p in order of a[p*12+i]*b[p*16+j], plus c[i*ldc+j] where acc
-var microAVX512F64 = [2][12]func(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool){
+//
+// They prefetch from b[ahead] on.
+var microAVX512F64 = [2][12]func(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int){
 	{microAVX512F64_1x1, microAVX512F64_2x1, microAVX512F64_3x1, microAVX512F64_4x1, microAVX512F64_5x1, microAVX512F64_6x1, microAVX512F64_7x1, microAVX512F64_8x1, microAVX512F64_9x1, microAVX512F64_10x1, microAVX512F64_11x1, microAVX512F64_12x1},
 	{microAVX512F64_1x2, microAVX512F64_2x2, microAVX512F64_3x2, microAVX512F64_4x2, microAVX512F64_5x2, microAVX512F64_6x2, microAVX512F64_7x2, microAVX512F64_8x2, microAVX512F64_9x2, microAVX512F64_10x2, microAVX512F64_11x2, microAVX512F64_12x2},
 }
@@ -183,47 +187,49 @@ var microAVX512F64 = [2][12]func(k int, a, b, c *float64, ldc, cols int, alpha f
 func axpyAVX512F64(k int, a *float64, inca int, b *float64, ldb int, t *float64, n int)
 
 //go:noescape
-func microAVX2F32_1x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX2F32_1x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F32_2x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX2F32_2x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F32_3x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX2F32_3x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F32_4x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX2F32_4x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F32_1x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX2F32_1x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F32_2x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX2F32_2x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F32_3x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX2F32_3x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F32_4x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX2F32_4x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F32_1x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX2F32_1x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F32_2x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX2F32_2x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F32_3x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX2F32_3x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F32_4x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microAVX2F32_4x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 // microAVX2F32 are microkernels by vectors of a row, less one, and by rows, less
 // one. They multiply packed panels a (k,4) and b (k,24) for as many rows of c
 // and for cols columns, which must end in the last vector:
 //
 //	c[i*ldc+j] = alpha * sum over p in order of a[p*4+i]*b[p*24+j], plus c[i*ldc+j] where acc
-var microAVX2F32 = [3][4]func(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool){
+//
+// They prefetch from b[ahead] on.
+var microAVX2F32 = [3][4]func(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int){
 	{microAVX2F32_1x1, microAVX2F32_2x1, microAVX2F32_3x1, microAVX2F32_4x1},
 	{microAVX2F32_1x2, microAVX2F32_2x2, microAVX2F32_3x2, microAVX2F32_4x2},
 	{microAVX2F32_1x3, microAVX2F32_2x3, microAVX2F32_3x3, microAVX2F32_4x3},
@@ -237,47 +243,49 @@ var microAVX2F32 = [3][4]func(k int, a, b, c *float32, ldc, cols int, alpha floa
 func axpyAVX2F32(k int, a *float32, inca int, b *float32, ldb int, t *float32, n int)
 
 //go:noescape
-func microAVX2F64_1x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX2F64_1x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F64_2x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX2F64_2x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F64_3x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX2F64_3x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F64_4x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX2F64_4x1(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F64_1x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX2F64_1x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F64_2x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX2F64_2x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F64_3x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX2F64_3x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F64_4x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX2F64_4x2(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F64_1x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX2F64_1x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F64_2x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX2F64_2x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F64_3x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX2F64_3x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 //go:noescape
-func microAVX2F64_4x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool)
+func microAVX2F64_4x3(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int)
 
 // microAVX2F64 are microkernels by vectors of a row, less one, and by rows, less
 // one. They multiply packed panels a (k,4) and b (k,12) for as many rows of c
 // and for cols columns, which must end in the last vector:
 //
 //	c[i*ldc+j] = alpha * sum over p in order of a[p*4+i]*b[p*12+j], plus c[i*ldc+j] where acc
-var microAVX2F64 = [3][4]func(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool){
+//
+// They prefetch from b[ahead] on.
+var microAVX2F64 = [3][4]func(k int, a, b, c *float64, ldc, cols int, alpha float64, acc bool, ahead int){
 	{microAVX2F64_1x1, microAVX2F64_2x1, microAVX2F64_3x1, microAVX2F64_4x1},
 	{microAVX2F64_1x2, microAVX2F64_2x2, microAVX2F64_3x2, microAVX2F64_4x2},
 	{microAVX2F64_1x3, microAVX2F64_2x3, microAVX2F64_3x3, microAVX2F64_4x3},

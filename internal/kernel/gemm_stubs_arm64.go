@@ -81,7 +81,9 @@ func microNEONF32_8x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc
 // and for cols columns, which must end in the last vector:
 //
 //	c[i*ldc+j] = alpha * sum over p in order of a[p*8+i]*b[p*12+j], plus c[i*ldc+j] where acc
-var microNEONF32 = [3][8]func(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool){
+//
+// They prefetch from b[ahead] on.
+var microNEONF32 = [3][8]func(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int){
 	{microNEONF32_1x1, microNEONF32_2x1, microNEONF32_3x1, microNEONF32_4x1, microNEONF32_5x1, microNEONF32_6x1, microNEONF32_7x1, microNEONF32_8x1},
 	{microNEONF32_1x2, microNEONF32_2x2, microNEONF32_3x2, microNEONF32_4x2, microNEONF32_5x2, microNEONF32_6x2, microNEONF32_7x2, microNEONF32_8x2},
 	{microNEONF32_1x3, microNEONF32_2x3, microNEONF32_3x3, microNEONF32_4x3, microNEONF32_5x3, microNEONF32_6x3, microNEONF32_7x3, microNEONF32_8x3},

@@ -18,8 +18,9 @@ type gemmRow[T Float] struct {
 	//		s = sum over p in order of a[p*mr+i]*b[p*nr+j]
 	//		c[i*ldc+j] = alpha*s, plus c[i*ldc+j] where acc
 	//
-	// rows <= mr and cols <= nr; nothing outside of them is written.
-	micro func(k int, a, b, c []T, ldc, rows, cols int, alpha T, acc bool)
+	// rows <= mr and cols <= nr; nothing outside of them is written. What lies
+	// ahead elements after b, where anything does, is fetched into the caches.
+	micro func(k int, a, b, c []T, ldc, rows, cols int, alpha T, acc bool, ahead int)
 
 	// axpy adds k rows of b to t, one after the other:
 	//

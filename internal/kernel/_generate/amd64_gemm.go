@@ -28,7 +28,7 @@ func (t tile) name(rows, nv int) string { return fmt.Sprintf("micro%s_%dx%d", t.
 // micro is the microkernel for some rows of the tile and nv of its vectors.
 // Accumulators come first among the registers, then a row of B, then A.
 func (t tile) micro(a *asm, rows, nv int) {
-	a.function(t.name(rows, nv), fmt.Sprintf("k int, a, b, c *%s, ldc, cols int, alpha %s, acc bool", t.elem, t.elem), "")
+	a.function(t.name(rows, nv), fmt.Sprintf("k int, a, b, c *%s, ldc, cols int, alpha %s, acc bool, ahead int", t.elem, t.elem), "")
 	a.op("MOVQ", a.arg("k"), "BX")
 	a.op("MOVQ", a.arg("a"), "SI")
 	a.op("MOVQ", a.arg("b"), "DI")
@@ -59,9 +59,13 @@ func (t tile) products(a *asm, rows, nv int) {
 	a.op("SHRQ", "$2", "BX")
 	a.op("JZ", rest)
 	a.op("MOVQ", "DX", "R9")
+	a.op("MOVQ", a.arg("ahead"), "R11")
+	a.op("LEAQ", fmt.Sprintf("(DI)(R11*%d)", t.size), "R11")
 	a.op("SUBQ", fmt.Sprintf("$%d", rows), "BX")
 	a.op("JLE", last)
 	a.at(by4)
+	a.op("PREFETCHT1", "(R11)")
+	a.op("ADDQ", "$64", "R11")
 	four()
 	a.op("DECQ", "BX")
 	a.op("JNZ", by4)
@@ -243,7 +247,9 @@ const microDoc = `
 // and for cols columns, which must end in the last vector:
 //
 //	c[i*ldc+j] = alpha * sum over p in order of a[p*%d+i]*b[p*%d+j], plus c[i*ldc+j] where acc
-var micro%s = [%d][%d]func(k int, a, b, c *%s, ldc, cols int, alpha %s, acc bool){
+//
+// They prefetch from b[ahead] on.
+var micro%s = [%d][%d]func(k int, a, b, c *%s, ldc, cols int, alpha %s, acc bool, ahead int){
 `
 
 // table declares the microkernels of a tile.
