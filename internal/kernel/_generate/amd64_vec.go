@@ -10,13 +10,13 @@ func vecAMD64(a *asm) {
 	for _, v := range []vecISA{avx512f32, avx2f32} {
 		for _, m := range maps {
 			l := newLoop(a, v, m.name, "n int, y, x *float32", "is "+m.doc+":\n\n\tfor i < n: y[i] = "+m.name+"(x[i])")
-			l.each(true, 1, func(p *pass) { p.out("y", m.f(p, p.in("x"))) })
+			l.each(!inFloat32[m.name], 1, func(p *pass) { p.out("y", m.f(p, p.in("x"))) })
 			l.end()
 		}
 		for _, m := range slopes {
 			l := newLoop(a, v, m.name+"Grad", "n int, dx, x, dy *float32",
 				"multiplies by the derivative:\n\n\tfor i < n: dx[i] = dy[i] * "+m.name+"'(x[i])")
-			l.each(true, 1, func(p *pass) { p.out("dx", p.mul(m.f(p, p.in("x")), p.in("dy"))) })
+			l.each(!inFloat32[m.name], 1, func(p *pass) { p.out("dx", p.mul(m.f(p, p.in("x")), p.in("dy"))) })
 			l.end()
 		}
 		binaries(a, v)

@@ -116,10 +116,34 @@ func (p *pass) erfc(z val) val {
 	return p.mul(p.exp(p.fnma(z, z, p.poly(u, erfcTerms))), t)
 }
 
-// phi is the normal distribution function for |x| <= 15.
-func (p *pass) phi(x val) val {
-	half := p.mul(p.erfc(p.mul(p.abs(x), p.c(math.Sqrt2/2))), p.c(0.5))
-	return p.pick(p.when(x, lt, p.c(0)), half, p.sub(p.c(1), half))
+// edge is where the normal distribution ends in float32: below -edge its
+// function times x is less than the least normal number, above it e**(-x*x/2)
+// is not.
+const edge = 13.2
+
+// tailTerms are of the Mills ratio, Phi(-a)/e**(-a*a/2), over t = 2*sqrt(2)/(a +
+// 2*sqrt(2)), with t from its least, at the edge, to 1 stretched to -1 <= u <= 1.
+var (
+	leastTail = 2 * math.Sqrt2 / (edge + 2*math.Sqrt2)
+	tailTerms = chebyshev(func(u float64) float64 {
+		t := leastTail + (1-leastTail)*(u+1)/2
+		z := 2/t - 2
+		return 0.5 * math.Erfc(z) * math.Exp(z*z) / t
+	}, 1, 8)
+)
+
+// normal is the normal distribution function at x, in float32, and e**(-x*x/2),
+// both as if x were no further out than the edge. What is lost of x*x counts in
+// the exponential.
+func (p *pass) normal(x val) (phi, e val) {
+	a := p.min(p.reg(p.c(edge)), p.abs(x))
+	s := p.mul(a, a)
+	t, r := p.reduce(p.mul(s, p.c(-0.5)))
+	e = p.power(p.poly(p.fma(p.fnma(a, a, s), p.c(0.5), r), expTerms), t)
+	w := p.div(p.c(2*math.Sqrt2), p.add(a, p.c(2*math.Sqrt2)))
+	u := p.fma(w, p.c(2/(1-leastTail)), p.reg(p.c(-(1+leastTail)/(1-leastTail))))
+	half := p.mul(p.mul(e, w), p.poly(u, tailTerms))
+	return p.pick(p.when(x, lt, p.c(0)), half, p.sub(p.c(1), half)), e
 }
 
 // geluTanhArg is 2u of 0.5*x*(1+tanh(u)) = x*sigmoid(2u).
@@ -129,7 +153,11 @@ func (p *pass) geluTanhArg(x val) val {
 	return p.clamp(p.mul(x, s), -far, far)
 }
 
-// The elementwise functions, of float64 values that are rounded once.
+// inFloat32 names the functions that are computed in float32.
+var inFloat32 = map[string]bool{"gelu": true}
+
+// The elementwise functions, of float64 values that are rounded once, or of
+// float32.
 var maps = []struct {
 	name, doc string
 	f         func(p *pass, x val) val
@@ -152,7 +180,8 @@ var maps = []struct {
 		return p.mul(p.max(p.reg(p.c(-far)), x), p.sigmoid(p.clamp(x, -far, far)))
 	}},
 	{"gelu", "x*Phi(x), Phi being the normal distribution", func(p *pass, x val) val {
-		return p.mul(p.max(p.reg(p.c(-15)), x), p.phi(p.clamp(x, -15, 15)))
+		phi, _ := p.normal(x)
+		return p.mul(p.keepIf(p.when(x, notLT, p.c(-edge)), x), phi)
 	}},
 	{"geluTanh", "0.5*x*(1+tanh(sqrt(2/pi)*(x+0.044715*x**3)))", func(p *pass, x val) val {
 		return p.mul(p.max(p.reg(p.c(-far)), x), p.sigmoid(p.geluTanhArg(p.clamp(x, -1e6, 1e6))))
@@ -170,9 +199,9 @@ var slopes = []struct {
 		return p.mul(s, p.fma(x, p.sub(p.c(1), s), p.c(1)))
 	}},
 	{"gelu", func(p *pass, x val) val {
-		x = p.clamp(x, -15, 15)
-		e := p.exp(p.mul(p.mul(x, x), p.c(-0.5)))
-		return p.fma(p.mul(x, e), p.c(1/math.Sqrt(2*math.Pi)), p.phi(x))
+		near := p.clamp(x, -edge, edge)
+		phi, e := p.normal(near)
+		return p.keepIf(p.when(x, notLT, p.c(-edge)), p.fma(p.mul(near, e), p.c(1/math.Sqrt(2*math.Pi)), phi))
 	}},
 	{"geluTanh", func(p *pass, x val) val {
 		const c = 2 * 0.7978845608028653558798921198687
