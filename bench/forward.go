@@ -102,27 +102,30 @@ func openOurs(path string, vocab int, size [2]int, threads int) (*oursSession, e
 	if s.session, err = s.program.NewSession(); err != nil {
 		return nil, err
 	}
-	_, err = s.session.RunObserved(context.Background(), s.feeds, func(n *ir.Node, out []*tensor.Tensor) { s.flops += flopsOf(n, out) })
+	shapes := map[*ir.Value]tensor.Shape{}
+	_, err = s.session.RunObserved(context.Background(), s.feeds, func(n *ir.Node, out []*tensor.Tensor) { s.flops += flopsOf(n, out, shapes) })
 	return s, err
 }
 
-// flopsOf are the operations of a product with a matrix of the model.
-func flopsOf(n *ir.Node, out []*tensor.Tensor) float64 {
-	if n.Input(1) == nil || n.Input(1).Data == nil || len(out) == 0 || out[0] == nil {
+// flopsOf are the operations of a product of a value that a node made, or of a
+// convolution; shapes are those of the values so far.
+func flopsOf(n *ir.Node, out []*tensor.Tensor, shapes map[*ir.Value]tensor.Shape) float64 {
+	for i, t := range out {
+		if t != nil && n.Output(i) != nil {
+			shapes[n.Output(i)] = t.Shape()
+		}
+	}
+	switch d := n.OpType; {
+	case len(out) == 0 || out[0] == nil:
 		return 0
+	case d == "Conv" && n.Input(1).Data != nil:
+		return 2 * float64(n.Input(1).Data.Shape()[1:].Size()) * float64(out[0].Shape().Size())
+	case d == "MatMul" || d == "Gemm" || d == "FusedMatMul" || d == "Bone":
+		if x := shapes[n.Input(0)]; len(x) > 0 {
+			return 2 * float64(x[len(x)-1]) * float64(out[0].Shape().Size())
+		}
 	}
-	w := n.Input(1).Data.Shape()
-	if d := n.OpType; len(w) < 2 || d != "MatMul" && d != "Gemm" && d != "FusedMatMul" && d != "Bone" && d != "Conv" {
-		return 0
-	}
-	k := w[0]
-	if last := out[0].Shape()[len(out[0].Shape())-1]; n.OpType != "Conv" && w[1] != last {
-		k = w[1] // read transposed
-	}
-	if n.OpType == "Conv" {
-		k = w[1:].Size()
-	}
-	return 2 * float64(k) * float64(out[0].Shape().Size())
+	return 0
 }
 
 func (s *oursSession) run(ctx context.Context) (err error) {

@@ -291,3 +291,15 @@ func (r *rewriter) isIdentity(v *ir.Value) bool {
 	s, ok := r.fact(v).Shape()
 	return ok && len(s) == 2 && s[0] == s[1] && r.foldMatrix(v) == s[0]
 }
+
+// constantBone spells a Bone out whose block never changes: W' is then folded
+// and packed once, and the layer costs what it did without.
+func constantBone(r *rewriter, n *ir.Node) (bool, string) {
+	if n.Output(1) != nil || r.fact(n.Input(1)).Const == nil || r.fact(n.Input(2)).Const == nil {
+		return false, ""
+	}
+	if r.err = r.lower(n); r.err != nil {
+		return false, ""
+	}
+	return true, ""
+}

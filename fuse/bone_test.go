@@ -171,3 +171,30 @@ func TestBat(t *testing.T) {
 		s.check(t, map[string]int{"ai.bonnx:BatWeight": 1, ":MatMul": 1})
 	}
 }
+
+// TestConstantBone: a block that never changes becomes a part of the weight,
+// one that does not stays a layer of its own.
+func TestConstantBone(t *testing.T) {
+	for _, l := range layers {
+		for _, changes := range []bool{false, true} {
+			s := newSketch()
+			x := s.input("x", l.x...)
+			_, y := l.activation(s, x)
+			s.output(y)
+			want := s.evaluate(t, s.model.Clone(), false)
+			o := fuse.Options{}
+			if changes {
+				o.Mutable = mutable
+			}
+			for _, pass := range []func(*ir.Model, *ops.Set, fuse.Options) error{fuse.Raise, fuse.Late} {
+				if err := pass(s.model, ops.Standard(), o); err != nil {
+					t.Fatalf("%v: %v", l, err)
+				}
+			}
+			if got := count(s.model)["ai.bonnx:Bone"]; got != map[bool]int{false: 0, true: 1}[changes] {
+				t.Errorf("%v, the block changes %t: %d Bone nodes", l, changes, got)
+			}
+			same(t, l.String(), s.evaluate(t, s.model, false), want)
+		}
+	}
+}

@@ -58,6 +58,7 @@ var raise = []pass{
 
 // late are the passes of Late, in order.
 var late = []pass{
+	{"bone of constants", []string{ops.Domain + ".Bone"}, constantBone},
 	{"transposed product", []string{"MatMul", ops.Domain + ".FusedMatMul"}, transposedProduct},
 }
 
