@@ -11,6 +11,21 @@ type Data interface {
 	Tensor() (*tensor.Tensor, error)
 }
 
+// Released is Data that can give back the memory in which its value was read.
+type Released interface {
+	Data
+	// Release says that nobody needs the value soon. Tensors that share a
+	// mapping stay valid.
+	Release()
+}
+
+// Release gives back what reading d took, where d can.
+func Release(d Data) {
+	if r, ok := d.(Released); ok {
+		r.Release()
+	}
+}
+
 // Dense makes Data of a tensor in memory.
 func Dense(t *tensor.Tensor) Data { return dense{t} }
 

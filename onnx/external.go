@@ -193,6 +193,15 @@ func (f *extFile) release() {
 	}
 }
 
+// drop gives back the range's memory, where the file is in use at all.
+func (e *extRef) drop() {
+	e.file.mu.Lock()
+	defer e.file.mu.Unlock()
+	if e.file.f != nil {
+		e.file.f.Release(e.off, e.n)
+	}
+}
+
 func (s *files) openExternal(loc string) (*mmap.File, error) {
 	if s.fsys != nil {
 		return openFS(s.fsys, path.Join(s.dir, loc))

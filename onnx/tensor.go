@@ -226,6 +226,16 @@ func (d *fileData) Tensor() (t *tensor.Tensor, err error) {
 	return t, nil
 }
 
+// Release implements ir.Released.
+func (d *fileData) Release() {
+	switch {
+	case d.ext != nil:
+		d.ext.drop()
+	case d.form == fieldRaw:
+		d.raw.src.Release(d.raw.off, d.raw.n)
+	}
+}
+
 func (d *fileData) read() (*tensor.Tensor, error) {
 	switch {
 	case d.ext != nil:

@@ -77,6 +77,9 @@ type memo struct {
 
 func (m *memo) Tensor() (*tensor.Tensor, error) { return m.once() }
 
+// Release implements ir.Released.
+func (m *memo) Release() { ir.Release(m.Data) }
+
 // origin is what a memo reads: the same in every analysis of models that share
 // their weights.
 func origin(d ir.Data) ir.Data {

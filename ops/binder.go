@@ -86,13 +86,25 @@ func (b *Binder) Packed(c ir.Data, tag string, make func(t *tensor.Tensor) any) 
 		if err != nil {
 			return nil, err
 		}
-		return make(t), nil
+		v := make(t)
+		ir.Release(origin(c))
+		return v, nil
 	})
 }
 
+// packedBefore is what Packed made of a constant with that tag, nil for nothing.
+func (b *Binder) packedBefore(c ir.Data, tag string) any {
+	if w, ok := c.(seenAs); ok {
+		return b.packedBefore(w.Data, castTag(w, tag))
+	}
+	return b.Cache.peek(packKey{c, tag})
+}
+
+func castTag(w seenAs, tag string) string { return fmt.Sprintf("%v %s", w.to, tag) }
+
 func (b *Binder) packedCast(w seenAs, tag string, make func(t *tensor.Tensor) any) (any, error) {
 	var failed error
-	v, err := b.Packed(w.Data, fmt.Sprintf("%v %s", w.to, tag), func(t *tensor.Tensor) any {
+	v, err := b.Packed(w.Data, castTag(w, tag), func(t *tensor.Tensor) any {
 		wide, err := t.Cast(w.to)
 		if err != nil {
 			failed = err
@@ -166,6 +178,17 @@ func (c *Cache) get(k packKey, make func() (any, error)) (any, error) {
 	}
 	c.m[k] = v
 	return v, nil
+}
+
+// peek is what get kept, nil for nothing.
+func (c *Cache) peek(k packKey) any {
+	if c.up != nil && !c.local(k.data) {
+		return c.up.peek(k)
+	}
+	k.data = origin(k.data)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.m[k]
 }
 
 // Frame is one Session's scratch, random state and workers.

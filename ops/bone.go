@@ -123,81 +123,74 @@ func foldStep[T tensor.Float](s boneSizes) Step {
 }
 
 func bindBone[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB bool) (Step, error) {
-	slot := scratchOf[T](p, max(kernel.GemmScratch[T](s.rows, s.out, s.in), kernel.GemmScratch[T](s.rows, s.out, s.r)))
-	if s.tiled {
-		return bindBoneTiled[T](p, s, in, transB, slot)
+	w, err := bindBoneWeight[T](p, s, in[1], transB)
+	if err != nil {
+		return nil, err
 	}
+	slot := scratchOf[T](p, max(kernel.GemmScratch[T](s.rows, s.out, s.in), kernel.GemmScratch[T](s.rows, s.out, s.r)))
+	sums := scratchOf[T](p, s.rows*s.r)
+	return func(f *Frame, in, out []*tensor.Tensor) error {
+		x, d, y := tensor.Data[T](in[0]), tensor.Data[T](in[2]), tensor.Data[T](out[0])
+		scratch, folded := ScratchOf[T](f, slot), ScratchOf[T](f, sums)
+		wanted := len(out) > 1 && out[1] != nil
+		if wanted {
+			folded = tensor.Data[T](out[1])
+		}
+		if wanted || !s.tiled {
+			kernel.Fold(f.Pool, s.rows, s.in, s.r, folded, x)
+		}
+		if s.tiled {
+			w.product(f, false, x, in[1], d, y, scratch)
+			return nil
+		}
+		w.product(f, false, x, in[1], nil, y, scratch)
+		kernel.Gemm(f.Pool, false, false, s.rows, s.out, s.r, 1, folded, s.r, d, s.out, true, y, s.out, scratch)
+		return nil
+	}, nil
+}
+
+// boneWeight is how a layer reads its weight. A constant is packed once, as
+// the forward pass wants it, and copied from there by the backward pass: a
+// second form would take as much memory again.
+type boneWeight[T tensor.Float] struct {
+	boneSizes
+	transB bool
+	packed []T
+}
+
+func bindBoneWeight[T tensor.Float](p *Binder, s boneSizes, w Fact, transB bool) (*boneWeight[T], error) {
 	ld := s.out
 	if transB {
 		ld = s.in
 	}
-	packed, err := packConstant[T](p, in[1], transB, s.out, s.in, ld)
+	packed, err := packConstant[T](p, w, transB, s.out, s.in, ld)
 	if err != nil {
 		return nil, err
 	}
 	if packed != nil {
 		p.Unread(1)
 	}
-	sums := scratchOf[T](p, s.rows*s.r)
-	return func(f *Frame, in, out []*tensor.Tensor) error {
-		x, y, scratch := tensor.Data[T](in[0]), tensor.Data[T](out[0]), ScratchOf[T](f, slot)
-		folded := ScratchOf[T](f, sums)
-		if len(out) > 1 && out[1] != nil {
-			folded = tensor.Data[T](out[1])
-		}
-		if packed != nil {
-			kernel.GemmPacked(f.Pool, false, s.rows, s.out, s.in, 1, x, s.in, packed, false, y, s.out, scratch)
-		} else {
-			kernel.Gemm(f.Pool, false, transB, s.rows, s.out, s.in, 1, x, s.in, tensor.Data[T](in[1]), ld, false, y, s.out, scratch)
-		}
-		kernel.Fold(f.Pool, s.rows, s.in, s.r, folded, x)
-		kernel.Gemm(f.Pool, false, false, s.rows, s.out, s.r, 1, folded, s.r, tensor.Data[T](in[2]), s.out, true, y, s.out, scratch)
-		return nil
-	}, nil
+	return &boneWeight[T]{s, transB, packed}, nil
 }
 
-func bindBoneTiled[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB bool, slot Slot) (Step, error) {
-	turned, err := turnedConstant[T](p, in[1], transB)
-	if err != nil {
-		return nil, err
+// product is y = x W' or, back, y = x transposed(W'), with W' = W where d is
+// nil. t is W where it is not a constant; it must not be transB where d is not nil.
+func (w *boneWeight[T]) product(f *Frame, back bool, x []T, t *tensor.Tensor, d, y, scratch []T) {
+	n, k, ld := w.out, w.in, w.out
+	if w.transB {
+		ld = w.in
 	}
-	if turned != nil {
-		p.Unread(1)
+	if back {
+		n, k = k, n
 	}
-	return func(f *Frame, in, out []*tensor.Tensor) error {
-		x, w := tensor.Data[T](in[0]), turned
-		if w == nil {
-			w = tensor.Data[T](in[1])
-		}
-		kernel.GemmTiled(f.Pool, false, false, s.rows, s.out, s.in, 1, x, s.in, w, s.out,
-			tensor.Data[T](in[2]), s.r, s.out, false, tensor.Data[T](out[0]), s.out, ScratchOf[T](f, slot))
-		if len(out) > 1 && out[1] != nil {
-			kernel.Fold(f.Pool, s.rows, s.in, s.r, tensor.Data[T](out[1]), x)
-		}
-		return nil
-	}, nil
-}
-
-// turnedConstant is the constant (out, in) as (in, out), made once for all
-// plans; nil where it need not be turned.
-func turnedConstant[T tensor.Float](p *Binder, w Fact, transB bool) ([]T, error) {
-	if !transB {
-		return nil, nil
+	switch {
+	case w.packed == nil:
+		kernel.GemmTiled(f.Pool, false, w.transB != back, w.rows, n, k, 1, x, k, tensor.Data[T](t), ld, d, w.r, w.out, false, y, n, scratch)
+	case d == nil && !back:
+		kernel.GemmPacked(f.Pool, false, w.rows, n, k, 1, x, k, w.packed, false, y, n, scratch)
+	default:
+		kernel.GemmRepacked(f.Pool, back, w.rows, n, k, 1, x, k, w.packed, d, w.r, w.out, false, y, n, scratch)
 	}
-	v, err := p.Packed(w.Const, "turned", func(t *tensor.Tensor) any {
-		src, rows, cols := tensor.Data[T](t), t.Shape()[0], t.Shape()[1]
-		dst := make([]T, len(src))
-		for i := range rows {
-			for j, v := range src[i*cols:][:cols] {
-				dst[j*rows+i] = v
-			}
-		}
-		return dst
-	})
-	if err != nil {
-		return nil, err
-	}
-	return v.([]T), nil
 }
 
 // Grad: dD = S' dy, dx by BoneGradX, dW = x' dy. x is kept only where W wants

@@ -41,45 +41,23 @@ func (o boneGradX) Bind(p *Binder, in, _ []Fact) (Step, error) {
 }
 
 func bindBoneGradX[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB bool) (Step, error) {
-	slot := scratchOf[T](p, max(kernel.GemmScratch[T](s.rows, s.in, s.out), kernel.GemmScratch[T](s.rows, s.r, s.out)))
-	if s.tiled {
-		turned, err := turnedConstant[T](p, in[1], transB)
-		if err != nil {
-			return nil, err
-		}
-		if turned != nil {
-			p.Unread(1)
-		}
-		return func(f *Frame, in, out []*tensor.Tensor) error {
-			w := turned
-			if w == nil {
-				w = tensor.Data[T](in[1])
-			}
-			kernel.GemmTiled(f.Pool, false, true, s.rows, s.in, s.out, 1, tensor.Data[T](in[0]), s.out, w, s.out,
-				tensor.Data[T](in[2]), s.r, s.out, false, tensor.Data[T](out[0]), s.in, ScratchOf[T](f, slot))
-			return nil
-		}, nil
-	}
-	ld := s.out
-	if transB {
-		ld = s.in
-	}
-	packed, err := packConstant[T](p, in[1], !transB, s.in, s.out, ld)
+	w, err := bindBoneWeight[T](p, s, in[1], transB)
 	if err != nil {
 		return nil, err
 	}
-	if packed != nil {
-		p.Unread(1)
+	slot := scratchOf[T](p, max(kernel.GemmScratch[T](s.rows, s.in, s.out), kernel.GemmScratch[T](s.rows, s.r, s.out)))
+	if s.tiled || w.packed != nil { // panels are copied anyway
+		return func(f *Frame, in, out []*tensor.Tensor) error {
+			w.product(f, true, tensor.Data[T](in[0]), in[1], tensor.Data[T](in[2]), tensor.Data[T](out[0]), ScratchOf[T](f, slot))
+			return nil
+		}, nil
 	}
 	part := scratchOf[T](p, s.rows*s.r)
 	return func(f *Frame, in, out []*tensor.Tensor) error {
-		dy, dx, scratch, ds := tensor.Data[T](in[0]), tensor.Data[T](out[0]), ScratchOf[T](f, slot), ScratchOf[T](f, part)
-		if packed != nil {
-			kernel.GemmPacked(f.Pool, false, s.rows, s.in, s.out, 1, dy, s.out, packed, false, dx, s.in, scratch)
-		} else {
-			kernel.Gemm(f.Pool, false, !transB, s.rows, s.in, s.out, 1, dy, s.out, tensor.Data[T](in[1]), ld, false, dx, s.in, scratch)
-		}
-		kernel.Gemm(f.Pool, false, true, s.rows, s.r, s.out, 1, dy, s.out, tensor.Data[T](in[2]), s.out, false, ds, s.r, scratch)
+		dy, d, dx := tensor.Data[T](in[0]), tensor.Data[T](in[2]), tensor.Data[T](out[0])
+		scratch, ds := ScratchOf[T](f, slot), ScratchOf[T](f, part)
+		w.product(f, true, dy, in[1], nil, dx, scratch)
+		kernel.Gemm(f.Pool, false, true, s.rows, s.r, s.out, 1, dy, s.out, d, s.out, false, ds, s.r, scratch)
 		kernel.Unfold(f.Pool, s.rows, s.in, s.r, dx, ds, true)
 		return nil
 	}, nil

@@ -154,6 +154,14 @@ func bindProduct[T kernel.Float](p *Binder, g *gemmPlan, b Fact) (Step, error) {
 		}, nil
 	}
 	s := scratchOf[T](p, kernel.GemmScratch[T](g.m, g.n, g.k))
+	if turned := packedTurned[T](p, b, g); turned != nil {
+		p.Unread(1)
+		return func(f *Frame, in, out []*tensor.Tensor) error {
+			kernel.GemmRepacked(f.Pool, true, g.m, g.n, g.k, T(g.alpha), tensor.Data[T](in[0]), g.lda,
+				turned, nil, 0, 0, g.accumulate, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, s))
+			return nil
+		}, nil
+	}
 	packed, err := packConstant[T](p, b, g.transB, g.n, g.k, g.ldb)
 	if err != nil {
 		return nil, err
@@ -178,8 +186,7 @@ func packConstant[T tensor.Float](p *Binder, b Fact, trans bool, n, k, ldb int) 
 	if b.Const == nil || n*k == 0 {
 		return nil, nil
 	}
-	tag := fmt.Sprintf("gemm %v %d %d", trans, n, k)
-	v, err := p.Packed(b.Const, tag, func(t *tensor.Tensor) any {
+	v, err := p.Packed(b.Const, packTag(trans, n, k), func(t *tensor.Tensor) any {
 		dst := make([]T, kernel.PackedSize[T](n, k))
 		kernel.PackB(nil, trans, n, k, tensor.Data[T](t), ldb, dst)
 		return dst
@@ -188,6 +195,22 @@ func packConstant[T tensor.Float](p *Binder, b Fact, trans bool, n, k, ldb int) 
 		return nil, err
 	}
 	return v.([]T), nil
+}
+
+func packTag(trans bool, n, k int) string { return fmt.Sprintf("gemm %v %d %d", trans, n, k) }
+
+// repackRows is from how many rows on a product copies what was packed for the
+// transpose, which costs it some 3 percent, for half of the memory.
+const repackRows = 256
+
+// packedTurned is the transpose of op(B) where it has been packed, as the
+// forward pass does with what the backward pass wants turned; else nil.
+func packedTurned[T tensor.Float](p *Binder, b Fact, g *gemmPlan) []T {
+	if b.Const == nil || g.transA || g.m < repackRows {
+		return nil
+	}
+	turned, _ := p.packedBefore(b.Const, packTag(!g.transB, g.k, g.n)).([]T)
+	return turned
 }
 
 // scratchOf asks for scratch of n elements of T.

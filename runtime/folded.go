@@ -50,6 +50,11 @@ func (f *folded) Tensor() (*tensor.Tensor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", f.node, err)
 	}
+	for i, in := range f.in {
+		if f.node.Input(i) != nil {
+			ir.Release(in.Const)
+		}
+	}
 	f.held = weak.Make(outs[f.i])
 	return outs[f.i], nil
 }

@@ -57,6 +57,21 @@ func GemmPacked[T Float](p *par.Pool, transA bool, m, n, k int, alpha T, a []T, 
 	g.run(scratch)
 }
 
+// GemmRepacked is GemmTiled with a stored B that PackB packed: of k rows and n
+// columns, or where transB of n rows and k columns. d may be nil. It copies
+// panels where GemmPacked reads them, which many rows of A pay for.
+func GemmRepacked[T Float](p *par.Pool, transB bool, m, n, k int, alpha T, a []T, lda int, packed []T,
+	d []T, r, ldd int, accumulate bool, c []T, ldc int, scratch []T) {
+	g := gemm[T]{p: p, row: chosenRow[T](), m: m, n: n, k: k, alpha: alpha, acc: accumulate, c: c, ldc: ldc}
+	g.a = matrix[T]{data: a, ld: lda}
+	rows, cols := k, n
+	if transB {
+		rows, cols = n, k
+	}
+	g.b = matrix[T]{data: packed, trans: transB, tile: d, r: r, ldt: ldd, rows: rows, width: roundUp(cols, g.row.nr)}
+	g.run(scratch)
+}
+
 // A gemm is one product under way.
 type gemm[T Float] struct {
 	p       *par.Pool
@@ -78,7 +93,7 @@ func (g *gemm[T]) run(scratch []T) {
 		g.zero()
 		return
 	}
-	if g.m <= fewRows && g.packed == nil && g.b.tile == nil && (g.row.dot != nil || !g.b.trans) {
+	if g.m <= fewRows && g.packed == nil && g.b.tile == nil && g.b.width == 0 && (g.row.dot != nil || !g.b.trans) {
 		g.runRows(scratch)
 		return
 	}

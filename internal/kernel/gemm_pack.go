@@ -1,6 +1,10 @@
 package kernel
 
-import "github.com/bonnx/bonnx/internal/par"
+import (
+	"math"
+
+	"github.com/bonnx/bonnx/internal/par"
+)
 
 // Cache blocking. A sum over k is cut at multiples of blockK whatever the
 // other sizes are, so an element of C depends on its row, its column and k.
@@ -20,7 +24,8 @@ func roundUp(n, unit int) int { return (n + unit - 1) / unit * unit }
 // A matrix is an operand: element (i,j) is data[i*ld+j], or data[j*ld+i] where
 // trans. Where tile is not nil, a block of r rows is added to the stored
 // matrix, again and again downwards: stored element (i,j) counts as
-// data[i*ld+j] + tile[(i%r)*ldt+j].
+// data[i*ld+j] + tile[(i%r)*ldt+j]. Where width is not 0, the stored matrix is
+// rows high and lies in panels, as packAll wrote it, width wide.
 type matrix[T Float] struct {
 	data  []T
 	ld    int
@@ -28,6 +33,29 @@ type matrix[T Float] struct {
 
 	tile   []T
 	r, ldt int
+
+	rows, width int
+}
+
+// from is the stored matrix from (i,j) on: rows ld apart, of which down follow
+// each other, with right columns.
+func (m *matrix[T]) from(nr, i, j int) (src []T, ld, down, right int) {
+	if m.width == 0 {
+		return m.data[i*m.ld+j:], m.ld, math.MaxInt, math.MaxInt
+	}
+	k0 := i / blockK * blockK
+	kc := min(blockK, m.rows-k0)
+	panel := m.data[k0*m.width+j/nr*nr*kc:][:nr*kc]
+	return panel[(i-k0)*nr+j%nr:], nr, k0 + kc - i, nr - j%nr
+}
+
+// block is the tile's part that is added to the stored matrix from (i,j) on,
+// and of how many rows it is; nil where there is no tile.
+func (m *matrix[T]) block(i, j int) (add []T, down int) {
+	if m.tile == nil {
+		return nil, math.MaxInt
+	}
+	return m.tile[i%m.r*m.ldt+j:], m.r - i%m.r
 }
 
 // packRows writes rows [i0,i0+rows) and columns [p0,p0+k) of m as panels of mr
@@ -66,16 +94,14 @@ func packPanels[T Float](row *gemmRow[T], dst []T, m *matrix[T], along bool, p0,
 }
 
 // packAlong fills a panel whose lines of w elements lie along stored rows:
-// panel[p*w+c] = stored(p0+p, c0+c) for c < n, else 0.
+// panel[p*w+c] = stored(p0+p, c0+c) for c < n, else 0. Where m lies in panels
+// they are as wide.
 func packAlong[T Float](row *gemmRow[T], panel []T, m *matrix[T], p0, k, c0, n, w int) {
 	for p := 0; p < k; {
-		lines := k - p
-		var add []T
-		if m.tile != nil { // up to where the tile begins again
-			at := (p0 + p) % m.r
-			lines, add = min(lines, m.r-at), m.tile[at*m.ldt+c0:]
-		}
-		row.lines(lines, n, w, m.data[(p0+p)*m.ld+c0:], m.ld, add, m.ldt, panel[p*w:])
+		src, ld, down, _ := m.from(row.nr, p0+p, c0)
+		add, again := m.block(p0+p, c0)
+		lines := min(k-p, down, again)
+		row.lines(lines, n, w, src, ld, add, m.ldt, panel[p*w:])
 		p += lines
 	}
 }
@@ -84,13 +110,15 @@ func packAlong[T Float](row *gemmRow[T], panel []T, m *matrix[T], p0, k, c0, n, 
 // panel[p*w+c] = stored(r0+c, p0+p) for c < n, else 0.
 func packAcross[T Float](row *gemmRow[T], panel []T, m *matrix[T], r0, n, p0, k, w int) {
 	for c := 0; c < n; {
-		rows := n - c
-		var add []T
-		if m.tile != nil {
-			at := (r0 + c) % m.r
-			rows, add = min(rows, m.r-at), m.tile[at*m.ldt+p0:]
+		var rows int
+		for p := 0; p < k; {
+			src, ld, down, right := m.from(row.nr, r0+c, p0+p)
+			add, again := m.block(r0+c, p0+p)
+			rows = min(n-c, down, again)
+			lines := min(k-p, right)
+			row.turn(lines, rows, src, ld, add, m.ldt, panel[p*w+c:], w)
+			p += lines
 		}
-		row.turn(k, rows, m.data[(r0+c)*m.ld+p0:], m.ld, add, m.ldt, panel[c:], w)
 		c += rows
 	}
 	if n == w {

@@ -161,11 +161,12 @@ func TestGemmRowsIndependent(t *testing.T) {
 	})
 }
 
-// testGemmTiled holds a product with a block added to B to one with the sum.
+// testGemmTiled holds a product with a block added to B to one with the sum,
+// and to one of a B in panels.
 func testGemmTiled[T Float](t *testing.T, row *gemmRow[T]) {
 	for _, trans := range []bool{false, true} {
 		for _, c := range []struct{ m, in, out, r int }{{1, 37, 45, 8}, {6, 37, 45, 8}, {40, 37, 45, 8}, {5, 64, 96, 16},
-			{5, 96, 64, 32}, {7, 300, 70, 7}, {3, 33, 290, 40}, {2, 3, 3, 1}, {30, 64, 64, 64}, {4, 20, 31, 100}} {
+			{5, 96, 64, 32}, {7, 300, 70, 7}, {4, 1100, 43, 48}, {4, 43, 1100, 6}, {3, 33, 290, 40}, {2, 3, 3, 1}, {30, 64, 64, 64}, {4, 20, 31, 100}} {
 			rnd := newRand()
 			n, k := c.out, c.in
 			if trans {
@@ -180,6 +181,14 @@ func testGemmTiled[T Float](t *testing.T, row *gemmRow[T]) {
 			g.run(scratch)
 			check()
 			checkScratch()
+			packed := make([]T, c.in*roundUp(c.out, row.nr))
+			packAll(nil, row, &matrix[T]{data: w, ld: c.out}, c.out, c.in, packed)
+			fromPanels, check := guarded[T](t, c.m*n)
+			g.c, g.b = fromPanels, matrix[T]{data: packed, trans: trans, tile: d, r: c.r, ldt: ldd, rows: c.in, width: roundUp(c.out, row.nr)}
+			g.run(scratch)
+			check()
+			checkScratch()
+			checkSame(t, fmt.Sprintf("%+v trans%v from panels", c, trans), fromPanels, got)
 			for i := range c.in {
 				for j := range c.out {
 					w[i*c.out+j] += d[i%c.r*ldd+j]

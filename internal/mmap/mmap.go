@@ -122,6 +122,16 @@ func (f *File) Bytes(off, n int64) ([]byte, error) {
 	return b, nil
 }
 
+// Release says that nobody needs n bytes from off soon: pages of a mapping that
+// lie within give their memory back, and are read again when somebody does.
+func (f *File) Release(off, n int64) {
+	page := int64(os.Getpagesize())
+	first, end := (off+page-1)/page*page, (off+n)/page*page
+	if f.unma && first >= 0 && first < end && end <= f.size {
+		dropPages(f.data[first:end])
+	}
+}
+
 // CopyTo appends n bytes from off to w, by the operating system where both
 // are files. The bytes do not pass through the mapping.
 func (f *File) CopyTo(w io.Writer, off, n int64) error {

@@ -165,3 +165,33 @@ func TestGuardPassesOtherPanics(t *testing.T) {
 	}()
 	_ = Guard(func() error { panic("mine") })
 }
+
+// What was released is there again when somebody looks.
+func TestRelease(t *testing.T) {
+	want := make([]byte, 5*os.Getpagesize()+7)
+	for i := range want {
+		want[i] = byte(i * i)
+	}
+	p := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(p, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []Options{{}, {NoMap: true}} {
+		f, err := Open(p, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := f.Bytes(3, int64(len(want)-3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range [][2]int64{{3, int64(len(want) - 3)}, {0, int64(len(want))}, {0, 10}, {-5, 1 << 40}, {int64(len(want)), 0}} {
+			f.Release(r[0], r[1])
+			if !bytes.Equal(got, want[3:]) {
+				t.Errorf("%+v: bytes changed after Release(%d, %d)", o, r[0], r[1])
+			}
+		}
+		f.Close()
+		f.Release(0, 10)
+	}
+}
