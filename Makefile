@@ -7,6 +7,8 @@ BONNX    := $(BIN)/bonnx
 FUZZTIME ?= 10m
 # Passed on to the program of bench/, such as BENCHFLAGS='-clock cpu -threads 1'.
 BENCHFLAGS ?=
+# For bench-torch: Debian's is /usr/bin/python3, with the package python3-torch.
+PYTHON ?= python3
 # Passed on to every go test, such as TESTFLAGS=-v.
 TESTFLAGS ?=
 
@@ -34,7 +36,7 @@ NOASM := ./internal/... ./ops/... ./runtime/...
 having = $$(grep -rl --include='*_test.go' --exclude-dir=node_modules 'func $(1)' . | xargs -n 1 dirname | sort -u)
 
 .PHONY: help build test demo check fmt vet lint tidy arch generated tree \
-	test-race test-noasm test-isa test-neon cross test-ort ort bench bench-go bench-vet fuzz fuzz-short large sizes generate testmodel clean
+	test-race test-noasm test-isa test-neon cross test-ort ort bench bench-torch bench-go bench-vet fuzz fuzz-short large sizes generate testmodel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 14
@@ -138,6 +140,9 @@ test-ort: ort ## the tests against ONNX Runtime (needs node and npm)
 
 bench: ort ## side by side with ONNX Runtime, gonum and OpenBLAS, into docs/benchmarks.md (needs a C compiler)
 	cd bench && CGO_ENABLED=1 $(GO) run . -o ../docs/benchmarks.md $(BENCHFLAGS)
+
+bench-torch: ort ## training steps against PyTorch, with PYTHON=a Python that has it, into docs/benchmarks-torch.md
+	cd bench && CGO_ENABLED=1 $(GO) run . -sections torch -python $(PYTHON) -o ../docs/benchmarks-torch.md $(BENCHFLAGS)
 
 bench-go: ## Go benchmarks of every package, for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -22,6 +22,7 @@ import (
 // options are the flags.
 type options struct {
 	ort, openblas string // shared libraries
+	python        string
 	shared        string // folder of real models
 	out           string
 	pairs         int
@@ -39,12 +40,13 @@ func parse(args []string) (options, error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.ort, "ort", ortLibrary, "ONNX Runtime's shared library")
 	f.StringVar(&o.openblas, "openblas", "libopenblas.so.0", "OpenBLAS's shared library")
+	f.StringVar(&o.python, "python", "", "a Python that has PyTorch, to train against; none where empty")
 	f.StringVar(&o.shared, "shared", "../../shared", "folder with models/")
 	f.StringVar(&o.out, "o", "", "file for the page, standard output where empty")
 	f.IntVar(&o.pairs, "pairs", 7, "pairs of runs that are counted")
 	f.StringVar(&threads, "threads", "1,"+strconv.Itoa(runtime.NumCPU()), "numbers of threads")
 	f.StringVar(&o.only, "only", "", "measure only cases whose name contains this")
-	f.StringVar(&o.sections, "sections", "gemm,forward,step", "what is measured")
+	f.StringVar(&o.sections, "sections", "gemm,forward,step,torch", "what is measured")
 	f.StringVar(&o.clock, "clock", "wall", "time that is measured: wall, or cpu, which the process had")
 	f.StringVar(&o.child, "child", "", "for the program itself: measure the memory of one side of a case")
 	if err := f.Parse(args); err != nil {
@@ -79,7 +81,7 @@ func main() {
 var sections = []struct {
 	name string
 	run  func(context.Context, *page, options, string) error
-}{{"gemm", products}, {"forward", forwards}, {"step", steps}}
+}{{"gemm", products}, {"forward", forwards}, {"step", steps}, {"torch", torches}}
 
 func run(args []string) error {
 	o, err := parse(args)

@@ -97,8 +97,11 @@ func (j job) side(o options) (side, error) {
 }
 
 // peak is the most memory that this process had resident, in MiB.
-func peak() string {
-	raw, err := os.ReadFile("/proc/self/status")
+func peak() string { return peakOf("self") }
+
+// peakOf is peak for a process by its number.
+func peakOf(pid string) string {
+	raw, err := os.ReadFile("/proc/" + pid + "/status")
 	if err != nil {
 		return "?"
 	}

@@ -23,13 +23,16 @@ type subject struct {
 	vocab  int                       // of input_ids; 0 for images
 	shapes [][2]int                  // batch and sequence, or batch and side of the image
 	train  [2]int                    // of a training step; none where zero
+	sizes  llama                     // where it is trained
 }
 
 var subjects = []subject{
 	{name: "stories260k", file: "models/stories260k/stories260K_op17.onnx", rank: 16, vocab: 512,
-		shapes: [][2]int{{1, 1}, {1, 128}, {8, 128}}, train: [2]int{8, 128}},
+		shapes: [][2]int{{1, 1}, {1, 128}, {8, 128}}, train: [2]int{8, 128},
+		sizes: llama{Vocab: 512, Dim: 64, Heads: 8, KV: 4, Hidden: 172, Layers: 5}},
 	{name: "babyllama", file: "models/babyllama/babyllama_op17.onnx", rank: 16, vocab: 105, shapes: [][2]int{{1, 128}, {8, 128}}},
 	{name: "llama-512", rank: 64, vocab: 8192, shapes: [][2]int{{1, 1}, {1, 256}, {4, 256}}, train: [2]int{4, 256},
+		sizes: llama{Vocab: 8192, Dim: 512, Heads: 8, KV: 8, Hidden: 1376, Layers: 8},
 		build: testmodel.Llama{Vocab: 8192, Dim: 512, Heads: 8, Hidden: 1376, Layers: 8, Context: 512}.Model},
 	{name: "bert-base, 4 layers", rank: 64, vocab: 30522, shapes: [][2]int{{1, 128}, {8, 128}},
 		build: testmodel.Encoder{Vocab: 30522, Dim: 768, Heads: 12, Hidden: 3072, Layers: 4, Context: 512, Labels: 2, Head: testmodel.Linear}.Model},

@@ -38,17 +38,25 @@ import (
 )
 
 // openBLAS loads OpenBLAS, with the kernels that suit the processor: by itself
-// it does not know newer ones. Its threads sleep soon after a product.
+// it does not know newer ones.
 func openBLAS(path string) error {
-	if slices.Contains(kernel.Features(), "avx512") {
-		os.Setenv("OPENBLAS_CORETYPE", "SKYLAKEX")
-		os.Unsetenv("OPENBLAS_L2_SIZE")
+	for _, v := range append(blasKernels(), "OPENBLAS_THREAD_TIMEOUT=20") { // threads sleep soon after a product
+		name, value, _ := strings.Cut(v, "=")
+		os.Setenv(name, value)
 	}
-	os.Setenv("OPENBLAS_THREAD_TIMEOUT", "20")
 	p := C.CString(path)
 	defer C.free(unsafe.Pointer(p))
 	if msg := C.open_blas(p); msg != nil {
 		return errors.New(C.GoString(msg))
+	}
+	return nil
+}
+
+// blasKernels are the variables that have OpenBLAS choose the kernels that suit
+// the processor.
+func blasKernels() []string {
+	if slices.Contains(kernel.Features(), "avx512") {
+		return []string{"OPENBLAS_CORETYPE=SKYLAKEX", "OPENBLAS_L2_SIZE=1024"}
 	}
 	return nil
 }
