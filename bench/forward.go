@@ -120,7 +120,7 @@ func flopsOf(n *ir.Node, out []*tensor.Tensor, shapes map[*ir.Value]tensor.Shape
 		return 0
 	case d == "Conv" && n.Input(1).Data != nil:
 		return 2 * float64(n.Input(1).Data.Shape()[1:].Size()) * float64(out[0].Shape().Size())
-	case d == "MatMul" || d == "Gemm" || d == "FusedMatMul" || d == "Bone":
+	case d == "MatMul" || d == "Gemm" || d == "FusedMatMul" || d == "Linear" || d == "Bone":
 		if x := shapes[n.Input(0)]; len(x) > 0 {
 			return 2 * float64(x[len(x)-1]) * float64(out[0].Shape().Size())
 		}

@@ -83,6 +83,7 @@ type gemm[T Float] struct {
 	acc     bool
 	c       []T
 	ldc     int
+	finish  Finish[T]
 }
 
 func (g *gemm[T]) run(scratch []T) {
@@ -91,6 +92,7 @@ func (g *gemm[T]) run(scratch []T) {
 	}
 	if g.k <= 0 {
 		g.zero()
+		g.finish.apply(g.c, g.ldc, 0, g.m, 0, g.n)
 		return
 	}
 	if g.m <= fewRows && g.packed == nil && g.b.tile == nil && g.b.width == 0 && (g.row.dot != nil || !g.b.trans) {
@@ -130,7 +132,7 @@ func (g *gemm[T]) runBlocks(scratch []T) {
 			for i0 := 0; i0 < g.m; i0 += down {
 				rows := min(down, g.m-i0)
 				packRowBlock(g.p, g.row, &g.a, i0, rows, p0, kc, a)
-				g.tiles(a, b, i0, rows, j0, cols, kc, g.acc || p0 > 0)
+				g.tiles(a, b, i0, rows, j0, cols, p0, kc)
 			}
 		}
 	}
@@ -146,15 +148,16 @@ func stepN[T Float](row *gemmRow[T], m, k int) int {
 	return roundUp(min(max(blockC/m, tileN), blockN), row.nr)
 }
 
-// tiles computes rows x cols elements of C at (i0,j0) from packed blocks, in
-// tasks of about equal size.
-func (g *gemm[T]) tiles(a, b []T, i0, rows, j0, cols, kc int, acc bool) {
+// tiles computes rows x cols elements of C at (i0,j0) from packed blocks, the
+// terms from p0 on, in tasks of about equal size.
+func (g *gemm[T]) tiles(a, b []T, i0, rows, j0, cols, p0, kc int) {
 	down := (rows + tileM - 1) / tileM
 	across := max((cols+tileN-1)/tileN, min(fewTiles/down, cols/(2*g.row.nr)))
-	tm, tn := split(rows, down, g.row.mr), split(cols, across, g.row.nr)
-	down, across = (rows+tm-1)/tm, (cols+tn-1)/tn
-	cost := 2 * kc * min(tm, rows) * min(tn, cols)
-	par.Do(g.p, down*across, rowsPerChunk(cost/4), &tiles[T]{*g, a, b, g.c[i0*g.ldc+j0:], rows, cols, kc, tm, tn, across, acc})
+	t := tiles[T]{g: *g, a: a, b: b, i0: i0, j0: j0, rows: rows, cols: cols, kc: kc, acc: g.acc || p0 > 0, last: p0+kc == g.k}
+	t.high, t.wide = split(rows, down, g.row.mr), split(cols, across, g.row.nr)
+	t.across = (cols + t.wide - 1) / t.wide
+	cost := 2 * kc * min(t.high, rows) * min(t.wide, cols)
+	par.Do(g.p, (rows+t.high-1)/t.high*t.across, rowsPerChunk(cost/4), &t)
 }
 
 // split is the size of parts, a multiple of unit, into which n is cut evenly.
@@ -162,17 +165,24 @@ func split(n, parts, unit int) int { return roundUp((n+parts-1)/parts, unit) }
 
 // tiles is the tasks of a block of C.
 type tiles[T Float] struct {
-	g                        gemm[T]
-	a, b, c                  []T
-	rows, cols               int
-	kc, high, wide, inAcross int
-	acc                      bool
+	g                  gemm[T]
+	a, b               []T
+	i0, j0, rows, cols int
+	kc                 int
+	high, wide, across int // a task, and how many lie beside each other
+	acc, last          bool
 }
 
 func (t *tiles[T]) Run(lo, hi int) {
+	g := &t.g
 	for at := lo; at < hi; at++ {
-		i, j := at/t.inAcross*t.high, at%t.inAcross*t.wide
-		t.g.tile(t.a[i*t.kc:], t.b[j*t.kc:], t.c[i*t.g.ldc+j:], min(t.high, t.rows-i), min(t.wide, t.cols-j), t.kc, t.acc)
+		i, j := at/t.across*t.high, at%t.across*t.wide
+		rows, cols := min(t.high, t.rows-i), min(t.wide, t.cols-j)
+		c := g.c[(t.i0+i)*g.ldc+t.j0+j:]
+		g.tile(t.a[i*t.kc:], t.b[j*t.kc:], c, rows, cols, t.kc, t.acc)
+		if t.last {
+			g.finish.apply(c, g.ldc, t.i0+i, rows, t.j0+j, cols)
+		}
 	}
 }
 
@@ -211,6 +221,7 @@ func (t *rowParts[T]) Run(lo, hi int) {
 		for p0 := 0; p0 < t.g.k; p0 += blockK {
 			t.g.rowPart(i, p0, min(blockK, t.g.k-p0), lo, t.scratch[lo:hi])
 		}
+		t.g.finish.apply(t.g.c[i*t.g.ldc+lo:], t.g.ldc, i, 1, lo, hi-lo)
 	}
 }
 
