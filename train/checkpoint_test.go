@@ -316,7 +316,7 @@ func TestDiff(t *testing.T) {
 
 // A field added to Config is either compared or known not to matter.
 func TestDiffKnowsEveryField(t *testing.T) {
-	free := []string{"EvalEvery", "Checkpoint", "CheckpointEvery", "Resume", "Metrics", "Threads", "Overwrite", "Memory", "Logger", "Watcher", "Recompute"}
+	free := []string{"EvalEvery", "Checkpoint", "CheckpointEvery", "Resume", "Metrics", "Threads", "Overwrite", "Memory", "Logger", "Watcher", "Recompute", "CachePrefix", "CachePrefixLimit"}
 	var walk func(v reflect.Value, index []int)
 	walk = func(v reflect.Value, index []int) {
 		for i := range v.NumField() {

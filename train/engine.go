@@ -77,6 +77,11 @@ type engine struct {
 
 	inputs []Port          // that can be fed, labels among them
 	unused map[string]bool // of these, what the loss does not depend on
+
+	example *example     // what a prefix was looked for by, nil where none was
+	prefix  *prefix      // that was found
+	cache   *prefixCache // of that, nil where it does not pay
+	cached  bool         // eval reads the cache too
 }
 
 // unit is one program with its session.
@@ -97,7 +102,7 @@ const (
 // newEngine compiles what a run needs of a model.
 func newEngine(m *ir.Model, set *ops.Set, c Config) (*engine, string, error) {
 	e := &engine{}
-	from, err := e.compile(m, set, c)
+	from, err := e.compile(m, set, c, nil)
 	if err != nil {
 		e.Close()
 		return nil, "", err
@@ -105,29 +110,51 @@ func newEngine(m *ir.Model, set *ops.Set, c Config) (*engine, string, error) {
 	return e, from, nil
 }
 
-func (e *engine) compile(m *ir.Model, set *ops.Set, c Config) (string, error) {
-	g, err := newGraph(m, set, c.Params, c.LossConfig)
-	if err != nil {
-		return "", err
-	}
-	from := g.loss.from
-	g.recompute = c.Recompute
-	if c.Accumulate == 1 {
-		e.whole, err = g.whole(set, c)
-	} else {
-		e.grads, e.apply, e.sums, err = accumulation(g, set, c)
-	}
-	if err != nil {
-		return "", err
-	}
+// compile returns where the loss attached. ready, which may be nil, is told what
+// can be fed, and gives the example that a prefix is looked for by, or nil.
+func (e *engine) compile(m *ir.Model, set *ops.Set, c Config, ready func(inputs []Port, unused map[string]bool) (*example, error)) (string, error) {
 	ge, err := newGraph(settled(m), set, c.Params, c.LossConfig)
 	if err != nil {
 		return "", err
 	}
 	ge.setOutputs(ge.loss.sum, ge.loss.count)
 	e.inputs, e.unused = ge.inputs()
+	var x *example
+	if ready != nil {
+		if x, err = ready(e.inputs, e.unused); err != nil {
+			return "", err
+		}
+	}
+	g, err := newGraph(m, set, c.Params, c.LossConfig)
+	if err != nil {
+		return "", err
+	}
+	prefix, err := e.split(g, set, x)
+	if err != nil {
+		return "", err
+	}
+	if err := e.compileStep(g, set, c); err != nil {
+		return "", err
+	}
+	if e.cache != nil {
+		if err := e.cache.start(prefix, set, e.holder()); err != nil {
+			return "", err
+		}
+		e.cached = e.cache.replace(ge)
+	}
 	e.eval, err = ge.unit(set, c.Threads, runtime.Options{Mutable: isParam(c.Params)}, e.holder())
-	return from, err
+	return g.loss.from, err
+}
+
+// compileStep compiles what trains.
+func (e *engine) compileStep(g *graph, set *ops.Set, c Config) (err error) {
+	g.recompute = c.Recompute
+	if c.Accumulate == 1 {
+		e.whole, err = g.whole(set, c)
+	} else {
+		e.grads, e.apply, e.sums, err = accumulation(g, set, c)
+	}
+	return err
 }
 
 // holder is the unit whose session owns the parameters.
@@ -261,7 +288,7 @@ func applyGraph(of *graph, set *ops.Set, c Config) (*unit, []string, error) {
 }
 
 func (e *engine) Close() {
-	for _, u := range []*unit{e.eval, e.whole, e.grads, e.apply} {
+	for _, u := range []*unit{e.cacheUnit(), e.eval, e.whole, e.grads, e.apply} {
 		if u != nil {
 			u.prog.Close()
 		}
@@ -288,7 +315,14 @@ func (e *engine) stepUnit() *unit {
 }
 
 func (e *engine) Eval(ctx context.Context, b Batch) (Result, error) {
-	out, err := e.eval.session.Run(ctx, b.Feeds)
+	feeds := b.Feeds
+	if e.cached {
+		var err error
+		if feeds, err = e.cache.feeds(ctx, b); err != nil {
+			return Result{}, err
+		}
+	}
+	out, err := e.eval.session.Run(ctx, feeds)
 	if err != nil {
 		return Result{}, err
 	}
@@ -304,12 +338,23 @@ func (e *engine) Eval(ctx context.Context, b Batch) (Result, error) {
 // not the weights. What the update alone needs is little beside the gradients.
 func (e *engine) Bytes(b Batch) (int64, error) {
 	var sum int64
+	batch := b.Feeds
+	if e.cache != nil {
+		plan, values, err := e.cache.plan(b)
+		if err != nil {
+			return 0, err
+		}
+		sum, batch = int64(plan.MemoryBytes()), values
+	}
 	for _, u := range []*unit{e.eval, e.whole, e.grads} {
 		if u == nil {
 			continue
 		}
-		feeds := b.Feeds
-		if u == e.whole {
+		feeds := batch
+		switch {
+		case u == e.eval && !e.cached:
+			feeds = b.Feeds
+		case u == e.whole:
 			feeds = maps.Clone(feeds)
 			maps.Copy(feeds, hyper(0, 1))
 		}

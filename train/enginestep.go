@@ -27,7 +27,11 @@ func hyper(lr float64, step int) map[string]*tensor.Tensor {
 }
 
 func (e *engine) stepWhole(ctx context.Context, b Batch, hyper map[string]*tensor.Tensor, step int) (Result, error) {
-	feeds := maps.Clone(b.Feeds)
+	batch, err := e.feeds(ctx, b)
+	if err != nil {
+		return Result{}, err
+	}
+	feeds := maps.Clone(batch)
 	maps.Copy(feeds, hyper)
 	random, err := e.RandomState()
 	if err != nil {
@@ -74,7 +78,11 @@ func (e *engine) accumulate(ctx context.Context, batches []Batch, hyper map[stri
 	}
 	var r Result
 	for i, b := range batches {
-		out, err := e.grads.session.Run(ctx, b.Feeds)
+		feeds, err := e.feeds(ctx, b)
+		if err != nil {
+			return Result{}, err
+		}
+		out, err := e.grads.session.Run(ctx, feeds)
 		if err != nil {
 			return Result{}, err
 		}
@@ -116,7 +124,11 @@ func (e *engine) firstOf(ctx context.Context, batches []Batch, step int, random 
 		return err
 	}
 	for _, b := range batches {
-		if nf := e.grads.firstNonFinite(ctx, b.Feeds, step); nf.Node != "" {
+		feeds, err := e.feeds(ctx, b)
+		if err != nil {
+			return err
+		}
+		if nf := e.grads.firstNonFinite(ctx, feeds, step); nf.Node != "" {
 			return nf
 		}
 	}

@@ -133,7 +133,7 @@ func TestDecidedFlags(t *testing.T) {
 		l := &loop{c: Config{Feeds: k.feeds, Params: []string{testmodel.Weights(m)[0].Name}, Threads: 1, BatchSize: 3}.WithDefaults(), w: watchers{}, sum: &Summary{}, data: Stream(func(yield func(Batch, error) bool) {
 			yield(Batch{Feeds: k.batch}, nil)
 		})}
-		if _, err := l.prepare(m, ops.Standard()); err != nil {
+		if _, err := l.prepare(context.Background(), m, ops.Standard()); err != nil {
 			t.Fatalf("%s: %v", k.name, err)
 		}
 		b, err := l.data.largest(1)

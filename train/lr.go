@@ -50,7 +50,7 @@ func FindLR(ctx context.Context, m *ir.Model, set *ops.Set, data Source, c Confi
 	}
 	l := &loop{given: c, c: c, data: data, w: follow(c), sum: &Summary{}}
 	defer l.close()
-	if _, err := l.prepare(m, set); err != nil {
+	if _, err := l.prepare(ctx, m, set); err != nil {
 		return LRPick{}, err
 	}
 	return l.findRate(ctx)

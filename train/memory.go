@@ -29,13 +29,7 @@ func (l *loop) chooseBatchSize() error {
 	if l.c.BatchSize > 0 || !from.cut() {
 		return nil
 	}
-	budget := l.c.Memory
-	if budget == 0 {
-		budget = defaultMemory
-		if free, ok := freeMemory(os.DirFS("/")); ok {
-			budget = free / 2
-		}
-	}
+	budget := memoryBudget(l.c.Memory)
 	var need int64
 	var err error
 	for _, n := range batchSizes {
@@ -63,6 +57,17 @@ func (l *loop) bytesOf(from Source, n int) (int64, error) {
 func (l *loop) pickBatchSize(n int, why string, args ...any) {
 	l.c.BatchSize, l.sum.Picked.BatchSize = n, n
 	l.w.Note(fmt.Sprintf("batch size %d: ", n) + fmt.Sprintf(why, args...))
+}
+
+// memoryBudget is the memory given, or half of what the system has free.
+func memoryBudget(given int64) int64 {
+	if given > 0 {
+		return given
+	}
+	if free, ok := freeMemory(os.DirFS("/")); ok {
+		return free / 2
+	}
+	return defaultMemory
 }
 
 func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

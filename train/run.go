@@ -91,7 +91,7 @@ func (l *loop) open(ctx context.Context, m *ir.Model, set *ops.Set) error {
 	if err != nil {
 		return err
 	}
-	from, err := l.prepare(m, set)
+	from, err := l.prepare(ctx, m, set)
 	if err != nil {
 		return err
 	}
@@ -106,19 +106,19 @@ func (l *loop) open(ctx context.Context, m *ir.Model, set *ops.Set) error {
 
 // prepare finds the task, compiles the engine and cuts the batches; it returns
 // where the loss attached.
-func (l *loop) prepare(m *ir.Model, set *ops.Set) (from string, err error) {
+func (l *loop) prepare(ctx context.Context, m *ir.Model, set *ops.Set) (from string, err error) {
 	if m, err = l.decided(m); err != nil {
 		return "", err
 	}
 	if err := l.chooseTask(m, set); err != nil {
 		return "", err
 	}
-	e, from, err := newEngine(m, set, l.c)
-	if err != nil {
+	e := &engine{}
+	l.e = e
+	if from, err = e.compile(m, set, l.c, l.readied); err != nil {
 		return "", err
 	}
-	l.e = e
-	if err := l.fillIn(e.inputs, e.unused); err != nil {
+	if err := l.cachePrefix(ctx, e); err != nil {
 		return "", err
 	}
 	if err := l.chooseBatchSize(); err != nil {

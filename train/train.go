@@ -86,6 +86,14 @@ type Config struct {
 	// forward pass once more: less memory for more time, the same gradients.
 	Recompute bool `json:",omitempty"`
 
+	// CachePrefix computes the part of the forward pass that depends on nothing
+	// trained and on nothing random once for each sample, and keeps in memory
+	// what the rest reads of it; the results are the same. A sample is known
+	// again by its content, padding included. CachePrefixLimit is how many
+	// bytes may be kept; 0 is half of what the system has free.
+	CachePrefix      bool  `json:",omitempty"`
+	CachePrefixLimit int64 `json:",omitempty"`
+
 	// Watcher follows the run, and Logger is told what a Watcher is told; nil
 	// for none.
 	Watcher Watcher      `json:"-"`
@@ -153,6 +161,7 @@ func (c Config) Validate() error {
 		{!(c.LabelSmoothing >= 0 && c.LabelSmoothing < 1), fmt.Sprintf("label smoothing is %g", c.LabelSmoothing)},
 		{c.LabelSmoothing > 0 && (c.Task == Regression || c.Task == Custom), "label smoothing needs class labels"},
 		{c.CheckpointEvery < 0 || c.EvalEvery < 0, "an interval is negative"},
+		{c.CachePrefixLimit < 0, fmt.Sprintf("cache-prefix-limit is %d bytes", c.CachePrefixLimit)},
 		{c.Memory < 0, fmt.Sprintf("memory is %d bytes", c.Memory)},
 		{c.Resume && c.Checkpoint == "", "resume needs a checkpoint directory"},
 		{c.CheckpointEvery > 0 && c.Checkpoint == "", "checkpoint-every needs a checkpoint directory"},
