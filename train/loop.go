@@ -20,6 +20,7 @@ type loop struct {
 	metrics *Metrics
 	began   time.Time
 	sum     *Summary
+	cache   *prefixCache // the engine's, nil for none
 
 	total     int // steps of the run, 0 where only its end tells
 	feeder    feeder

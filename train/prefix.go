@@ -45,7 +45,8 @@ const workForBytes = 10
 type cutter struct {
 	g         *graph
 	many, one *ops.Analysis
-	rows      int        // samples in many
+	rows      int // samples in many
+	trained   map[*ir.Value]bool
 	live      []*ir.Node // what the loss needs, in order
 	origin    map[*ir.Value]origin
 	read      map[*ir.Value][]*ir.Node // by live nodes, their sub-graphs among them
@@ -82,7 +83,11 @@ func (x *example) isRows(t *tensor.Tensor) bool {
 
 // findPrefix finds the prefix of a graph that has its loss.
 func findPrefix(g *graph, set *ops.Set, x *example) (*prefix, error) {
-	c := &cutter{g: g, rows: x.rows, origin: map[*ir.Value]origin{}, read: map[*ir.Value][]*ir.Node{}, work: map[*ir.Node]float64{}}
+	c := &cutter{g: g, rows: x.rows, trained: map[*ir.Value]bool{}, origin: map[*ir.Value]origin{},
+		read: map[*ir.Value][]*ir.Node{}, work: map[*ir.Node]float64{}}
+	for _, p := range g.params {
+		c.trained[p.value] = true
+	}
 	var err error
 	if c.many, err = c.analyze(set, x.many); err != nil {
 		return nil, err
@@ -99,15 +104,11 @@ func findPrefix(g *graph, set *ops.Set, x *example) (*prefix, error) {
 
 // analyze infers the graph's facts for a batch.
 func (c *cutter) analyze(set *ops.Set, b Batch) (*ops.Analysis, error) {
-	trained := map[*ir.Value]bool{}
-	for _, p := range c.g.params {
-		trained[p.value] = true
-	}
 	in := map[string]ops.Fact{}
 	for name, t := range b.Feeds {
 		in[name] = ops.Concrete(t.DType(), t.Shape()...)
 	}
-	return set.Analyze(c.g.model, ops.AnalyzeOptions{Inputs: in, Mutable: func(v *ir.Value) bool { return trained[v] }})
+	return set.Analyze(c.g.model, ops.AnalyzeOptions{Inputs: in, Mutable: func(v *ir.Value) bool { return c.trained[v] }})
 }
 
 // needed are the values that the rest of a step reads of the forward pass.
@@ -159,12 +160,10 @@ func (c *cutter) trace(n *ir.Node) {
 
 // of is what a value depends on.
 func (c *cutter) of(v *ir.Value) origin {
-	for _, p := range c.g.params {
-		if p.value == v {
-			return ofTrained
-		}
-	}
-	if v.IsInput() && v.Data == nil {
+	switch {
+	case c.trained[v]:
+		return ofTrained
+	case v.IsInput() && v.Data == nil:
 		return ofData
 	}
 	return c.origin[v]
@@ -189,7 +188,7 @@ func (c *cutter) draws(n *ir.Node) bool {
 	const trainingMode = 2 // the input of Dropout
 	op := c.g.b.Analysis.Op(n)
 	if _, random := op.(ops.Random); random {
-		return !n.Is("Dropout") || n.Input(trainingMode) != nil
+		return !n.Is("Dropout") || n.Input(trainingMode) != nil && !isFalse(c.many.Fact(n.Input(trainingMode)))
 	}
 	for _, sub := range n.Subgraphs() {
 		for inner := range sub.Nodes() {
@@ -199,6 +198,12 @@ func (c *cutter) draws(n *ir.Node) bool {
 		}
 	}
 	return false
+}
+
+// isFalse reports whether a fact is of a constant false.
+func isFalse(f ops.Fact) bool {
+	t := f.Value()
+	return t != nil && t.DType() == tensor.Bool && t.Size() == 1 && !tensor.Data[bool](t)[0]
 }
 
 // products are operators that multiply two operands along an axis; the work of
@@ -306,7 +311,10 @@ func (c *cutter) crosses(v *ir.Value, inside map[*ir.Node]bool) bool {
 
 // cost is the work inside, and the bytes that a sample's values take.
 func (c *cutter) cost(inside map[*ir.Node]bool) (work float64, bytes int64) {
-	for n := range inside {
+	for _, n := range c.live {
+		if !inside[n] {
+			continue
+		}
 		work += c.work[n]
 		for _, v := range n.Outputs() {
 			if v != nil && c.crosses(v, inside) {
@@ -374,7 +382,7 @@ func (c *cutter) obstacle() string {
 				continue
 			}
 			if _, ok := c.bytes(v); !ok {
-				return fmt.Sprintf("value %q of %v is %v for %d samples and %v for one", v.Name, n, c.many.Fact(v), c.rows, c.one.Fact(v))
+				return fmt.Sprintf(": value %q of %v is %v for %d samples and %v for one", v.Name, n, c.many.Fact(v), c.rows, c.one.Fact(v))
 			}
 		}
 	}

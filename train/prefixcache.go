@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -22,8 +23,8 @@ import (
 // padded to any length, find what is right for them.
 type prefixCache struct {
 	unit   *unit
-	values []kept
-	inputs []fed
+	values []keptValue
+	inputs []prefixInput
 	rows   bool // batches are of samples; else each is one for itself
 	limit  int64
 	full   func() // told once where the limit is reached
@@ -35,16 +36,16 @@ type prefixCache struct {
 	list  []*keptSample
 }
 
-// kept is a value that the rest reads: its name in the model and its node, the
+// keptValue is a value that the rest reads: its name in the model and its node, the
 // input that is in its place, and its storage for a batch.
-type kept struct {
+type keptValue struct {
 	name, node, input string
 	batch             *tensor.Tensor
 	storage           []byte
 }
 
-// fed is an input that the prefix reads: sample by sample, or as a whole.
-type fed struct {
+// prefixInput is an input that the prefix reads: sample by sample, or as a whole.
+type prefixInput struct {
 	name string
 	rows bool
 }
@@ -63,7 +64,7 @@ func newPrefixCache(g *graph, p *prefix, x *example) (*prefixCache, *ir.Model) {
 	byName := m.Graph.Index()
 	m.Graph.Outputs = nil
 	for _, v := range p.values {
-		c.values = append(c.values, kept{name: v.Name, node: v.Producer().String(), input: g.b.Names().Fresh("prefix/" + v.Name), batch: tensor.Header(g.b.Fact(v).DType)})
+		c.values = append(c.values, keptValue{name: v.Name, node: v.Producer().String(), input: g.b.Names().Fresh("prefix/" + v.Name), batch: tensor.Header(g.b.Fact(v).DType)})
 		w := byName[v.Name]
 		w.Type = g.b.Fact(v).Type()
 		m.Graph.Outputs = append(m.Graph.Outputs, w)
@@ -75,7 +76,7 @@ func newPrefixCache(g *graph, p *prefix, x *example) (*prefixCache, *ir.Model) {
 	}
 	for _, v := range m.Graph.Inputs {
 		if used[v] && v.Data == nil {
-			c.inputs = append(c.inputs, fed{v.Name, c.rows && x.isRows(x.many.Feeds[v.Name])})
+			c.inputs = append(c.inputs, prefixInput{v.Name, c.rows && x.isRows(x.many.Feeds[v.Name])})
 		}
 	}
 	c.replace(g)
@@ -178,6 +179,9 @@ func (c *prefixCache) identify(feeds map[string]*tensor.Tensor) (int, error) {
 		case in.rows:
 			n = t.Shape()[0]
 		}
+	}
+	if n < 1 {
+		return 0, errors.New("cache-prefix: what comes before the trained layers reads no samples; leave --cache-prefix out")
 	}
 	c.keys = c.keys[:0]
 	for i := range n {

@@ -23,10 +23,14 @@ type Summary struct {
 	// Improved tells, of a run that came to its end, that the loss fell: the
 	// evaluation's, or without one the mean of the last tenth of the steps
 	// against that of the first. It is true where there is nothing to compare.
-	Improved   bool
-	Parameters int
-	Picked     Picks                     // what the Config left open
-	Trained    map[string]*tensor.Tensor // parameters by name
+	Improved bool
+	// PrefixShare is how much of the forward pass CachePrefix had computed once
+	// for each sample, 0 for nothing; PrefixBytes is what it kept.
+	PrefixShare float64
+	PrefixBytes int64
+	Parameters  int
+	Picked      Picks                     // what the Config left open
+	Trained     map[string]*tensor.Tensor // parameters by name
 }
 
 // Picks is what a run chose where its Config left the choice; the zero value
@@ -70,6 +74,9 @@ func Run(ctx context.Context, m *ir.Model, set *ops.Set, data, eval Source, c Co
 		l.sum.Parameters += state[p].Size()
 	}
 	err := l.run(ctx)
+	if l.cache != nil {
+		l.sum.PrefixBytes = l.cache.bytes
+	}
 	l.sum.Duration = time.Since(l.began)
 	l.sum.Trained = map[string]*tensor.Tensor{}
 	for _, p := range c.Params {

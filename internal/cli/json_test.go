@@ -151,6 +151,7 @@ func TestJSONSchemas(t *testing.T) {
 		"train": {
 			{0, []string{file("a.onnx"), "--data", file("w.npz"), "--steps", "1", "-o", file("t1.onnx")}},
 			{0, []string{file("a.onnx"), "--data", file("w.npz"), "--steps", "1", "--eval-split", "0.5", "-o", file("t2.onnx")}},
+			{0, []string{file("tiny.onnx"), "--rank", "4", "--layers", "1", "--cache-prefix", "--data", file("w.npz"), "--steps", "1", "-o", file("t3.onnx")}},
 		},
 		"eval": {
 			{0, []string{file("a.onnx"), "--data", file("w.npz")}},

@@ -50,6 +50,8 @@ func loopFlags() []cli.Flag {
 		&cli.IntFlag{Name: "warmup", Usage: "updates over which the learning rate rises"},
 		&cli.IntFlag{Name: "accumulate", Value: 1, Usage: "batches per update"},
 		&cli.BoolFlag{Name: "recompute", Usage: "take less memory and more time: parts of the forward pass are computed again for the backward pass"},
+		&cli.BoolFlag{Name: "cache-prefix", Usage: "compute the layers before the first that is trained once for each sample, and keep the result in memory"},
+		&cli.IntFlag{Name: "cache-prefix-limit", DefaultText: "half of what is free", Usage: "with --cache-prefix: keep at most `N` MiB"},
 		&cli.BoolFlag{Name: "no-shuffle", Usage: "take samples in the file's order"},
 		&cli.StringFlag{Name: "eval-data", Usage: "evaluate on `FILE`"},
 		&cli.Float64Flag{Name: "eval-split", Usage: "evaluate on the last `FRACTION` of the data"},
@@ -118,11 +120,12 @@ func trainConfig(c *cli.Context) (bonnx.TrainConfig, error) {
 	t.Seed, t.NoShuffle, t.EvalEvery = c.Uint64("seed"), c.Bool("no-shuffle"), c.Int("eval-every")
 	t.Checkpoint, t.CheckpointEvery, t.Resume = c.String("checkpoint"), c.Int("checkpoint-every"), c.Bool("resume")
 	t.Metrics, t.Overwrite, t.Recompute = c.String("metrics"), c.Bool("force"), c.Bool("recompute")
+	t.CachePrefix, t.CachePrefixLimit = c.Bool("cache-prefix"), int64(c.Int("cache-prefix-limit"))<<20
 	var err error
 	if t.Threads, err = threads(c); err != nil {
 		return t, err
 	}
-	for _, name := range []string{"batch-size", "accumulate", "epochs"} {
+	for _, name := range []string{"batch-size", "accumulate", "epochs", "cache-prefix-limit"} {
 		if c.IsSet(name) && c.Int(name) < 1 {
 			return t, usagef("--%s is %d", name, c.Int(name))
 		}
@@ -168,6 +171,8 @@ type trainJSON struct {
 	EvalLossBefore *float64 `json:"eval_loss_before"`
 	EvalLossAfter  *float64 `json:"eval_loss_after"`
 	Trainable      int      `json:"trainable_parameters"`
+	PrefixShare    float64  `json:"prefix_share,omitempty"`
+	PrefixBytes    int64    `json:"prefix_bytes,omitempty"`
 	PeakRSS        int64    `json:"peak_rss_bytes"`
 }
 
@@ -347,7 +352,7 @@ func (e *env) trainingEnded(t bonnx.TrainConfig, err error) error {
 
 func (e *env) reportTraining(c *cli.Context, s *bonnx.Summary) error {
 	if c.Bool("json") {
-		return e.printJSON(trainJSON{s.Steps, s.Duration.Seconds(), s.LossFirst, s.LossLast, s.EvalLossBefore, s.EvalLossAfter, s.Parameters, peakRSS()})
+		return e.printJSON(trainJSON{s.Steps, s.Duration.Seconds(), s.LossFirst, s.LossLast, s.EvalLossBefore, s.EvalLossAfter, s.Parameters, s.PrefixShare, s.PrefixBytes, peakRSS()})
 	}
 	if err := e.printf("%d steps in %s: loss %.4f -> %.4f\n", s.Steps, clock(s.Duration), s.LossFirst, s.LossLast); err != nil {
 		return err

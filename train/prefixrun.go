@@ -36,12 +36,8 @@ func (p *prefix) refusal() error {
 	if p.open < worthwhile {
 		return nil
 	}
-	why := p.why
-	if why == "" {
-		why = "none of its values has an axis of samples"
-	}
-	return fmt.Errorf("cache-prefix: %.0f %% of the forward pass depends on nothing that is trained, but cannot be kept sample by sample: %s, which is not an axis of samples first; leave --cache-prefix out, or train with --batch-size 1",
-		100*p.open, why)
+	return fmt.Errorf("cache-prefix: %.0f %% of the forward pass comes before what is trained, but cannot be kept sample by sample%s; leave --cache-prefix out, or train with --batch-size 1",
+		100*p.open, p.why)
 }
 
 // feeds are what a step of the batch is fed.
@@ -120,6 +116,7 @@ func (l *loop) cachePrefix(ctx context.Context, e *engine) error {
 	if err := e.cache.verify(ctx, e.example.many); err != nil {
 		return err
 	}
+	l.cache, l.sum.PrefixShare = e.cache, e.prefix.saved
 	e.cache.limit = memoryBudget(l.c.CachePrefixLimit)
 	e.cache.full = func() {
 		l.w.Note(fmt.Sprintf("cache-prefix: %s are full; what is not in them is computed each time", readable(e.cache.limit)))
@@ -167,7 +164,10 @@ func (l *loop) cacheSize(c *prefixCache) (each int64, samples int, all int64, er
 
 // readable is a number of bytes for people.
 func readable(n int64) string {
-	if n < 1<<20 {
+	switch {
+	case n < 1<<10:
+		return fmt.Sprintf("%d bytes", n)
+	case n < 1<<20:
 		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
 	}
 	return mebibytes(n)
