@@ -288,6 +288,13 @@ func TestCachePrefixOnce(t *testing.T) {
 	if err := step(4, 0, 3); err != nil {
 		t.Fatal(err)
 	}
+	b, err := data.Batch([]int{1, 0, 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(10, func() { _, _ = l.cache.feeds(context.Background(), b) }); n > 0 {
+		t.Errorf("feeding a batch that is kept allocates %v times", n)
+	}
 	l.cache.unit = unit
 	if err := step(5, 0, 3); err != nil {
 		t.Fatal(err)
@@ -297,11 +304,7 @@ func TestCachePrefixOnce(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	l.cache.held, l.cache.bytes = map[[32]byte]*keptSample{}, 0
-	b, err := data.Batch([]int{0, 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l.cache.held, l.cache.bytes = map[sampleKey]*keptSample{}, 0
 	if _, err := l.e.Step(ctx, []Batch{b}, 0.01, 2); !errors.Is(err, context.Canceled) || len(l.cache.held) != 0 {
 		t.Errorf("a cancelled step gives %v and keeps %d samples", err, len(l.cache.held))
 	}
@@ -414,4 +417,61 @@ func TestPrefixOfOneProjection(t *testing.T) {
 	if len(p.values) != 1 || p.saved < 0.7 || p.saved >= p.open {
 		t.Errorf("%d values are kept, for %.2f of the forward pass; %.2f is frozen", len(p.values), p.saved, p.open)
 	}
+}
+
+// TestCachePrefixOfFamilies: the cut is found in graphs as exporters leave
+// them, with inputs that are made by rule.
+func TestCachePrefixOfFamilies(t *testing.T) {
+	decoder, merged, gpt2, one := testmodel.SmallDecoder, testmodel.SmallDecoder, testmodel.SmallGPT2, testmodel.SmallGPT2
+	merged.Merged, one.Batch = true, 1
+	ids := map[string]*tensor.Tensor{"input_ids": testutil.RandomInts(1, 0, 40, 7, 9)}
+	images := map[string]*tensor.Tensor{"pixel_values": testutil.Random(3, 7, 3, 8, 8), LabelsInput: testutil.RandomInts(4, 0, 3, 7)}
+	for _, k := range []struct {
+		name   string
+		model  func() (*ir.Model, error)
+		arrays map[string]*tensor.Tensor
+		batch  int
+	}{
+		{"decoder with past", decoder.Model, ids, 3},
+		{"merged decoder", merged.Model, ids, 3},
+		{"GenAI", testmodel.SmallGenAI.Model, ids, 3},
+		{"GPT-2", gpt2.Model, ids, 3},
+		{"GPT-2, batch of 1", one.Model, ids, 1},
+		{"ViT", testmodel.SmallViT.Model, images, 3},
+	} {
+		t.Run(k.name, func(t *testing.T) {
+			m, err := k.model()
+			m, params := late(t, m, err, 1)
+			var task Task
+			d, err := FromTensors(k.arrays, Spec{Inputs: fedPorts(m), Detect: func(held map[string]ops.Fact) (Task, error) {
+				var err error
+				task, _, err = DetectTask(m, ops.Standard(), LossConfig{}, held)
+				return task, err
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := Config{BatchSize: k.batch, Epochs: 2, LR: 0.02, Params: params, Threads: 1}
+			c.Task = task
+			r := runBoth(t, m, Samples(d), nil, c)
+			if n := note(t, r); !strings.Contains(n, "computed once for a sample") {
+				t.Error(n)
+			}
+			t.Log(note(t, r))
+		})
+	}
+}
+
+// TestCachePrefixOfDynamicInt8: a scale that is taken over the whole batch makes
+// samples depend on each other, however they lie.
+func TestCachePrefixOfDynamicInt8(t *testing.T) {
+	m, err := testmodel.Tiny.Model()
+	if err == nil {
+		m, err = testmodel.Quantize(m, testmodel.DynamicInt8)
+	}
+	m, params := late(t, m, err, 1)
+	c := Config{BatchSize: 3, LR: 0.02, Params: params, Threads: 1, CachePrefix: true}
+	c.Task = CausalLM
+	_, err = Run(context.Background(), m, ops.Standard(), Samples(windowData(t, m, 7)), nil, c, Identity{})
+	wantError(t, err, "depends on the other samples", "--batch-size 1")
 }

@@ -29,18 +29,28 @@ type prefixCache struct {
 	limit  int64
 	full   func() // told once where the limit is reached
 
-	held  map[[sha256.Size]byte]*keptSample
+	held  map[sampleKey]*keptSample
 	bytes int64 // that they take
-	sum   hash.Hash
-	keys  [][sha256.Size]byte // of the batch under way
-	list  []*keptSample
+
+	// Of the batch under way, used again for the next.
+	keys    []sampleKey
+	list    []*keptSample
+	missing []int
+	fed     map[string]*tensor.Tensor
+	hash    hash.Hash
+	word    [8]byte
+	digest  []byte
 }
+
+// sampleKey is a digest of what the prefix reads of a sample.
+type sampleKey [sha256.Size]byte
 
 // keptValue is a value that the rest reads: its name in the model and its node, the
 // input that is in its place, and its storage for a batch.
 type keptValue struct {
 	name, node, input string
 	batch             *tensor.Tensor
+	shape             tensor.Shape
 	storage           []byte
 }
 
@@ -60,7 +70,7 @@ type keptSample struct {
 // place. It runs once start has compiled it.
 func newPrefixCache(g *graph, p *prefix, x *example) (*prefixCache, *ir.Model) {
 	m := g.model.Clone()
-	c := &prefixCache{rows: x.rows > 1, held: map[[sha256.Size]byte]*keptSample{}, sum: sha256.New()}
+	c := &prefixCache{rows: x.rows > 1, held: map[sampleKey]*keptSample{}, fed: map[string]*tensor.Tensor{}, hash: sha256.New()}
 	byName := m.Graph.Index()
 	m.Graph.Outputs = nil
 	for _, v := range p.values {
@@ -138,29 +148,29 @@ func (c *prefixCache) feeds(ctx context.Context, b Batch) (map[string]*tensor.Te
 	if err != nil {
 		return nil, err
 	}
-	c.list = c.list[:0]
-	var missing []int
+	c.list, c.missing = c.list[:0], c.missing[:0]
 	for i, key := range c.keys {
 		s := c.held[key]
 		if c.list = append(c.list, s); s == nil {
-			missing = append(missing, i)
+			c.missing = append(c.missing, i)
 		}
 	}
-	if len(missing) > 0 {
-		made, err := c.compute(ctx, b.Feeds, missing, n)
+	if len(c.missing) > 0 {
+		made, err := c.compute(ctx, b.Feeds, c.missing, n)
 		if err != nil {
 			return nil, err
 		}
-		for k, i := range missing {
+		for k, i := range c.missing {
 			c.list[i] = made[k]
 			c.keep(c.keys[i], made[k])
 		}
 	}
-	feeds := maps.Clone(b.Feeds)
+	clear(c.fed)
+	maps.Copy(c.fed, b.Feeds)
 	for j := range c.values {
-		feeds[c.values[j].input] = c.join(j)
+		c.fed[c.values[j].input] = c.join(j)
 	}
-	return feeds, nil
+	return c.fed, nil
 }
 
 // identify finds the keys of a batch's samples, and how many these are.
@@ -185,44 +195,43 @@ func (c *prefixCache) identify(feeds map[string]*tensor.Tensor) (int, error) {
 	}
 	c.keys = c.keys[:0]
 	for i := range n {
-		c.sum.Reset()
+		c.hash.Reset()
 		for _, in := range c.inputs {
-			c.hash(feeds[in.name], in.rows, i, n)
+			c.add(feeds[in.name], in.rows, i, n)
 		}
-		var key [sha256.Size]byte
-		c.sum.Sum(key[:0])
-		c.keys = append(c.keys, key)
+		c.digest = c.hash.Sum(c.digest[:0])
+		c.keys = append(c.keys, sampleKey(c.digest))
 	}
 	return n, nil
 }
 
-// hash adds one sample of an input to the key, or all of it.
-func (c *prefixCache) hash(t *tensor.Tensor, rows bool, i, n int) {
+// add adds one sample of an input to the key, or all of it.
+func (c *prefixCache) add(t *tensor.Tensor, rows bool, i, n int) {
 	shape, lo, hi := t.Shape(), 0, 1
 	if rows {
 		shape, lo, hi = shape[1:], i, i+1
 	} else {
 		n = 1
 	}
-	var b [8]byte
-	number := func(x int) {
-		binary.LittleEndian.PutUint64(b[:], uint64(x))
-		_, _ = c.sum.Write(b[:])
-	}
-	number(len(shape))
+	c.number(len(shape))
 	for _, d := range shape {
-		number(d)
+		c.number(d)
 	}
 	if t.DType() == tensor.String {
 		each := t.Size() / n
 		for _, s := range t.Strings()[lo*each : hi*each] {
-			number(len(s))
-			_, _ = io.WriteString(c.sum, s)
+			c.number(len(s))
+			_, _ = io.WriteString(c.hash, s)
 		}
 		return
 	}
 	each := len(t.Bytes()) / n
-	_, _ = c.sum.Write(t.Bytes()[lo*each : hi*each])
+	_, _ = c.hash.Write(t.Bytes()[lo*each : hi*each])
+}
+
+func (c *prefixCache) number(x int) {
+	binary.LittleEndian.PutUint64(c.word[:], uint64(x))
+	_, _ = c.hash.Write(c.word[:])
 }
 
 // compute runs the prefix on samples of a batch of n.
@@ -266,7 +275,7 @@ func (c *prefixCache) some(feeds map[string]*tensor.Tensor, samples []int, n int
 }
 
 // keep holds a sample's values for later, while the limit allows.
-func (c *prefixCache) keep(key [sha256.Size]byte, s *keptSample) {
+func (c *prefixCache) keep(key sampleKey, s *keptSample) {
 	size := int64(0)
 	for _, b := range s.values {
 		size += int64(len(b))
@@ -295,11 +304,11 @@ func (c *prefixCache) join(j int) *tensor.Tensor {
 	for _, s := range c.list {
 		at += copy(k.storage[at:], s.values[j])
 	}
-	shape := c.list[0].shapes[j].Clone()
+	k.shape = append(k.shape[:0], c.list[0].shapes[j]...)
 	if c.rows {
-		shape[0] *= len(c.list)
+		k.shape[0] *= len(c.list)
 	}
-	k.batch.Reset(shape, k.storage[:n:n])
+	k.batch.Reset(k.shape, k.storage[:n:n])
 	return k.batch
 }
 
