@@ -82,9 +82,13 @@ func runBoth(t *testing.T, m *ir.Model, data, eval Source, c Config) *recorder {
 	t.Helper()
 	var runs [2]*Summary
 	var told [2]*recorder
+	limit := c.CachePrefixLimit
 	for i, cached := range []bool{false, true} {
 		told[i] = &recorder{}
-		c.CachePrefix, c.Watcher = cached, told[i]
+		c.CachePrefix, c.CachePrefixLimit, c.Watcher = cached, 0, told[i]
+		if cached {
+			c.CachePrefixLimit = limit
+		}
 		var err error
 		if runs[i], err = Run(context.Background(), m, ops.Standard(), data, eval, c, Identity{}); err != nil {
 			t.Fatal(err)
@@ -132,7 +136,7 @@ func TestCachePrefixChangesNothing(t *testing.T) {
 		change func(c *Config)
 	}{
 		{"language model", llama, blocks, CausalLM, windowData(t, llama, 11), func(*Config) {}},
-		{"accumulated", llama, blocks, CausalLM, windowData(t, llama, 11), func(c *Config) { c.Accumulate = 2 }},
+		{"accumulated, two threads", llama, blocks, CausalLM, windowData(t, llama, 11), func(c *Config) { c.Accumulate, c.Threads = 2, 2 }},
 		{"recomputed", llama, blocks, CausalLM, windowData(t, llama, 11), func(c *Config) { c.Recompute = true }},
 		{"one by one", llama, blocks, CausalLM, windowData(t, llama, 5), func(c *Config) { c.BatchSize = 1 }},
 		{"little room", llama, blocks, CausalLM, windowData(t, llama, 11), func(c *Config) { c.CachePrefixLimit = 1 << 20 }},
@@ -419,6 +423,19 @@ func TestPrefixOfOneProjection(t *testing.T) {
 	}
 }
 
+// quantizedTiny builds testmodel.Tiny with quantized weights.
+func quantizedTiny(how testmodel.Quantization) func() (*ir.Model, error) {
+	return func() (*ir.Model, error) {
+		c := testmodel.Tiny
+		c.Hidden = 32 // whole blocks
+		m, err := c.Model()
+		if err != nil {
+			return nil, err
+		}
+		return testmodel.Quantize(m, how)
+	}
+}
+
 // TestCachePrefixOfFamilies: the cut is found in graphs as exporters leave
 // them, with inputs that are made by rule.
 func TestCachePrefixOfFamilies(t *testing.T) {
@@ -438,6 +455,8 @@ func TestCachePrefixOfFamilies(t *testing.T) {
 		{"GPT-2", gpt2.Model, ids, 3},
 		{"GPT-2, batch of 1", one.Model, ids, 1},
 		{"ViT", testmodel.SmallViT.Model, images, 3},
+		{"int8 weights", quantizedTiny(testmodel.WeightInt8), ids, 3},
+		{"int4 blocks", quantizedTiny(testmodel.BlockInt4), ids, 3},
 	} {
 		t.Run(k.name, func(t *testing.T) {
 			m, err := k.model()
@@ -465,10 +484,7 @@ func TestCachePrefixOfFamilies(t *testing.T) {
 // TestCachePrefixOfDynamicInt8: a scale that is taken over the whole batch makes
 // samples depend on each other, however they lie.
 func TestCachePrefixOfDynamicInt8(t *testing.T) {
-	m, err := testmodel.Tiny.Model()
-	if err == nil {
-		m, err = testmodel.Quantize(m, testmodel.DynamicInt8)
-	}
+	m, err := quantizedTiny(testmodel.DynamicInt8)()
 	m, params := late(t, m, err, 1)
 	c := Config{BatchSize: 3, LR: 0.02, Params: params, Threads: 1, CachePrefix: true}
 	c.Task = CausalLM

@@ -161,6 +161,7 @@ func (c Config) Validate() error {
 		{!(c.LabelSmoothing >= 0 && c.LabelSmoothing < 1), fmt.Sprintf("label smoothing is %g", c.LabelSmoothing)},
 		{c.LabelSmoothing > 0 && (c.Task == Regression || c.Task == Custom), "label smoothing needs class labels"},
 		{c.CheckpointEvery < 0 || c.EvalEvery < 0, "an interval is negative"},
+		{c.CachePrefixLimit > 0 && !c.CachePrefix, "cache-prefix-limit needs cache-prefix"},
 		{c.CachePrefixLimit < 0, fmt.Sprintf("cache-prefix-limit is %d bytes", c.CachePrefixLimit)},
 		{c.Memory < 0, fmt.Sprintf("memory is %d bytes", c.Memory)},
 		{c.Resume && c.Checkpoint == "", "resume needs a checkpoint directory"},
