@@ -491,3 +491,78 @@ func TestCachePrefixOfDynamicInt8(t *testing.T) {
 	_, err = Run(context.Background(), m, ops.Standard(), Samples(windowData(t, m, 7)), nil, c, Identity{})
 	wantError(t, err, "depends on the other samples", "--batch-size 1")
 }
+
+// either is an If on whether any element of x is above a limit; its branches are
+// made by what reads x from outside of them.
+func either(b *ir.Builder, x *ir.Value, limit float32, then, otherwise func(b *ir.Builder) *ir.Value) *ir.Value {
+	body := func(name string, make func(b *ir.Builder) *ir.Value) ir.GraphAttr {
+		g := ir.NewGraph(name)
+		in := ir.NewBuilder(g, b.Names())
+		in.Prefix = name + "/"
+		g.Outputs = ir.In(make(in))
+		return ir.GraphAttr{Graph: g}
+	}
+	most := b.Op("ReduceMax", ir.In(x), ir.A("keepdims", ir.Int(0)))
+	above := b.Op("Greater", ir.In(most, b.Const("limit", tensor.Scalar(limit))))
+	return b.Op("If", ir.In(above), ir.A("then_branch", body("then", then)), ir.A("else_branch", body("else", otherwise)))
+}
+
+// TestCachePrefixReadByBranches: branches of the rest read kept values from
+// around them.
+func TestCachePrefixReadByBranches(t *testing.T) {
+	data := Samples(chainData(t, 10))
+	for _, limit := range []float32{-2, 2} { // tanh is always and never above
+		behind := func(b *ir.Builder, y *ir.Value) *ir.Value {
+			kept := b.Graph.Index()["late"]
+			branch := either(b, kept, limit,
+				func(in *ir.Builder) *ir.Value { return in.Op("Add", ir.In(y, kept)) },
+				func(in *ir.Builder) *ir.Value { return in.Op("Identity", ir.In(kept)) })
+			return b.Op("Add", ir.In(y, branch))
+		}
+		between := func(b *ir.Builder, y *ir.Value) *ir.Value {
+			return either(b, y, limit,
+				func(in *ir.Builder) *ir.Value { return in.Op("Sin", ir.In(y)) },
+				func(in *ir.Builder) *ir.Value { return in.Op("Identity", ir.In(y)) })
+		}
+		for _, m := range []*ir.Model{chain(ir.Symbol("n"), same, same, behind), chain(ir.Symbol("n"), same, between, same)} {
+			r := runBoth(t, m, data, data, chainConfig())
+			if n := note(t, r); !strings.Contains(n, "computed once for a sample") {
+				t.Error(n)
+			}
+		}
+	}
+}
+
+// TestCachePrefixOfAnotherGraph: a graph for evaluation that has fused a kept
+// value away stays as it is, and reads no cache.
+func TestCachePrefixOfAnotherGraph(t *testing.T) {
+	build := func(between func(*ir.Builder, *ir.Value) *ir.Value) *graph {
+		g, err := newGraph(chain(ir.Symbol("n"), same, between, same), ops.Standard(), []string{"w"}, LossConfig{Task: Classification})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	b, err := chainData(t, 3).Batch([]int{0, 1, 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, g := newExample(b, 3), build(same)
+	p, err := findPrefix(g, ops.Standard(), x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _ := newPrefixCache(g, p, x)
+	if err := ir.Verify(g.model); err != nil {
+		t.Error(err)
+	}
+	other := build(same)
+	other.index["late"].Name = "fused"
+	before, inputs := other.b.Graph.Len(), len(other.b.Graph.Inputs)
+	if c.replace(other) || other.b.Graph.Len() != before || len(other.b.Graph.Inputs) != inputs {
+		t.Error("a graph without the kept value was changed")
+	}
+	if fit := build(same); !c.replace(fit) || fit.b.Graph.Len() >= before {
+		t.Error("a graph with the kept value was not changed")
+	}
+}

@@ -74,7 +74,8 @@ func newPrefixCache(g *graph, p *prefix, x *example) (*prefixCache, *ir.Model) {
 	byName := m.Graph.Index()
 	m.Graph.Outputs = nil
 	for _, v := range p.values {
-		c.values = append(c.values, keptValue{name: v.Name, node: v.Producer().String(), input: g.b.Names().Fresh("prefix/" + v.Name), batch: tensor.Header(g.b.Fact(v).DType)})
+		c.values = append(c.values, keptValue{name: v.Name, node: v.Producer().String(),
+			input: g.b.Names().Fresh("prefix/" + v.Name), batch: tensor.Header(g.b.Fact(v).DType)})
 		w := byName[v.Name]
 		w.Type = g.b.Fact(v).Type()
 		m.Graph.Outputs = append(m.Graph.Outputs, w)
@@ -110,7 +111,6 @@ func (c *prefixCache) replace(g *graph) bool {
 		v.ReplaceUses(w)
 		instead[v] = w
 	}
-	gr.Outputs = []*ir.Value{g.loss.sum, g.loss.count}
 	g.model.Graphs(func(sub *ir.Graph) bool {
 		for i, v := range sub.Outputs {
 			if w := instead[v]; w != nil {
@@ -122,6 +122,7 @@ func (c *prefixCache) replace(g *graph) bool {
 	if w := instead[g.loss.count]; w != nil {
 		g.loss.count = w
 	}
+	g.setOutputs(g.loss.sum, g.loss.count)
 	gr.Prune(false, nil)
 	return true
 }

@@ -87,20 +87,21 @@ func (l *loop) readied(inputs []Port, unused map[string]bool) (*example, error) 
 	return nil, errEmptyStream
 }
 
-// fixedBatch reports whether the model takes one sample at a time.
+// fixedBatch reports whether the model takes one sample at a time. The first
+// input decides, as it does for the number of samples.
 func fixedBatch(inputs []Port) (bool, error) {
-	for _, p := range inputs {
-		d, ok := p.dim(0)
-		switch {
-		case !ok || !d.Known || d.Value < 1:
-		case d.Value > 1:
-			return false, fmt.Errorf("cache-prefix: input %q takes batches of %d and no single sample: make the batch dynamic (--dynamic-batch), or leave --cache-prefix out", p.Name, d.Value)
-		default:
-			return true, nil
-		}
-		break // the first input decides, as it does for the number of samples
+	if len(inputs) == 0 {
+		return false, nil
 	}
-	return false, nil
+	d, ok := inputs[0].dim(0)
+	if !ok || !d.Known || d.Value < 1 {
+		return false, nil
+	}
+	if d.Value > 1 {
+		return false, fmt.Errorf("cache-prefix: input %q takes batches of %d and no single sample: make the batch dynamic (--dynamic-batch), or leave --cache-prefix out",
+			inputs[0].Name, d.Value)
+	}
+	return true, nil
 }
 
 // cachePrefix readies the cache that the engine has for a run, and says what it
