@@ -335,7 +335,8 @@ func (e *engine) Eval(ctx context.Context, b Batch) (Result, error) {
 }
 
 // Bytes counts what sessions would hold: values, scratch and mutable state,
-// not the weights nor a cached prefix. What the update alone needs is little beside the gradients.
+// not the weights nor what is kept of a prefix. What the update alone needs is
+// little beside the gradients.
 func (e *engine) Bytes(b Batch) (int64, error) {
 	var sum int64
 	batch := b.Feeds
