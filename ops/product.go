@@ -3,6 +3,7 @@ package ops
 import (
 	"fmt"
 
+	"github.com/bonnx/bonnx/internal/hugepage"
 	"github.com/bonnx/bonnx/internal/kernel"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/tensor"
@@ -189,6 +190,7 @@ func packConstant[T tensor.Float](p *Binder, b Fact, trans bool, n, k, ldb int) 
 	v, err := p.Packed(b.Const, packTag(trans, n, k), func(t *tensor.Tensor) any {
 		dst := make([]T, kernel.PackedSize[T](n, k))
 		kernel.PackB(nil, trans, n, k, tensor.Data[T](t), ldb, dst)
+		hugepage.Advise(dst)
 		return dst
 	})
 	if err != nil {

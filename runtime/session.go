@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"github.com/bonnx/bonnx/internal/hugepage"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/ops"
 	"github.com/bonnx/bonnx/tensor"
@@ -241,6 +242,7 @@ func (s *Session) instance(feeds map[string]*tensor.Tensor) (*instance, error) {
 	}
 	if plan.arena > len(s.arena) {
 		s.arena = tensor.New(tensor.Uint8, plan.arena).Bytes()
+		hugepage.Advise(s.arena)
 		clear(s.ready) // they point into the old arena
 	}
 	inst := s.ready[plan]
