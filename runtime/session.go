@@ -30,6 +30,7 @@ type instance struct {
 	vals  []*tensor.Tensor
 	in    [][]*tensor.Tensor // of each step
 	out   [][]*tensor.Tensor
+	outs  []*tensor.Tensor // what a run returns
 	frame *ops.Frame
 }
 
@@ -104,7 +105,10 @@ func (s *Session) Seed(seed uint64) {
 }
 
 // RandomState is the random stream's state; SetRandomState continues from it.
-func (s *Session) RandomState() ([]byte, error) { return s.source.MarshalBinary() }
+func (s *Session) RandomState() ([]byte, error) { return s.AppendRandomState(nil) }
+
+// AppendRandomState is RandomState at the end of b.
+func (s *Session) AppendRandomState(b []byte) ([]byte, error) { return s.source.AppendBinary(b) }
 
 // SetRandomState continues a random stream.
 func (s *Session) SetRandomState(b []byte) error { return s.source.UnmarshalBinary(b) }
@@ -156,9 +160,10 @@ func (s *Session) Bind(name string, t *tensor.Tensor) error {
 	return nil
 }
 
-// Run computes the outputs, in the order of Program.Outputs. The tensors are
-// the session's own: valid until its next run, and maybe sharing storage with
-// the feeds. Cancelling ctx ends the run between two nodes, but not after the
+// Run computes the outputs, in the order of Program.Outputs. The slice and the
+// tensors are the session's own: valid until its next run, and maybe sharing
+// storage with the feeds. A run with feeds of the shapes of the last allocates
+// nothing, unless shapes depend on data. Cancelling ctx ends the run between two nodes, but not after the
 // guard, where state begins to change.
 func (s *Session) Run(ctx context.Context, feeds map[string]*tensor.Tensor) ([]*tensor.Tensor, error) {
 	return s.RunObserved(ctx, feeds, nil)
@@ -196,11 +201,7 @@ func (s *Session) RunObserved(ctx context.Context, feeds map[string]*tensor.Tens
 	for _, c := range plan.copies {
 		copy(inst.vals[c[1]].Bytes(), inst.vals[c[0]].Bytes())
 	}
-	outs := make([]*tensor.Tensor, len(plan.outputs))
-	for i, sl := range plan.outputs {
-		outs[i] = inst.vals[sl]
-	}
-	return outs, nil
+	return inst.outs, nil
 }
 
 func (s *Session) step(inst *instance, i int) error {
@@ -311,6 +312,7 @@ func (s *Session) newInstance(plan *Plan) (*instance, error) {
 		inst.in = append(inst.in, pick(st.in))
 		inst.out = append(inst.out, pick(st.out))
 	}
+	inst.outs = pick(plan.outputs)
 	inst.frame = ops.NewFrame(s.prog.pool, s.rand, plan.scratch, plan.states)
 	return inst, nil
 }

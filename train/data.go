@@ -22,6 +22,55 @@ type Data interface {
 	Batch(samples []int) (Batch, error)
 }
 
+// refiller is Data that makes a batch in the memory of an earlier one, as far
+// as that fits: the steps of a run then take none of their own.
+type refiller interface {
+	refill(b *Batch, samples []int) error
+}
+
+// batchInto is d.Batch in the memory of b, where d can do that.
+func batchInto(b *Batch, d Data, samples []int) (err error) {
+	if r, ok := d.(refiller); ok {
+		if b.Feeds == nil {
+			b.Feeds = map[string]*tensor.Tensor{}
+		}
+		return r.refill(b, samples)
+	}
+	*b, err = d.Batch(samples)
+	return err
+}
+
+// refilled is a batch in memory of its own.
+func refilled(d refiller, samples []int) (Batch, error) {
+	b := Batch{Feeds: map[string]*tensor.Tensor{}}
+	if err := d.refill(&b, samples); err != nil {
+		return Batch{}, err
+	}
+	return b, nil
+}
+
+// spaceFor is the content of the tensor that b has under a name, if it has the
+// type and shape, else of a new one that it has from now on.
+func spaceFor[T tensor.Elem](b *Batch, name string, shape ...int) []T {
+	t := b.Feeds[name]
+	if t == nil || t.DType() != tensor.DTypeOf[T]() || !t.Shape().Equal(shape) {
+		t = tensor.New(tensor.DTypeOf[T](), shape...)
+		b.Feeds[name] = t
+	}
+	return tensor.Data[T](t)
+}
+
+// clone is b in memory of its own.
+func (b Batch) clone() Batch {
+	c := Batch{Feeds: make(map[string]*tensor.Tensor, len(b.Feeds)), Tokens: b.Tokens}
+	for name, t := range b.Feeds {
+		if t != nil {
+			c.Feeds[name] = t.Clone()
+		}
+	}
+	return c
+}
+
 // measured is Data that knows how many positions a sample has.
 type measured interface{ positions(sample int) int }
 
@@ -67,6 +116,23 @@ func (s subset) positions(sample int) int {
 		return m.positions(s.pick[sample])
 	}
 	return 0
+}
+
+// unfolded is the Data that d is samples of, and which.
+func unfolded(d Data) (Data, []int) {
+	if s, ok := d.(subset); ok {
+		of, all := unfolded(s.of)
+		pick := make([]int, len(s.pick))
+		for i, k := range s.pick {
+			pick[i] = all[k]
+		}
+		return of, pick
+	}
+	pick := make([]int, d.Len())
+	for i := range pick {
+		pick[i] = i
+	}
+	return d, pick
 }
 
 // Split keeps the last fraction of the samples, at least one, for evaluation.

@@ -304,29 +304,37 @@ func (a *arrays) Len() int { return a.n }
 func (a *arrays) Notes() []string { return a.notes }
 
 // Batch implements Data.
-func (a *arrays) Batch(samples []int) (Batch, error) {
+func (a *arrays) Batch(samples []int) (Batch, error) { return refilled(a, samples) }
+
+func (a *arrays) refill(b *Batch, samples []int) (err error) {
 	if err := checkSamples(samples, a.n); err != nil {
-		return Batch{}, err
+		return err
 	}
-	b := Batch{Feeds: make(map[string]*tensor.Tensor, len(a.feeds)+1)}
 	for name, t := range a.feeds {
-		b.Feeds[name] = gather(t, samples)
+		b.Feeds[name] = gatherInto(b.Feeds[name], t, samples)
 	}
 	if a.mask.Name != "" {
-		rows, cols := len(samples), b.Feeds[a.tokens].Shape()[1]
-		ones := make([]int64, rows*cols)
-		for i := range ones {
-			ones[i] = 1
+		if err := a.maskOnes(b); err != nil {
+			return err
 		}
-		m, err := maskTensor(ones, a.mask, rows, cols)
-		if err != nil {
-			return Batch{}, err
-		}
-		b.Feeds[maskName] = m
 	}
-	var err error
 	b.Tokens, err = countTokens(b.Feeds, a.tokens, len(samples))
-	return b, err
+	return err
+}
+
+// maskOnes feeds the mask of ones beside the token ids.
+func (a *arrays) maskOnes(b *Batch) error {
+	shape := b.Feeds[a.tokens].Shape()[:2]
+	if m := b.Feeds[maskName]; m != nil && m.Shape().Equal(shape) {
+		return nil
+	}
+	ones := make([]int64, shape.Size())
+	for i := range ones {
+		ones[i] = 1
+	}
+	m, err := maskTensor(ones, a.mask, shape[0], shape[1])
+	b.Feeds[maskName] = m
+	return err
 }
 
 // maskTensor is a mask (rows, cols) in the type that the input takes.

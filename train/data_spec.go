@@ -243,18 +243,22 @@ func checkRange(t *tensor.Tensor, d tensor.DType) error {
 }
 
 // gather is the entries idx of the first axis of t, which idx is inside of.
-func gather(t *tensor.Tensor, idx []int) *tensor.Tensor {
-	shape := t.Shape().Clone()
-	row := tensor.Shape(shape[1:]).Size()
-	shape[0] = len(idx)
-	if t.DType() == tensor.String {
-		out := make([]string, 0, len(idx)*row)
-		for _, k := range idx {
-			out = append(out, t.Strings()[k*row:(k+1)*row]...)
-		}
-		return tensor.FromStrings(out, shape...)
+func gather(t *tensor.Tensor, idx []int) *tensor.Tensor { return gatherInto(nil, t, idx) }
+
+// gatherInto is gather in the memory of old, if that has the type and shape.
+func gatherInto(old, t *tensor.Tensor, idx []int) *tensor.Tensor {
+	out, row := old, t.Shape()[1:].Size()
+	if old == nil || old.DType() != t.DType() || old.Shape()[0] != len(idx) || !old.Shape()[1:].Equal(t.Shape()[1:]) {
+		shape := t.Shape().Clone()
+		shape[0] = len(idx)
+		out = tensor.New(t.DType(), shape...)
 	}
-	out := tensor.New(t.DType(), shape...)
+	if t.DType() == tensor.String {
+		for i, k := range idx {
+			copy(out.Strings()[i*row:(i+1)*row], t.Strings()[k*row:])
+		}
+		return out
+	}
 	src, dst, n := t.Bytes(), out.Bytes(), t.DType().Size(row)
 	for i, k := range idx {
 		copy(dst[i*n:(i+1)*n], src[k*n:(k+1)*n])
@@ -274,6 +278,21 @@ func columns(t *tensor.Tensor, lo, hi int) *tensor.Tensor {
 		copy(dst[r*(hi-lo)*n:], src[(r*cols+lo)*n:(r*cols+hi)*n])
 	}
 	return out
+}
+
+// isZero reports whether element i of t is 0. Elements are real numbers of whole
+// bytes.
+func isZero(t *tensor.Tensor, i int) bool {
+	n := t.DType().Size(1)
+	e := t.Bytes()[i*n:][:n]
+	top := e[n-1]
+	if t.DType().IsFloat() {
+		top &^= 1 << 7 // the sign
+	}
+	for _, b := range e[:n-1] {
+		top |= b
+	}
+	return top == 0
 }
 
 // checkSamples guards Batch against indices that no sample has.

@@ -255,60 +255,72 @@ func (s *sequences) Notes() []string {
 
 // Batch implements Data. Samples are padded at their ends to the longest, or
 // to what the model declares: id 0, label -100, mask 0.
-func (s *sequences) Batch(samples []int) (Batch, error) {
+func (s *sequences) Batch(samples []int) (Batch, error) { return refilled(s, samples) }
+
+func (s *sequences) refill(b *Batch, samples []int) error {
 	if err := checkSamples(samples, len(s.spans)); err != nil {
-		return Batch{}, err
+		return err
 	}
-	cols, b := s.fixed, Batch{Feeds: map[string]*tensor.Tensor{}}
+	cols := s.fixed
+	b.Tokens = 0
 	for _, k := range samples {
 		cols = max(cols, s.spans[k].n)
 		b.Tokens += s.spans[k].n
 	}
-	rows := len(samples)
-	ids, mask, labels := make([]int64, rows*cols), make([]int64, rows*cols), make([]int64, rows*cols)
-	for i := range labels {
-		labels[i] = ignoreIndex
-	}
-	for i, k := range samples {
-		sp, at := s.spans[k], i*cols
-		s.ids.copyTo(ids[at:at+sp.n], sp.from)
-		if s.labels != nil {
-			s.labels.copyTo(labels[at:at+sp.n], sp.from)
-		}
-		for j := range sp.n {
-			mask[at+j] = 1
-		}
-	}
-	var err error
-	if b.Feeds[s.tokens.Name], err = maskTensor(ids, s.tokens, rows, cols); err != nil {
-		return Batch{}, err
+	if err := s.feed(b, s.tokens.Name, s.tokens, s.ids, 0, samples, cols); err != nil {
+		return err
 	}
 	if s.mask.Name != "" {
-		if b.Feeds[maskName], err = maskTensor(mask, s.mask, rows, cols); err != nil {
-			return Batch{}, err
+		if err := s.feed(b, maskName, s.mask, nil, 0, samples, cols); err != nil {
+			return err
 		}
 	}
 	if s.labels != nil {
-		if b.Feeds[LabelsInput], err = maskTensor(labels, s.target, rows, cols); err != nil {
-			return Batch{}, err
-		}
-		return b, nil
+		return s.feed(b, LabelsInput, s.target, s.labels, ignoreIndex, samples, cols)
 	}
-	s.sampleLabels(b, samples)
-	return b, nil
+	switch {
+	case s.classes != nil:
+		labelRows(b, s.classes, 0, samples)
+	case s.targets != nil:
+		labelRows(b, s.targets, s.width, samples)
+	}
+	return nil
 }
 
-// sampleLabels feeds the labels of whole samples, where there are any.
-func (s *sequences) sampleLabels(b Batch, samples []int) {
-	shape := []int{len(samples)}
-	if s.width > 0 {
-		shape = append(shape, s.width)
+// feed gives b one number per position under a name, in the type that p takes:
+// those of the store, ones where there is none, and pad behind a sample.
+func (s *sequences) feed(b *Batch, name string, p Port, from tokenStore, pad int64, samples []int, cols int) (err error) {
+	v := spaceFor[int64](b, name, len(samples), cols)
+	for i, k := range samples {
+		sp, row := s.spans[k], v[i*cols:][:cols]
+		if from == nil {
+			fillWith(row[:sp.n], 1)
+		} else {
+			from.copyTo(row[:sp.n], sp.from)
+		}
+		fillWith(row[sp.n:], pad)
 	}
-	switch n := max(s.width, 1); {
-	case s.classes != nil:
-		b.Feeds[LabelsInput] = gather(tensor.FromSlice(s.classes, len(s.spans)), samples)
-	case s.targets != nil:
-		flat := gather(tensor.FromSlice(s.targets, len(s.spans), n), samples)
-		b.Feeds[LabelsInput] = flat.Reshape(shape...)
+	if b.Feeds[name], err = convert(b.Feeds[name], p.elem()); err != nil {
+		return fmt.Errorf("input %q: %w", p.Name, err)
+	}
+	return nil
+}
+
+func fillWith(v []int64, x int64) {
+	for i := range v {
+		v[i] = x
+	}
+}
+
+// labelRows feeds the labels of whole samples, width values each, 0 for one
+// value without an axis of its own.
+func labelRows[T tensor.Elem](b *Batch, all []T, width int, samples []int) {
+	shape, n := []int{len(samples), width}, max(width, 1)
+	if width == 0 {
+		shape = shape[:1]
+	}
+	v := spaceFor[T](b, LabelsInput, shape...)
+	for i, k := range samples {
+		copy(v[i*n:][:n], all[k*n:])
 	}
 }

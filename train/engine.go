@@ -74,6 +74,7 @@ type engine struct {
 	grads *unit // adds gradients to accumulators
 	apply *unit // updates from the accumulators
 	sums  []string
+	again reused
 
 	inputs []Port          // that can be fed, labels among them
 	unused map[string]bool // of these, what the loss does not depend on
@@ -113,6 +114,7 @@ func newEngine(m *ir.Model, set *ops.Set, c Config) (*engine, string, error) {
 // compile returns where the loss attached. ready, which may be nil, is told what
 // can be fed, and gives the example that a prefix is looked for by, or nil.
 func (e *engine) compile(m *ir.Model, set *ops.Set, c Config, ready func(inputs []Port, unused map[string]bool) (*example, error)) (string, error) {
+	e.again = newReused()
 	ge, err := newGraph(settled(m), set, c.Params, c.LossConfig)
 	if err != nil {
 		return "", err

@@ -11,11 +11,37 @@ import (
 	"github.com/bonnx/bonnx/tensor"
 )
 
-func (e *engine) Step(ctx context.Context, batches []Batch, lr float64, step int) (Result, error) {
-	if e.whole != nil {
-		return e.stepWhole(ctx, batches[0], hyper(lr, step), step)
+// reused is what each step has anew but for its memory.
+type reused struct {
+	feeds  map[string]*tensor.Tensor // of the unit that updates
+	hyper  map[string]*tensor.Tensor
+	count  *tensor.Tensor
+	random []byte // the random stream's state before the step
+}
+
+func newReused() reused {
+	return reused{feeds: map[string]*tensor.Tensor{}, hyper: hyper(0, 0), count: tensor.Scalar[float32](0)}
+}
+
+func (e *engine) Step(ctx context.Context, batches []Batch, lr float64, step int) (r Result, err error) {
+	a := &e.again
+	if a.random, err = e.stepUnit().session.AppendRandomState(a.random[:0]); err != nil {
+		return Result{}, err
 	}
-	return e.stepAccumulated(ctx, batches, hyper(lr, step), step)
+	setHyper(a.hyper, lr, step)
+	clear(a.feeds)
+	if e.whole != nil {
+		r, err = e.stepWhole(ctx, batches[0], step)
+	} else {
+		r, err = e.accumulate(ctx, batches, step)
+	}
+	if err != nil { // a step that did not happen draws no random numbers
+		if rerr := e.SetRandomState(a.random); rerr != nil {
+			err = errors.Join(err, rerr)
+		}
+		return Result{}, err
+	}
+	return r, nil
 }
 
 // hyper are the inputs of an update beside the batch.
@@ -26,25 +52,24 @@ func hyper(lr float64, step int) map[string]*tensor.Tensor {
 	}
 }
 
-func (e *engine) stepWhole(ctx context.Context, b Batch, hyper map[string]*tensor.Tensor, step int) (Result, error) {
+func setHyper(h map[string]*tensor.Tensor, lr float64, step int) {
+	tensor.Data[float32](h[LearningRateInput])[0] = float32(lr)
+	tensor.Data[int64](h[StepInput])[0] = int64(step)
+}
+
+func (e *engine) stepWhole(ctx context.Context, b Batch, step int) (Result, error) {
 	batch, err := e.feeds(ctx, b)
 	if err != nil {
 		return Result{}, err
 	}
-	feeds := maps.Clone(batch)
-	maps.Copy(feeds, hyper)
-	random, err := e.RandomState()
-	if err != nil {
-		return Result{}, err
-	}
+	feeds := e.again.feeds
+	maps.Copy(feeds, batch)
+	maps.Copy(feeds, e.again.hyper)
 	out, err := e.whole.session.Run(ctx, feeds)
-	if err != nil { // a step that did not happen draws no random numbers
-		if rerr := e.SetRandomState(random); rerr != nil {
-			return Result{}, errors.Join(err, rerr)
+	if guarded(err) {
+		if err := e.SetRandomState(e.again.random); err != nil {
+			return Result{}, err
 		}
-		defer func() { _ = e.SetRandomState(random) }() // it was just taken
-	}
-	if guard := (*runtime.GuardError)(nil); errors.As(err, &guard) {
 		return Result{}, e.whole.firstNonFinite(ctx, feeds, step)
 	}
 	if err != nil {
@@ -53,26 +78,17 @@ func (e *engine) stepWhole(ctx context.Context, b Batch, hyper map[string]*tenso
 	return Result{LossSum: scalar(out[0]), Count: scalar(out[1]), GradNorm: scalar(out[2])}, nil
 }
 
-func (e *engine) stepAccumulated(ctx context.Context, batches []Batch, hyper map[string]*tensor.Tensor, step int) (r Result, err error) {
-	random, err := e.RandomState()
-	if err != nil {
-		return Result{}, err
+// guarded reports that a run ended at its guard.
+func guarded(err error) bool {
+	if err == nil {
+		return false
 	}
-	defer func() {
-		if err == nil {
-			return
-		}
-		// A step that did not happen draws no random numbers.
-		if rerr := e.SetRandomState(random); rerr != nil {
-			err = errors.Join(err, rerr)
-		}
-	}()
-	return e.accumulate(ctx, batches, hyper, step, random)
+	guard := (*runtime.GuardError)(nil)
+	return errors.As(err, &guard)
 }
 
 // accumulate adds the gradients of the batches up and updates with them.
-// random is the random stream's state before it.
-func (e *engine) accumulate(ctx context.Context, batches []Batch, hyper map[string]*tensor.Tensor, step int, random []byte) (Result, error) {
+func (e *engine) accumulate(ctx context.Context, batches []Batch, step int) (Result, error) {
 	if err := e.clearSums(); err != nil {
 		return Result{}, err
 	}
@@ -89,14 +105,16 @@ func (e *engine) accumulate(ctx context.Context, batches []Batch, hyper map[stri
 		sum := scalar(out[0])
 		r.LossSum, r.Count = r.LossSum+sum, r.Count+scalar(out[1])
 		if math.IsNaN(sum) || math.IsInf(sum, 0) {
-			return Result{}, e.firstOf(ctx, batches[:i+1], step, random)
+			return Result{}, e.firstOf(ctx, batches[:i+1], step)
 		}
 	}
-	feeds := maps.Clone(hyper)
-	feeds[countOutput] = tensor.Scalar(float32(r.Count))
+	tensor.Data[float32](e.again.count)[0] = float32(r.Count)
+	feeds := e.again.feeds
+	maps.Copy(feeds, e.again.hyper)
+	feeds[countOutput] = e.again.count
 	out, err := e.apply.session.Run(ctx, feeds)
-	if guard := (*runtime.GuardError)(nil); errors.As(err, &guard) {
-		return Result{}, e.firstOf(ctx, batches, step, random)
+	if guarded(err) {
+		return Result{}, e.firstOf(ctx, batches, step)
 	}
 	if err != nil {
 		return Result{}, err
@@ -119,8 +137,8 @@ func (e *engine) clearSums() error {
 
 // firstOf runs the batches of a step that failed once more, until a value is
 // not finite.
-func (e *engine) firstOf(ctx context.Context, batches []Batch, step int, random []byte) error {
-	if err := errors.Join(e.SetRandomState(random), e.clearSums()); err != nil {
+func (e *engine) firstOf(ctx context.Context, batches []Batch, step int) error {
+	if err := errors.Join(e.SetRandomState(e.again.random), e.clearSums()); err != nil {
 		return err
 	}
 	for _, b := range batches {

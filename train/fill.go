@@ -74,25 +74,35 @@ func (s filled) feed(c Config, from place) (feeder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return filledFeeder{fd, s.f}, nil
+	return &filledFeeder{feeder: fd, f: s.f}, nil
 }
 
+// filledFeeder completes the batches of a feeder.
 type filledFeeder struct {
 	feeder
-	f *filler
+	f       *filler
+	makings []*making // by batch of a portion
+	batches []Batch   // of the last portion
 }
 
-func (s filledFeeder) next() (portion, error) {
+func (s *filledFeeder) next() (portion, error) {
 	p, err := s.feeder.next()
-	for i := range p.batches {
-		if err == nil {
-			p.batches[i], err = s.f.fill(p.batches[i])
+	s.batches = s.batches[:0]
+	for i, b := range p.batches {
+		if err != nil {
+			break
 		}
+		if i == len(s.makings) {
+			s.makings = append(s.makings, s.f.making())
+		}
+		b, err = s.makings[i].fill(b)
+		s.batches = append(s.batches, b)
 	}
+	p.batches = s.batches
 	return p, err
 }
 
-// A making is one batch being completed.
+// A making completes a batch, and others after it in the same memory.
 type making struct {
 	*filler
 	feeds map[string]*tensor.Tensor
@@ -101,22 +111,36 @@ type making struct {
 	past  int            // positions before those
 	known map[string]int // extents by symbol
 	made  []string       // what was made, for people: description TAB input
+
+	todo  []Port                    // what is to be made
+	kept  map[string]*tensor.Tensor // what was made last
+	shape tensor.Shape              // of what is being made
+}
+
+func (f *filler) making() *making {
+	return &making{filler: f, feeds: map[string]*tensor.Tensor{}, known: map[string]int{}, kept: map[string]*tensor.Tensor{}}
 }
 
 // fill is b completed; b itself stays.
-func (f *filler) fill(b Batch) (Batch, error) {
-	m := &making{filler: f, feeds: maps.Clone(b.Feeds), known: map[string]int{}}
+func (f *filler) fill(b Batch) (Batch, error) { return f.making().fill(b) }
+
+// fill is b completed, valid until the next one is; b itself stays.
+func (m *making) fill(b Batch) (Batch, error) {
+	f := m.filler
+	m.rows, m.cols, m.past, m.made, m.todo = 0, 0, 0, nil, m.todo[:0]
+	clear(m.known)
+	clear(m.feeds)
+	maps.Copy(m.feeds, b.Feeds)
 	if err := m.hold(); err != nil {
 		return Batch{}, err
 	}
-	var todo []Port
 	for _, p := range f.spec.Inputs {
 		_, given := f.spec.Feeds[p.Name]
 		if given || m.feeds[p.Name] == nil && !f.unused[p.Name] {
-			todo = append(todo, p)
+			m.todo = append(m.todo, p)
 		}
 	}
-	if err := m.makeAll(todo); err != nil {
+	if err := m.makeAll(); err != nil {
 		return Batch{}, err
 	}
 	if !f.told {
@@ -185,13 +209,16 @@ func (m *making) bind(p Port, t *tensor.Tensor) {
 // positions, the mask for positions.
 var stages = map[FeedRule]int{feedOnes: 1, feedZeros: 1, feedArange: 1, feedPositions: 2}
 
+func (m *making) stage(p Port) int {
+	r, _ := feedRule(p, m.spec.Feeds)
+	return stages[r]
+}
+
 // makeAll makes the inputs.
-func (m *making) makeAll(todo []Port) error {
+func (m *making) makeAll() error {
 	var missing []string
-	rules := map[string]FeedRule{}
-	for _, p := range todo {
-		r, ok := feedRule(p, m.spec.Feeds)
-		if rules[p.Name] = r; !ok {
+	for _, p := range m.todo {
+		if _, ok := feedRule(p, m.spec.Feeds); !ok {
 			missing = append(missing, fmt.Sprintf("%q", p.Name))
 		}
 	}
@@ -199,18 +226,21 @@ func (m *making) makeAll(todo []Port) error {
 		return fmt.Errorf("nothing to feed input %s with: the data has %s; give it there, or say how to make it: --feed NAME=ones|zeros|arange|empty|FILE.npz:KEY",
 			strings.Join(missing, ", "), nameList(m.feeds))
 	}
-	slices.SortStableFunc(todo, func(a, b Port) int { return cmp.Compare(stages[rules[a.Name]], stages[rules[b.Name]]) })
-	for _, p := range todo {
-		r := rules[p.Name]
+	slices.SortStableFunc(m.todo, func(a, b Port) int { return cmp.Compare(m.stage(a), m.stage(b)) })
+	for _, p := range m.todo {
+		r, _ := feedRule(p, m.spec.Feeds)
 		t, err := m.make(p, r)
 		if err != nil {
 			return fmt.Errorf("feed of %q as %s: %w; give it in the data or by --feed %s=FILE.npz:KEY", p.Name, r, err, p.Name)
 		}
-		instead := ""
-		if m.feeds[p.Name] != nil {
-			instead = ", instead of the data's"
+		if !m.told {
+			instead := ""
+			if m.feeds[p.Name] != nil {
+				instead = ", instead of the data's"
+			}
+			m.made = append(m.made, fmt.Sprintf("%s, %v%s\t%s", r, t, instead, p.Name))
 		}
-		m.made = append(m.made, fmt.Sprintf("%s, %v%s\t%s", r, t, instead, p.Name))
+		m.kept[p.Name] = t
 		m.feeds[p.Name] = t
 		m.bind(p, t)
 		if strings.HasPrefix(p.Name, pastPrefix) && t.Rank() >= 3 {
@@ -222,38 +252,51 @@ func (m *making) makeAll(todo []Port) error {
 
 // make is the value of one input.
 func (m *making) make(p Port, r FeedRule) (*tensor.Tensor, error) {
+	old := m.kept[p.Name]
 	if a := m.arrays[p.Name]; a != nil {
-		t, err := convert(a, p.elem())
-		if err == nil && t.Rank() > 0 && t.Shape()[0] == 1 && m.extent(p, 0) > 1 {
-			t = gather(t, make([]int, m.rows))
+		return m.array(old, a, p)
+	}
+	if err := m.setShape(p, r); err != nil {
+		return nil, err
+	}
+	fits := old != nil && old.Shape().Equal(m.shape)
+	if fits && r != feedPositions {
+		return old, nil // it follows from the shape
+	}
+	if !fits || old.DType() != tensor.Int64 {
+		n, err := m.shape.CheckedSize()
+		if err != nil {
+			return nil, err
 		}
-		return t, err
+		if n > maxMade {
+			return nil, fmt.Errorf("%v is more than %d elements", m.shape, maxMade)
+		}
+		old = tensor.New(tensor.Int64, m.shape...)
 	}
-	shape, err := m.shape(p, r)
-	if err != nil {
-		return nil, err
-	}
-	n, err := shape.CheckedSize()
-	if err != nil {
-		return nil, err
-	}
-	if n > maxMade {
-		return nil, fmt.Errorf("%v is more than %d elements", shape, maxMade)
-	}
-	v := make([]int64, n)
-	switch r {
+	switch v := tensor.Data[int64](old); r {
 	case feedOnes:
-		for i := range v {
-			v[i] = 1
-		}
+		fillWith(v, 1)
 	case feedArange:
-		count(v, shape, 0)
+		count(v, m.shape, 0)
 	case feedPositions:
-		if err := m.positions(v, shape); err != nil {
+		if err := m.positions(v, m.shape); err != nil {
 			return nil, err
 		}
 	}
-	return tensor.FromSlice(v, shape...).Cast(p.elem())
+	return old.Cast(p.elem())
+}
+
+// array is what a rule's array a gives, the same in batches of the same size.
+func (m *making) array(old, a *tensor.Tensor, p Port) (*tensor.Tensor, error) {
+	repeat := a.Rank() > 0 && a.Shape()[0] == 1 && m.extent(p, 0) > 1
+	if old != nil && (!repeat && old.Shape().Equal(a.Shape()) || repeat && old.Shape()[0] == m.rows) {
+		return old, nil
+	}
+	t, err := convert(a, p.elem())
+	if err == nil && repeat {
+		t = gather(t, make([]int, m.rows))
+	}
+	return t, err
 }
 
 // maxMade bounds the elements that a rule makes.
@@ -277,14 +320,13 @@ func (m *making) positions(v []int64, shape tensor.Shape) error {
 	if mask == nil || !shape.Equal(tensor.Shape{m.rows, m.cols}) || !mask.Shape().Equal(tensor.Shape{m.rows, m.past + m.cols}) {
 		return nil
 	}
-	on, err := mask.Float64s()
-	if err != nil {
-		return err
+	if mask.DType() == tensor.String || mask.DType().IsComplex() {
+		return fmt.Errorf("%v holds no real numbers", mask)
 	}
 	for r := range m.rows {
 		seen := int64(0)
 		for c := range m.past + m.cols {
-			one := on[r*(m.past+m.cols)+c] != 0
+			one := !isZero(mask, r*(m.past+m.cols)+c)
 			if c >= m.past {
 				v[r*m.cols+c-m.past] = 0
 			}
@@ -315,8 +357,8 @@ func (m *making) extent(p Port, axis int) int {
 	return -1
 }
 
-// shape is the shape of an input that is to be made.
-func (m *making) shape(p Port, r FeedRule) (tensor.Shape, error) {
+// setShape finds the shape of an input that is to be made.
+func (m *making) setShape(p Port, r FeedRule) error {
 	open := m.cols // extent of axes that nothing else tells
 	switch {
 	case r == feedEmpty:
@@ -327,25 +369,27 @@ func (m *making) shape(p Port, r FeedRule) (tensor.Shape, error) {
 	rank, ranked := p.rank()
 	if !ranked {
 		if m.cols == 0 || r == feedEmpty {
-			return nil, errors.New("its shape is not declared")
+			return errors.New("its shape is not declared")
 		}
-		return tensor.Shape{m.rows, open}, nil
+		m.shape = append(m.shape[:0], m.rows, open)
+		return nil
 	}
-	shape, empty := make(tensor.Shape, rank), false
-	for axis := range shape {
-		if shape[axis] = m.extent(p, axis); shape[axis] < 0 {
+	m.shape = m.shape[:0]
+	for axis := range rank {
+		n := m.extent(p, axis)
+		if n < 0 {
 			if open == 0 && r != feedEmpty {
 				d, _ := p.dim(axis)
-				return nil, fmt.Errorf("extent %v of %v is not known from the data", d, p.Type)
+				return fmt.Errorf("extent %v of %v is not known from the data", d, p.Type)
 			}
-			shape[axis] = open
+			n = open
 		}
-		empty = empty || shape[axis] == 0
+		m.shape = append(m.shape, n)
 	}
-	if r == feedEmpty && !empty {
-		return nil, fmt.Errorf("%v has no extent that could be 0", p.Type)
+	if r == feedEmpty && !slices.Contains(m.shape, 0) {
+		return fmt.Errorf("%v has no extent that could be 0", p.Type)
 	}
-	return shape, nil
+	return nil
 }
 
 // tell notes what is made, inputs that are made alike in one line.
@@ -381,12 +425,11 @@ func countTokens(feeds map[string]*tensor.Tensor, tokens string, samples int) (i
 	if mask == nil || mask.Size() != n {
 		return n, nil
 	}
-	v, err := mask.Float64s()
-	if err != nil {
-		return 0, fmt.Errorf("array %q: %w", maskName, err)
+	if mask.DType() == tensor.String || mask.DType().IsComplex() {
+		return 0, fmt.Errorf("array %q: %v holds no real numbers", maskName, mask)
 	}
-	for _, x := range v {
-		if x == 0 {
+	for i := range mask.Size() {
+		if isZero(mask, i) {
 			n--
 		}
 	}

@@ -125,7 +125,11 @@ func (l *loop) firstPortions(n int) ([][]Batch, error) {
 		if len(p.batches) == 0 || p.epoch > 0 {
 			break
 		}
-		list = append(list, p.batches[:min(len(p.batches), 4)])
+		var batches []Batch
+		for _, b := range p.batches[:min(len(p.batches), 4)] {
+			batches = append(batches, b.clone())
+		}
+		list = append(list, batches)
 	}
 	return list, nil
 }

@@ -142,15 +142,22 @@ func keepUntil(w io.Writer, path string, step int) error {
 }
 
 // Step writes the line of a step.
-func (m *Metrics) Step(l StepLine) error { return m.line(l) }
-
-// Eval writes the line of an evaluation.
-func (m *Metrics) Eval(l EvalLine) error { return m.line(l) }
-
-func (m *Metrics) line(l json.Marshaler) error {
+func (m *Metrics) Step(l StepLine) error {
 	if m == nil {
 		return nil
 	}
+	return m.line(l)
+}
+
+// Eval writes the line of an evaluation.
+func (m *Metrics) Eval(l EvalLine) error {
+	if m == nil {
+		return nil
+	}
+	return m.line(l)
+}
+
+func (m *Metrics) line(l json.Marshaler) error {
 	b, err := json.Marshal(l)
 	if err == nil {
 		_, err = m.w.Write(append(b, '\n'))

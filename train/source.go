@@ -28,7 +28,7 @@ type place struct {
 	used  int // of the epoch: samples, or batches of a stream
 }
 
-// A portion is what one step trains on.
+// A portion is what one step trains on. It is valid until the feeder's next.
 type portion struct {
 	batches []Batch // none at the end of the run
 	epoch   int     // that they are of, counted from 0
@@ -58,7 +58,10 @@ func (s samples) epochSteps(c Config) (int, error) {
 func (s samples) cut() bool { return true }
 
 func (s samples) feed(c Config, from place) (feeder, error) {
-	return &sampler{data: s.data, c: c, at: from, ordered: -1}, nil
+	d := &sampler{c: c, at: from, ordered: -1}
+	d.data, d.all = unfolded(s.data)
+	d.rand = rand.New(&d.source)
+	return d, nil
 }
 
 func (s samples) once(c Config) iter.Seq2[Batch, error] {
@@ -90,10 +93,14 @@ func (s samples) largest(n int) (Batch, error) {
 // sampler is the feeder of Samples.
 type sampler struct {
 	data    Data
+	all     []int // its samples that are trained on
 	c       Config
 	at      place
-	order   []int // samples of the epoch under way
+	order   []int // all in the order of the epoch under way
 	ordered int   // the epoch that order is of
+	source  rand.PCG
+	rand    *rand.Rand
+	batches []Batch // whose memory is used again
 }
 
 func (s *sampler) next() (portion, error) {
@@ -101,11 +108,14 @@ func (s *sampler) next() (portion, error) {
 	p := portion{epoch: s.at.epoch}
 	hi := min(s.at.used+s.c.BatchSize*s.c.Accumulate, len(s.order))
 	for lo := s.at.used; lo < hi; lo += s.c.BatchSize {
-		b, err := s.data.Batch(s.order[lo:min(lo+s.c.BatchSize, hi)])
-		if err != nil {
+		n := len(p.batches)
+		if n == len(s.batches) {
+			s.batches = append(s.batches, Batch{})
+		}
+		if err := batchInto(&s.batches[n], s.data, s.order[lo:min(lo+s.c.BatchSize, hi)]); err != nil {
 			return portion{}, err
 		}
-		p.batches = append(p.batches, b)
+		p.batches = s.batches[:n+1]
 	}
 	if s.at.used = hi; hi == len(s.order) {
 		s.at = place{s.at.epoch + 1, 0}
@@ -123,13 +133,10 @@ func (s *sampler) shuffle() {
 		return
 	}
 	s.ordered = s.at.epoch
-	s.order = make([]int, s.data.Len())
-	for i := range s.order {
-		s.order[i] = i
-	}
+	s.order = append(s.order[:0], s.all...)
 	if !s.c.NoShuffle {
-		r := rand.New(rand.NewPCG(s.c.Seed, uint64(s.at.epoch)))
-		r.Shuffle(len(s.order), func(i, j int) { s.order[i], s.order[j] = s.order[j], s.order[i] })
+		s.source.Seed(s.c.Seed, uint64(s.at.epoch))
+		s.rand.Shuffle(len(s.order), func(i, j int) { s.order[i], s.order[j] = s.order[j], s.order[i] })
 	}
 }
 
@@ -184,6 +191,7 @@ type puller struct {
 	at      place
 	step    func() (Batch, error, bool) // nil between two epochs
 	stop    func()
+	batches []Batch // of the last portion
 }
 
 // pull is the next batch of the epoch, which it begins where need be.
@@ -200,7 +208,7 @@ func (p *puller) pull() (Batch, bool, error) {
 
 func (p *puller) next() (portion, error) {
 	for p.epochs == 0 || p.at.epoch < p.epochs {
-		var list []Batch
+		list := p.batches[:0]
 		for len(list) < p.perStep {
 			b, ok, err := p.pull()
 			if err != nil {
@@ -211,6 +219,7 @@ func (p *puller) next() (portion, error) {
 			}
 			list = append(list, b)
 		}
+		p.batches = list
 		epoch := p.at.epoch
 		if len(list) < p.perStep {
 			if p.at.used == 0 {

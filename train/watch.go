@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"log/slog"
 	"time"
 )
@@ -74,6 +75,9 @@ func (l logged) Begin(from string, first, steps int) {
 }
 
 func (l logged) Step(s StepInfo) {
+	if !l.log.Enabled(context.Background(), slog.LevelDebug) {
+		return // what follows would be allocated all the same
+	}
 	l.log.Debug("step", "step", s.Step, "steps", s.Steps, "epoch", s.Epoch, "loss", s.Loss, "lr", s.LR,
 		"grad_norm", s.GradNorm, "tokens", s.Tokens, "duration", s.Duration)
 }
