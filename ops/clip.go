@@ -49,19 +49,9 @@ func clipStep[T kernel.Numeric]() typedStep {
 		case given[0] && given[1]:
 			kernel.Clip(f.Pool, y, x, low, high)
 		case given[0]:
-			kernel.Map(f.Pool, y, x, func(v T) T {
-				if v < low {
-					return low
-				}
-				return v
-			})
+			kernel.AtLeast(f.Pool, y, x, low)
 		case given[1]:
-			kernel.Map(f.Pool, y, x, func(v T) T {
-				if v > high {
-					return high
-				}
-				return v
-			})
+			kernel.AtMost(f.Pool, y, x, high)
 		default:
 			copyTensor(out[0], in[0])
 		}

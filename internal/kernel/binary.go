@@ -126,13 +126,15 @@ func Mul[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 // zero gives zero.
 func Div[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 	if isInteger[T]() {
-		Binary(p, b, dst, x, y, divInteger[T])
+		binaryRule(p, b, dst, x, y, divInteger[T]{})
 		return
 	}
 	binary(p, b, dst, x, y, fastest(divOf[float32], divOf[float64], divLoops[T]))
 }
 
-func divInteger[T Numeric](x, y T) T {
+type divInteger[T Numeric] struct{}
+
+func (divInteger[T]) of(x, y T) T {
 	if y == 0 {
 		return 0
 	}
@@ -214,19 +216,27 @@ func divSV[T Numeric](d []T, x T, y []T) {
 }
 
 // Min is the smaller of x and y, NaN where either is.
-func Min[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) { Binary(p, b, dst, x, y, lesser[T]) }
+func Min[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
+	binaryRule(p, b, dst, x, y, least[T]{})
+}
 
 // Max is the larger of x and y, NaN where either is.
-func Max[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) { Binary(p, b, dst, x, y, greater[T]) }
+func Max[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
+	binaryRule(p, b, dst, x, y, greatest[T]{})
+}
 
-func lesser[T Numeric](x, y T) T {
+type least[T Numeric] struct{}
+
+func (least[T]) of(x, y T) T {
 	if x < y || x != x {
 		return x
 	}
 	return y
 }
 
-func greater[T Numeric](x, y T) T {
+type greatest[T Numeric] struct{}
+
+func (greatest[T]) of(x, y T) T {
 	if x > y || x != x {
 		return x
 	}
@@ -237,35 +247,46 @@ func greater[T Numeric](x, y T) T {
 // cut towards zero: 1 for base 1, +-1 for -1, else 0.
 func Pow[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 	if isInteger[T]() {
-		Binary(p, b, dst, x, y, powInteger[T])
+		binaryRule(p, b, dst, x, y, powInteger[T]{})
 		return
 	}
 	if len(y) == 1 { // the exponents that models are made of
 		switch float64(y[0]) {
 		case 2:
-			mul := fastest(mulOf[float32], mulOf[float64], mulLoops[T]).vv
-			binary(p, b, dst, x, y, fast[T]{vv: func(d, x, _ []T) { mul(d, x, x) }, vs: func(d, x []T, _ T) { mul(d, x, x) }})
+			par.Do(p, len(dst), grain, &applied2[T]{fastest(mulOf[float32], mulOf[float64], mulLoops[T]).vv, dst, x, x})
 			return
 		case 0.5:
-			Binary(p, b, dst, x, y, func(x, y T) T { return powHalf(x) })
+			mapRule(p, dst, x, powHalf[T]{})
 			return
 		case 3:
-			Binary(p, b, dst, x, y, func(x, y T) T { return T(float64(x) * float64(x) * float64(x)) })
+			mapRule(p, dst, x, cube[T]{})
 			return
 		}
 	}
-	Binary(p, b, dst, x, y, func(x, y T) T { return T(math.Pow(float64(x), float64(y))) })
+	binaryRule(p, b, dst, x, y, power[T]{})
 }
 
+type power[T Numeric] struct{}
+
+func (power[T]) of(x, y T) T { return T(math.Pow(float64(x), float64(y))) }
+
+type cube[T Numeric] struct{}
+
+func (cube[T]) of(x T) T { return T(float64(x) * float64(x) * float64(x)) }
+
 // powHalf differs from the square root at -0 and -Inf.
-func powHalf[T Numeric](x T) T {
+type powHalf[T Numeric] struct{}
+
+func (powHalf[T]) of(x T) T {
 	if math.IsInf(float64(x), -1) {
 		return -x
 	}
 	return T(math.Sqrt(float64(x))) + 0
 }
 
-func powInteger[T Numeric](x, y T) T {
+type powInteger[T Numeric] struct{}
+
+func (powInteger[T]) of(x, y T) T {
 	if y < 0 {
 		switch {
 		case x == 1, x+1 == 0 && !odd(y):
@@ -291,21 +312,27 @@ func odd[T Numeric](y T) bool { return y-y/2*2 != 0 }
 // Mod is the remainder with the sign of y (Python's %). Integers: 0 where y is
 // 0; floats: NaN.
 func Mod[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	Binary(p, b, dst, x, y, func(x, y T) T {
-		r := remainder(x, y)
-		if r != 0 && (r < 0) != (y < 0) {
-			r += y
-		}
-		return r
-	})
+	binaryRule(p, b, dst, x, y, modulo[T]{})
+}
+
+type modulo[T Numeric] struct{}
+
+func (modulo[T]) of(x, y T) T {
+	r := remainder[T]{}.of(x, y)
+	if r != 0 && (r < 0) != (y < 0) {
+		r += y
+	}
+	return r
 }
 
 // FMod is the remainder with the sign of x (C's fmod).
 func FMod[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	Binary(p, b, dst, x, y, remainder[T])
+	binaryRule(p, b, dst, x, y, remainder[T]{})
 }
 
-func remainder[T Numeric](x, y T) T {
+type remainder[T Numeric] struct{}
+
+func (remainder[T]) of(x, y T) T {
 	if !isInteger[T]() {
 		return T(math.Mod(float64(x), float64(y)))
 	}
@@ -317,28 +344,48 @@ func remainder[T Numeric](x, y T) T {
 
 // Equal is x == y.
 func Equal[T comparable](p *par.Pool, b *Broadcast, dst []bool, x, y []T) {
-	Binary(p, b, dst, x, y, func(x, y T) bool { return x == y })
+	binaryRule(p, b, dst, x, y, equal[T]{})
 }
+
+type equal[T comparable] struct{}
+
+func (equal[T]) of(x, y T) bool { return x == y }
 
 // Less is x < y.
 func Less[T Numeric](p *par.Pool, b *Broadcast, dst []bool, x, y []T) {
-	Binary(p, b, dst, x, y, func(x, y T) bool { return x < y })
+	binaryRule(p, b, dst, x, y, less[T]{})
 }
+
+type less[T Numeric] struct{}
+
+func (less[T]) of(x, y T) bool { return x < y }
 
 // LessEqual is x <= y.
 func LessEqual[T Numeric](p *par.Pool, b *Broadcast, dst []bool, x, y []T) {
-	Binary(p, b, dst, x, y, func(x, y T) bool { return x <= y })
+	binaryRule(p, b, dst, x, y, lessEqual[T]{})
 }
+
+type lessEqual[T Numeric] struct{}
+
+func (lessEqual[T]) of(x, y T) bool { return x <= y }
 
 // Greater is x > y.
 func Greater[T Numeric](p *par.Pool, b *Broadcast, dst []bool, x, y []T) {
-	Binary(p, b, dst, x, y, func(x, y T) bool { return x > y })
+	binaryRule(p, b, dst, x, y, more[T]{})
 }
+
+type more[T Numeric] struct{}
+
+func (more[T]) of(x, y T) bool { return x > y }
 
 // GreaterEqual is x >= y.
 func GreaterEqual[T Numeric](p *par.Pool, b *Broadcast, dst []bool, x, y []T) {
-	Binary(p, b, dst, x, y, func(x, y T) bool { return x >= y })
+	binaryRule(p, b, dst, x, y, moreEqual[T]{})
 }
+
+type moreEqual[T Numeric] struct{}
+
+func (moreEqual[T]) of(x, y T) bool { return x >= y }
 
 // And is x && y.
 func And(p *par.Pool, b *Broadcast, dst, x, y []bool) {
@@ -357,15 +404,27 @@ func Xor(p *par.Pool, b *Broadcast, dst, x, y []bool) {
 
 // BitAnd is x & y.
 func BitAnd[T Integer](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	Binary(p, b, dst, x, y, func(x, y T) T { return x & y })
+	binaryRule(p, b, dst, x, y, bitAnd[T]{})
 }
+
+type bitAnd[T Integer] struct{}
+
+func (bitAnd[T]) of(x, y T) T { return x & y }
 
 // BitOr is x | y.
 func BitOr[T Integer](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	Binary(p, b, dst, x, y, func(x, y T) T { return x | y })
+	binaryRule(p, b, dst, x, y, bitOr[T]{})
 }
+
+type bitOr[T Integer] struct{}
+
+func (bitOr[T]) of(x, y T) T { return x | y }
 
 // BitXor is x ^ y.
 func BitXor[T Integer](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	Binary(p, b, dst, x, y, func(x, y T) T { return x ^ y })
+	binaryRule(p, b, dst, x, y, bitXor[T]{})
 }
+
+type bitXor[T Integer] struct{}
+
+func (bitXor[T]) of(x, y T) T { return x ^ y }

@@ -44,24 +44,63 @@ func convNeed[T Float](c *Conv) int {
 	return cols + max(GemmScratch[T](m, n, k), GemmScratch[T](k, n, m), GemmScratch[T](m, k, n))
 }
 
-// convEach runs f for each image and group l, for small products several at a
-// time: f gets the pool it may use and its own scratch.
-func convEach[T Float](p *par.Pool, c *Conv, scratch []T, f func(p *par.Pool, l int, scratch []T)) {
+// A convTask is the products of a convolution, one per image and group: the
+// forward, or the gradient for x where back.
+type convTask[T Float] struct {
+	c             *Conv
+	x, y, w, bias []T // x is what back writes, from y
+	back          bool
+	scratch       []T
+	need, size    int // scratch of a product, products of a chunk
+}
+
+// run computes all products, small ones several at a time.
+func (t *convTask[T]) run(p *par.Pool) {
+	m, n, k := t.c.gemmSizes()
+	var chunks int
+	t.need = convNeed[T](t.c)
+	if chunks, t.size = batchCut(t.c.parts(), m, n, k); chunks > 0 {
+		par.Do(p, t.c.parts(), t.size, t)
+		return
+	}
+	for l := range t.c.parts() {
+		t.part(p, l, t.scratch[:t.need])
+	}
+}
+
+func (t *convTask[T]) Run(lo, hi int) {
+	mine := t.scratch[lo/t.size*t.need:][:t.need]
+	for l := lo; l < hi; l++ {
+		t.part(nil, l, mine)
+	}
+}
+
+// part is the product of image and group l, with the pool that it may use and
+// its own scratch.
+func (t *convTask[T]) part(p *par.Pool, l int, scratch []T) {
+	c := t.c
 	m, n, k := c.gemmSizes()
-	need := convNeed[T](c)
-	chunks, size := batchCut(c.parts(), m, n, k)
-	if chunks == 0 {
-		for l := range c.parts() {
-			f(p, l, scratch[:need])
+	ox, ow, oy := c.part(l)
+	x, y, w := t.x[ox:], t.y[oy:], t.w[ow:]
+	if t.back {
+		cols, rest := x[:c.C/c.Groups*c.H*c.W], scratch
+		if !c.whole() {
+			cols, rest = scratch[:n*k], scratch[n*k:]
+		}
+		Gemm(p, true, false, k, n, m, 1, w, k, y, n, false, cols, n, rest)
+		if !c.whole() {
+			par.Do(p, c.C/c.Groups, rowsPerChunk(c.KH*c.KW*n), &tapping[T]{&c.Window, cols, x, true})
 		}
 		return
 	}
-	p.For(c.parts(), size, func(lo, hi int) {
-		mine := scratch[lo/size*need:][:need]
-		for l := lo; l < hi; l++ {
-			f(nil, l, mine)
+	cols, rest := taps(p, c, x, scratch)
+	out := y[:m*n]
+	if t.bias != nil {
+		for i, b := range t.bias[l%c.Groups*m:][:m] {
+			fill(out[i*n:][:n], b)
 		}
-	})
+	}
+	Gemm(p, false, false, m, n, k, 1, w, k, cols, n, t.bias != nil, out, n, rest)
 }
 
 // taps is the operand (depth, OH*OW) of one group of x, and the scratch left.
@@ -71,13 +110,28 @@ func taps[T Float](p *par.Pool, c *Conv, x, scratch []T) (cols, rest []T) {
 	}
 	_, n, k := c.gemmSizes()
 	cols = scratch[:n*k]
-	each := c.KH * c.KW * n
-	p.For(c.C/c.Groups, rowsPerChunk(each), func(lo, hi int) {
-		for ch := lo; ch < hi; ch++ {
-			im2col(&c.Window, cols[ch*each:][:each], x[ch*c.H*c.W:][:c.H*c.W])
-		}
-	})
+	par.Do(p, c.C/c.Groups, rowsPerChunk(c.KH*c.KW*n), &tapping[T]{&c.Window, cols, x, false})
 	return cols, scratch[n*k:]
+}
+
+// tapping lays out the taps of planes, or adds them back.
+type tapping[T Float] struct {
+	w       *Window
+	cols, x []T
+	back    bool
+}
+
+func (t *tapping[T]) Run(lo, hi int) {
+	plane, each := t.w.H*t.w.W, t.w.KH*t.w.KW*t.w.OH*t.w.OW
+	for ch := lo; ch < hi; ch++ {
+		x, cols := t.x[ch*plane:][:plane], t.cols[ch*each:][:each]
+		if !t.back {
+			im2col(t.w, cols, x)
+			continue
+		}
+		clear(x)
+		col2im(t.w, x, cols)
+	}
 }
 
 // Conv2D is the convolution (cross-correlation), with g the group of m:
@@ -87,43 +141,15 @@ func taps[T Float](p *par.Pool, c *Conv, x, scratch []T) (cols, rest []T) {
 //
 // x is 0 outside of its planes; bias (M) may be nil.
 func Conv2D[T Float](p *par.Pool, c *Conv, y, x, w, bias, scratch []T) {
-	m, n, k := c.gemmSizes()
-	convEach(p, c, scratch, func(p *par.Pool, l int, scratch []T) {
-		ox, ow, oy := c.part(l)
-		cols, rest := taps(p, c, x[ox:], scratch)
-		out := y[oy:][:m*n]
-		if bias != nil {
-			for i, b := range bias[l%c.Groups*m:][:m] {
-				fill(out[i*n:][:n], b)
-			}
-		}
-		Gemm(p, false, false, m, n, k, 1, w[ow:], k, cols, n, bias != nil, out, n, rest)
-	})
+	t := convTask[T]{c: c, x: x, y: y, w: w, bias: bias, scratch: scratch}
+	t.run(p)
 }
 
 // Conv2DGradX is the gradient of Conv2D for x, from dy. With the roles of x and
 // y swapped it is a transposed convolution.
 func Conv2DGradX[T Float](p *par.Pool, c *Conv, dx, dy, w, scratch []T) {
-	m, n, k := c.gemmSizes()
-	plane := c.H * c.W
-	convEach(p, c, scratch, func(p *par.Pool, l int, scratch []T) {
-		ox, ow, oy := c.part(l)
-		dst := dx[ox:][:c.C/c.Groups*plane]
-		if c.whole() {
-			Gemm(p, true, false, k, n, m, 1, w[ow:], k, dy[oy:], n, false, dst, n, scratch)
-			return
-		}
-		cols, rest := scratch[:n*k], scratch[n*k:]
-		Gemm(p, true, false, k, n, m, 1, w[ow:], k, dy[oy:], n, false, cols, n, rest)
-		each := c.KH * c.KW * n
-		p.For(c.C/c.Groups, rowsPerChunk(each), func(lo, hi int) {
-			for ch := lo; ch < hi; ch++ {
-				img := dst[ch*plane:][:plane]
-				clear(img)
-				col2im(&c.Window, img, cols[ch*each:][:each])
-			}
-		})
-	})
+	t := convTask[T]{c: c, x: dx, y: dy, w: w, back: true, scratch: scratch}
+	t.run(p)
 }
 
 // Conv2DGradW is the gradient of Conv2D for w, from x and dy. Images are added
@@ -142,13 +168,20 @@ func Conv2DGradW[T Float](p *par.Pool, c *Conv, dw, x, dy, scratch []T) {
 // n, i, j of dy[n,m,i,j].
 func Conv2DGradBias[T Float](p *par.Pool, c *Conv, dbias, dy []T) {
 	n := c.OH * c.OW
-	p.For(c.M, rowsPerChunk(c.N*n), func(lo, hi int) {
-		for m := lo; m < hi; m++ {
-			var s float64
-			for img := range c.N {
-				s += sumRow(dy[(img*c.M+m)*n:][:n])
-			}
-			dbias[m] = T(s)
+	par.Do(p, c.M, rowsPerChunk(c.N*n), &biasGrad[T]{c.N, c.M, n, dbias, dy})
+}
+
+type biasGrad[T Float] struct {
+	images, channels, n int
+	dbias, dy           []T
+}
+
+func (t *biasGrad[T]) Run(lo, hi int) {
+	for m := lo; m < hi; m++ {
+		var s float64
+		for img := range t.images {
+			s += sumRow(t.dy[(img*t.channels+m)*t.n:][:t.n])
 		}
-	})
+		t.dbias[m] = T(s)
+	}
 }

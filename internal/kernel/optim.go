@@ -37,22 +37,30 @@ func (t *adamWTask[T]) Run(lo, hi int) {
 //	u = momentum*u + g
 //	w -= lr*u, or lr*(g + momentum*u) where nesterov
 func SGD[T Float](p *par.Pool, w, u, g []T, lr, momentum, decay float64, nesterov bool) {
-	p.For(len(w), grain, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			wi := float64(w[i])
-			step := float64(g[i]) + float64(decay*wi)
-			if momentum != 0 {
-				ui := float64(momentum*float64(u[i])) + step
-				u[i] = T(ui)
-				if nesterov {
-					step += float64(momentum * ui)
-				} else {
-					step = ui
-				}
+	par.Do(p, len(w), grain, &sgdTask[T]{w, u, g, lr, momentum, decay, nesterov})
+}
+
+type sgdTask[T Float] struct {
+	w, u, g             []T
+	lr, momentum, decay float64
+	nesterov            bool
+}
+
+func (t *sgdTask[T]) Run(lo, hi int) {
+	for i := lo; i < hi; i++ {
+		wi := float64(t.w[i])
+		step := float64(t.g[i]) + float64(t.decay*wi)
+		if t.momentum != 0 {
+			ui := float64(t.momentum*float64(t.u[i])) + step
+			t.u[i] = T(ui)
+			if t.nesterov {
+				step += float64(t.momentum * ui)
+			} else {
+				step = ui
 			}
-			w[i] = T(wi - float64(lr*step))
 		}
-	})
+		t.w[i] = T(wi - float64(t.lr*step))
+	}
 }
 
 // SumSquares is sum_i x[i]**2, added in a fixed tree.

@@ -7,23 +7,33 @@ import "github.com/bonnx/bonnx/internal/par"
 // found in x as a whole, the first of equals; it may be nil. A NaN counts as
 // greatest. A place without elements gives low and index -1.
 func MaxPool[T Numeric](p *par.Pool, planes int, w *Window, y []T, index []int64, x []T, low T) {
-	n := w.OH * w.OW
-	p.For(planes, rowsPerChunk(n*w.KH*w.KW), func(lo, hi int) {
-		for c := lo; c < hi; c++ {
-			base := c * w.H * w.W
-			plane := x[base:][:w.H*w.W]
-			for o := range n {
-				best, at := maxUnder(w, plane, o/w.OW, o%w.OW, low)
-				y[c*n+o] = best
-				if index != nil {
-					index[c*n+o] = int64(at)
-					if at >= 0 {
-						index[c*n+o] += int64(base)
-					}
+	par.Do(p, planes, rowsPerChunk(w.OH*w.OW*w.KH*w.KW), &maxPooling[T]{w, y, index, x, low})
+}
+
+type maxPooling[T Numeric] struct {
+	w     *Window
+	y     []T
+	index []int64
+	x     []T
+	low   T
+}
+
+func (t *maxPooling[T]) Run(lo, hi int) {
+	w, n := t.w, t.w.OH*t.w.OW
+	for c := lo; c < hi; c++ {
+		base := c * w.H * w.W
+		plane := t.x[base:][:w.H*w.W]
+		for o := range n {
+			best, at := maxUnder(w, plane, o/w.OW, o%w.OW, t.low)
+			t.y[c*n+o] = best
+			if t.index != nil {
+				t.index[c*n+o] = int64(at)
+				if at >= 0 {
+					t.index[c*n+o] += int64(base)
 				}
 			}
 		}
-	})
+	}
 }
 
 func maxUnder[T Numeric](w *Window, x []T, i, j int, low T) (best T, at int) {
@@ -50,14 +60,22 @@ func maxUnder[T Numeric](w *Window, x []T, i, j int, low T) (best T, at int) {
 // is 0 but for dx[index[o]] += dy[o].
 func MaxPoolGrad[T Float](p *par.Pool, planes int, w *Window, dx, dy []T, index []int64) {
 	n, plane := w.OH*w.OW, w.H*w.W
-	p.For(planes, rowsPerChunk(n+plane), func(lo, hi int) {
-		clear(dx[lo*plane : hi*plane])
-		for o := lo * n; o < hi*n; o++ {
-			if at := index[o]; at >= 0 {
-				dx[at] += dy[o]
-			}
+	par.Do(p, planes, rowsPerChunk(n+plane), &maxPoolGrad[T]{n, plane, dx, dy, index})
+}
+
+type maxPoolGrad[T Float] struct {
+	n, plane int
+	dx, dy   []T
+	index    []int64
+}
+
+func (t *maxPoolGrad[T]) Run(lo, hi int) {
+	clear(t.dx[lo*t.plane : hi*t.plane])
+	for o := lo * t.n; o < hi*t.n; o++ {
+		if at := t.index[o]; at >= 0 {
+			t.dx[at] += t.dy[o]
 		}
-	})
+	}
 }
 
 // AveragePool is the mean under each place of the window, for planes
@@ -65,33 +83,49 @@ func MaxPoolGrad[T Float](p *par.Pool, planes int, w *Window, dx, dy []T, index 
 // elements, or, where includePad, of elements and padding. A place without
 // elements gives 0.
 func AveragePool[T Float](p *par.Pool, planes int, w *Window, y, x []T, includePad bool) {
-	n := w.OH * w.OW
-	p.For(planes, rowsPerChunk(n*w.KH*w.KW), func(lo, hi int) {
-		for c := lo; c < hi; c++ {
-			plane := x[c*w.H*w.W:][:w.H*w.W]
-			for o := range n {
-				var s float64
-				count := w.under(o/w.OW, o%w.OW, includePad, func(k int) { s += float64(plane[k]) })
-				y[c*n+o] = T(s / float64(count))
-			}
+	par.Do(p, planes, rowsPerChunk(w.OH*w.OW*w.KH*w.KW), &averaging[T]{w, y, x, includePad})
+}
+
+type averaging[T Float] struct {
+	w          *Window
+	y, x       []T
+	includePad bool
+}
+
+func (t *averaging[T]) Run(lo, hi int) {
+	w, n := t.w, t.w.OH*t.w.OW
+	for c := lo; c < hi; c++ {
+		plane := t.x[c*w.H*w.W:][:w.H*w.W]
+		for o := range n {
+			var s float64
+			count := w.under(o/w.OW, o%w.OW, t.includePad, func(k int) { s += float64(plane[k]) })
+			t.y[c*n+o] = T(s / float64(count))
 		}
-	})
+	}
 }
 
 // AveragePoolGrad is the gradient of AveragePool, from dy to dx.
 func AveragePoolGrad[T Float](p *par.Pool, planes int, w *Window, dx, dy []T, includePad bool) {
-	n := w.OH * w.OW
-	p.For(planes, rowsPerChunk(n*w.KH*w.KW), func(lo, hi int) {
-		for c := lo; c < hi; c++ {
-			plane := dx[c*w.H*w.W:][:w.H*w.W]
-			clear(plane)
-			for o := range n {
-				count := w.under(o/w.OW, o%w.OW, includePad, func(int) {})
-				g := T(float64(dy[c*n+o]) / float64(count))
-				w.under(o/w.OW, o%w.OW, includePad, func(k int) { plane[k] += g })
-			}
+	par.Do(p, planes, rowsPerChunk(w.OH*w.OW*w.KH*w.KW), &averagingGrad[T]{w, dx, dy, includePad})
+}
+
+type averagingGrad[T Float] struct {
+	w          *Window
+	dx, dy     []T
+	includePad bool
+}
+
+func (t *averagingGrad[T]) Run(lo, hi int) {
+	w, n := t.w, t.w.OH*t.w.OW
+	for c := lo; c < hi; c++ {
+		plane := t.dx[c*w.H*w.W:][:w.H*w.W]
+		clear(plane)
+		for o := range n {
+			count := w.under(o/w.OW, o%w.OW, t.includePad, func(int) {})
+			g := T(float64(t.dy[c*n+o]) / float64(count))
+			w.under(o/w.OW, o%w.OW, t.includePad, func(k int) { plane[k] += g })
 		}
-	})
+	}
 }
 
 // under calls f with the elements under place (i,j) and returns the divisor of

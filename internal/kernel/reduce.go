@@ -234,29 +234,78 @@ func ReduceL2[T Float](p *par.Pool, outer, n, inner int, dst, x []T) {
 //
 //	s = start; for i < n: s = f(s, x[o,i,j]); dst[o,j] = s
 //
-// It is the form for integers, products and what else has no function here.
+// It is the form for what has no function here.
 func Reduce[T, R any](p *par.Pool, outer, n, inner int, dst []R, x []T, start R, f func(s R, x T) R) {
-	p.For(outer*inner, rowsPerChunk(n), func(lo, hi int) {
-		for r := lo; r < hi; r++ {
-			k, s := r/inner*n*inner+r%inner, start
-			for range n {
-				s = f(s, x[k])
-				k += inner
-			}
-			dst[r] = s
+	par.Do(p, outer*inner, rowsPerChunk(n), &reducing[T, R]{n, inner, dst, x, start, f})
+}
+
+type reducing[T, R any] struct {
+	n, inner int
+	dst      []R
+	x        []T
+	start    R
+	f        func(s R, x T) R
+}
+
+func (t *reducing[T, R]) Run(lo, hi int) {
+	for r := lo; r < hi; r++ {
+		k, s := r/t.inner*t.n*t.inner+r%t.inner, t.start
+		for range t.n {
+			s = t.f(s, t.x[k])
+			k += t.inner
 		}
-	})
+		t.dst[r] = s
+	}
+}
+
+// reduceRule folds n > 0 elements, the first being the start.
+func reduceRule[T any, F rule2[T, T]](p *par.Pool, outer, n, inner int, dst, x []T, f F) {
+	par.Do(p, outer*inner, rowsPerChunk(n), &ruledReducing[T, F]{n, inner, dst, x, f})
+}
+
+type ruledReducing[T any, F rule2[T, T]] struct {
+	n, inner int
+	dst, x   []T
+	f        F
+}
+
+func (t *ruledReducing[T, F]) Run(lo, hi int) {
+	for r := lo; r < hi; r++ {
+		k := r/t.inner*t.n*t.inner + r%t.inner
+		s := t.x[k]
+		for range t.n - 1 {
+			k += t.inner
+			s = t.f.of(s, t.x[k])
+		}
+		t.dst[r] = s
+	}
 }
 
 // ReduceProd is prod_i x[o,i,j].
 func ReduceProd[T Numeric](p *par.Pool, outer, n, inner int, dst, x []T) {
-	Reduce(p, outer, n, inner, dst, x, 1, func(s, x T) T { return s * x })
+	if n == 0 {
+		fill(dst[:outer*inner], 1)
+		return
+	}
+	reduceRule(p, outer, n, inner, dst, x, times[T]{})
 }
+
+type times[T Numeric] struct{}
+
+func (times[T]) of(x, y T) T { return x * y }
 
 // ReduceSumInt is sum_i x[o,i,j] of integers, which wrap.
 func ReduceSumInt[T Integer](p *par.Pool, outer, n, inner int, dst, x []T) {
-	Reduce(p, outer, n, inner, dst, x, 0, func(s, x T) T { return s + x })
+	if n == 0 {
+		fill(dst[:outer*inner], 0)
+		return
+	}
+	reduceRule(p, outer, n, inner, dst, x, plus[T]{})
 }
+
+type plus[T Integer] struct{}
+
+func (plus[T]) of(x, y T) T { return x + y }
 
 // ReduceMax is max_i x[o,i,j], NaN where any is NaN, low where n = 0.
 func ReduceMax[T Numeric](p *par.Pool, outer, n, inner int, dst, x []T, low T) {
@@ -264,7 +313,7 @@ func ReduceMax[T Numeric](p *par.Pool, outer, n, inner int, dst, x []T, low T) {
 		fill(dst[:outer*inner], low)
 		return
 	}
-	extreme(p, outer, n, inner, dst, x, greater[T])
+	reduceRule(p, outer, n, inner, dst, x, greatest[T]{})
 }
 
 // ReduceMin is min_i x[o,i,j], NaN where any is NaN, high where n = 0.
@@ -273,21 +322,7 @@ func ReduceMin[T Numeric](p *par.Pool, outer, n, inner int, dst, x []T, high T) 
 		fill(dst[:outer*inner], high)
 		return
 	}
-	extreme(p, outer, n, inner, dst, x, lesser[T])
-}
-
-func extreme[T Numeric](p *par.Pool, outer, n, inner int, dst, x []T, f func(a, b T) T) {
-	p.For(outer*inner, rowsPerChunk(n), func(lo, hi int) {
-		for r := lo; r < hi; r++ {
-			k := r/inner*n*inner + r%inner
-			s := x[k]
-			for range n - 1 {
-				k += inner
-				s = f(s, x[k])
-			}
-			dst[r] = s
-		}
-	})
+	reduceRule(p, outer, n, inner, dst, x, least[T]{})
 }
 
 // ReduceLogSumExp is log(sum_i exp(x[o,i,j])), without overflow.
@@ -296,11 +331,18 @@ func ReduceLogSumExp[T Float](p *par.Pool, outer, n, inner int, dst, x []T) {
 		fill(dst[:outer*inner], T(math.Inf(-1)))
 		return
 	}
-	p.For(outer*inner, rowsPerChunk(8*n), func(lo, hi int) {
-		for r := lo; r < hi; r++ {
-			dst[r] = T(logSumExp(x[r/inner*n*inner+r%inner:], n, inner))
-		}
-	})
+	par.Do(p, outer*inner, rowsPerChunk(8*n), &logSumExps[T]{n, inner, dst, x})
+}
+
+type logSumExps[T Float] struct {
+	n, inner int
+	dst, x   []T
+}
+
+func (t *logSumExps[T]) Run(lo, hi int) {
+	for r := lo; r < hi; r++ {
+		t.dst[r] = T(logSumExp(t.x[r/t.inner*t.n*t.inner+r%t.inner:], t.n, t.inner))
+	}
 }
 
 // logSumExp is over n elements, step apart.
@@ -346,29 +388,38 @@ func isFloat32[T Float]() bool {
 // ArgMax is the smallest (largest where last) i at which x[o,i,j] is greatest.
 // A NaN counts as greatest.
 func ArgMax[T Numeric](p *par.Pool, outer, n, inner int, dst []int64, x []T, last bool) {
-	argBest(p, outer, n, inner, dst, x, last, func(x, best T) bool { return x > best })
+	par.Do(p, outer*inner, rowsPerChunk(n), &argBest[T]{n, inner, dst, x, last, false})
 }
 
 // ArgMin is the smallest (largest where last) i at which x[o,i,j] is least. A
 // NaN counts as least.
 func ArgMin[T Numeric](p *par.Pool, outer, n, inner int, dst []int64, x []T, last bool) {
-	argBest(p, outer, n, inner, dst, x, last, func(x, best T) bool { return x < best })
+	par.Do(p, outer*inner, rowsPerChunk(n), &argBest[T]{n, inner, dst, x, last, true})
 }
 
-func argBest[T Numeric](p *par.Pool, outer, n, inner int, dst []int64, x []T, last bool, better func(x, best T) bool) {
-	p.For(outer*inner, rowsPerChunk(n), func(lo, hi int) {
-		for r := lo; r < hi; r++ {
-			k := r/inner*n*inner + r%inner
-			best, at := x[k], 0
-			for i := 1; i < n; i++ {
-				k += inner
-				v := x[k]
-				nan, was := v != v, best != best
-				if !was && (nan || better(v, best)) || last && (v == best || nan && was) {
-					best, at = v, i
-				}
+type argBest[T Numeric] struct {
+	n, inner    int
+	dst         []int64
+	x           []T
+	last, least bool
+}
+
+func (t *argBest[T]) Run(lo, hi int) {
+	for r := lo; r < hi; r++ {
+		k := r/t.inner*t.n*t.inner + r%t.inner
+		best, at := t.x[k], 0
+		for i := 1; i < t.n; i++ {
+			k += t.inner
+			v := t.x[k]
+			better := v > best
+			if t.least {
+				better = v < best
 			}
-			dst[r] = int64(at)
+			nan, was := v != v, best != best
+			if !was && (nan || better) || t.last && (v == best || nan && was) {
+				best, at = v, i
+			}
 		}
-	})
+		t.dst[r] = int64(at)
+	}
 }

@@ -17,8 +17,12 @@ func Softmax[T Float](p *par.Pool, outer, n, inner int, y, x []T) {
 		par.Do(p, outer, rowsPerChunk(8*n), &softmaxTask[T]{n, y, x})
 		return
 	}
-	eachVector(p, outer, n, inner, func(k int) { softmaxVector(y[k:], x[k:], n, inner) })
+	eachVector(p, outer, n, inner, softmaxes[T]{y, x})
 }
+
+type softmaxes[T Float] struct{ y, x []T }
+
+func (t softmaxes[T]) vector(k, n, step int) { softmaxVector(t.y[k:], t.x[k:], n, step) }
 
 type softmaxTask[T Float] struct {
 	n    int
@@ -27,16 +31,25 @@ type softmaxTask[T Float] struct {
 
 func (t *softmaxTask[T]) Run(lo, hi int) { vec[T]().softmax(hi-lo, t.n, t.y[lo*t.n:], t.x[lo*t.n:]) }
 
-// eachVector calls f with the offset of each vector along the middle axis.
-func eachVector(p *par.Pool, outer, n, inner int, f func(k int)) {
-	if n == 0 {
-		return
+// A vectorRule computes a vector of n elements, step apart from offset k on.
+type vectorRule interface{ vector(k, n, step int) }
+
+// eachVector has f compute each vector along the middle axis.
+func eachVector[F vectorRule](p *par.Pool, outer, n, inner int, f F) {
+	if n > 0 {
+		par.Do(p, outer*inner, rowsPerChunk(8*n), &vectorTask[F]{n, inner, f})
 	}
-	p.For(outer*inner, rowsPerChunk(8*n), func(lo, hi int) {
-		for r := lo; r < hi; r++ {
-			f(r/inner*n*inner + r%inner)
-		}
-	})
+}
+
+type vectorTask[F vectorRule] struct {
+	n, inner int
+	f        F
+}
+
+func (t *vectorTask[F]) Run(lo, hi int) {
+	for r := lo; r < hi; r++ {
+		t.f.vector(r/t.inner*t.n*t.inner+r%t.inner, t.n, t.inner)
+	}
 }
 
 func softmaxVector[T Float](y, x []T, n, step int) {
@@ -96,12 +109,16 @@ func largest[T Float](x []T, n, step int) float64 {
 // LogSoftmax is y[o,i,j] = x[o,i,j] - log(sum_i exp(x[o,i,j])). It may work in
 // place.
 func LogSoftmax[T Float](p *par.Pool, outer, n, inner int, y, x []T) {
-	eachVector(p, outer, n, inner, func(k int) {
-		l := logSumExp(x[k:], n, inner)
-		for i := range n {
-			y[k+i*inner] = T(float64(x[k+i*inner]) - l)
-		}
-	})
+	eachVector(p, outer, n, inner, logSoftmaxes[T]{y, x})
+}
+
+type logSoftmaxes[T Float] struct{ y, x []T }
+
+func (t logSoftmaxes[T]) vector(k, n, step int) {
+	l := logSumExp(t.x[k:], n, step)
+	for i := k; i < k+n*step; i += step {
+		t.y[i] = T(float64(t.x[i]) - l)
+	}
 }
 
 // SoftmaxGrad is the gradient of Softmax from its result y:
@@ -114,7 +131,13 @@ func SoftmaxGrad[T Float](p *par.Pool, outer, n, inner int, dx, y, dy []T) {
 		par.Do(p, outer, rowsPerChunk(8*n), &softmaxGradTask[T]{n, dx, y, dy})
 		return
 	}
-	eachVector(p, outer, n, inner, func(k int) { softmaxGradVector(dx[k:], y[k:], dy[k:], n, inner) })
+	eachVector(p, outer, n, inner, softmaxGrads[T]{dx, y, dy})
+}
+
+type softmaxGrads[T Float] struct{ dx, y, dy []T }
+
+func (t softmaxGrads[T]) vector(k, n, step int) {
+	softmaxGradVector(t.dx[k:], t.y[k:], t.dy[k:], n, step)
 }
 
 type softmaxGradTask[T Float] struct {
@@ -143,14 +166,18 @@ func softmaxGradVector[T Float](dx, y, dy []T, n, step int) {
 //
 // It may work in place on dy.
 func LogSoftmaxGrad[T Float](p *par.Pool, outer, n, inner int, dx, y, dy []T) {
-	eachVector(p, outer, n, inner, func(k int) {
-		var s float64
-		for i := range n {
-			s += float64(dy[k+i*inner])
-		}
-		for i := range n {
-			e := expFor[T](float64(y[k+i*inner]))
-			dx[k+i*inner] = T(float64(dy[k+i*inner]) - float64(e*s))
-		}
-	})
+	eachVector(p, outer, n, inner, logSoftmaxGrads[T]{dx, y, dy})
+}
+
+type logSoftmaxGrads[T Float] struct{ dx, y, dy []T }
+
+func (t logSoftmaxGrads[T]) vector(k, n, step int) {
+	var s float64
+	for i := k; i < k+n*step; i += step {
+		s += float64(t.dy[i])
+	}
+	for i := k; i < k+n*step; i += step {
+		e := expFor[T](float64(t.y[i]))
+		t.dx[i] = T(float64(t.dy[i]) - float64(e*s))
+	}
 }

@@ -12,37 +12,49 @@ func Neg[T Numeric](p *par.Pool, dst, x []T) {
 		Scale(p, dst, any(x).([]float32), -1)
 		return
 	}
-	Map(p, dst, x, func(x T) T { return -x })
+	mapRule(p, dst, x, negative[T]{})
 }
 
+type negative[T Numeric] struct{}
+
+func (negative[T]) of(x T) T { return -x }
+
 // Abs is |x|.
-func Abs[T Numeric](p *par.Pool, dst, x []T) {
-	Map(p, dst, x, func(x T) T {
-		if x <= 0 { // -0 too
-			return 0 - x
-		}
-		return x
-	})
+func Abs[T Numeric](p *par.Pool, dst, x []T) { mapRule(p, dst, x, absolute[T]{}) }
+
+type absolute[T Numeric] struct{}
+
+func (absolute[T]) of(x T) T {
+	if x <= 0 { // -0 too
+		return 0 - x
+	}
+	return x
 }
 
 // Sign is -1, 0 or 1, and NaN for NaN.
-func Sign[T Numeric](p *par.Pool, dst, x []T) {
-	Map(p, dst, x, func(x T) T {
-		switch {
-		case x > 0:
-			return 1
-		case x < 0:
-			var one T = 1
-			return -one
-		}
-		return x
-	})
+func Sign[T Numeric](p *par.Pool, dst, x []T) { mapRule(p, dst, x, signOf[T]{}) }
+
+type signOf[T Numeric] struct{}
+
+func (signOf[T]) of(x T) T {
+	switch {
+	case x > 0:
+		return 1
+	case x < 0:
+		var one T = 1
+		return -one
+	}
+	return x
 }
 
 // Reciprocal is 1/x.
 func Reciprocal[T Float](p *par.Pool, dst, x []T) {
-	p.For(len(dst), grain, func(lo, hi int) { vec[T]().div.sv(dst[lo:hi], 1, x[lo:hi]) })
+	par.Do(p, len(dst), grain, &inverted[T]{dst, x})
 }
+
+type inverted[T Float] struct{ dst, x []T }
+
+func (t *inverted[T]) Run(lo, hi int) { vec[T]().div.sv(t.dst[lo:hi], 1, t.x[lo:hi]) }
 
 // ReLU is max(x, 0), and NaN for NaN.
 func ReLU[T Numeric](p *par.Pool, dst, x []T) {
@@ -54,16 +66,42 @@ func ReLU[T Numeric](p *par.Pool, dst, x []T) {
 }
 
 // Clip is min(max(x, low), high), and NaN for NaN.
-func Clip[T Numeric](p *par.Pool, dst, x []T, low, high T) {
-	Map(p, dst, x, func(x T) T {
-		if x < low {
-			x = low
-		}
-		if x > high {
-			x = high
-		}
-		return x
-	})
+func Clip[T Numeric](p *par.Pool, dst, x []T, low, high T) { mapRule(p, dst, x, clipped[T]{low, high}) }
+
+type clipped[T Numeric] struct{ low, high T }
+
+func (f clipped[T]) of(x T) T {
+	if x < f.low {
+		x = f.low
+	}
+	if x > f.high {
+		x = f.high
+	}
+	return x
+}
+
+// AtLeast is max(x, low), and NaN for NaN.
+func AtLeast[T Numeric](p *par.Pool, dst, x []T, low T) { mapRule(p, dst, x, atLeast[T]{low}) }
+
+type atLeast[T Numeric] struct{ low T }
+
+func (f atLeast[T]) of(x T) T {
+	if x < f.low {
+		return f.low
+	}
+	return x
+}
+
+// AtMost is min(x, high), and NaN for NaN.
+func AtMost[T Numeric](p *par.Pool, dst, x []T, high T) { mapRule(p, dst, x, atMost[T]{high}) }
+
+type atMost[T Numeric] struct{ high T }
+
+func (f atMost[T]) of(x T) T {
+	if x > f.high {
+		return f.high
+	}
+	return x
 }
 
 // Scale is alpha*x.
@@ -72,85 +110,113 @@ func Scale[T Float](p *par.Pool, dst, x []T, alpha T) {
 }
 
 // LeakyReLU is x, below zero alpha*x.
-func LeakyReLU[T Float](p *par.Pool, dst, x []T, alpha T) {
-	Map(p, dst, x, func(x T) T {
-		if x < 0 {
-			return alpha * x
-		}
-		return x
-	})
+func LeakyReLU[T Float](p *par.Pool, dst, x []T, alpha T) { mapRule(p, dst, x, leaky[T]{alpha}) }
+
+type leaky[T Float] struct{ alpha T }
+
+func (f leaky[T]) of(x T) T {
+	if x < 0 {
+		return f.alpha * x
+	}
+	return x
 }
 
 // ThresholdedReLU is x where x > alpha, else 0.
 func ThresholdedReLU[T Float](p *par.Pool, dst, x []T, alpha T) {
-	Map(p, dst, x, func(x T) T {
-		if x <= alpha {
-			return 0
-		}
-		return x
-	})
+	mapRule(p, dst, x, thresholded[T]{alpha})
+}
+
+type thresholded[T Float] struct{ alpha T }
+
+func (f thresholded[T]) of(x T) T {
+	if x <= f.alpha {
+		return 0
+	}
+	return x
 }
 
 // ELU is x, below zero alpha*(e**x-1).
-func ELU[T Float](p *par.Pool, dst, x []T, alpha T) {
-	Map(p, dst, x, func(x T) T {
-		if x < 0 {
-			return T(float64(alpha) * math.Expm1(float64(x)))
-		}
-		return x
-	})
+func ELU[T Float](p *par.Pool, dst, x []T, alpha T) { mapRule(p, dst, x, elu[T]{alpha}) }
+
+type elu[T Float] struct{ alpha T }
+
+func (f elu[T]) of(x T) T {
+	if x < 0 {
+		return T(float64(f.alpha) * math.Expm1(float64(x)))
+	}
+	return x
 }
 
 // CELU is x, below zero alpha*(e**(x/alpha)-1).
-func CELU[T Float](p *par.Pool, dst, x []T, alpha T) {
-	Map(p, dst, x, func(x T) T {
-		if x < 0 {
-			return T(float64(alpha) * math.Expm1(float64(x)/float64(alpha)))
-		}
-		return x
-	})
+func CELU[T Float](p *par.Pool, dst, x []T, alpha T) { mapRule(p, dst, x, celu[T]{alpha}) }
+
+type celu[T Float] struct{ alpha T }
+
+func (f celu[T]) of(x T) T {
+	if x < 0 {
+		return T(float64(f.alpha) * math.Expm1(float64(x)/float64(f.alpha)))
+	}
+	return x
 }
 
 // SELU is gamma*x, below zero gamma*alpha*(e**x-1).
 func SELU[T Float](p *par.Pool, dst, x []T, alpha, gamma T) {
-	Map(p, dst, x, func(x T) T {
-		if x <= 0 {
-			return T(float64(gamma) * float64(alpha) * math.Expm1(float64(x)))
-		}
-		return gamma * x
-	})
+	mapRule(p, dst, x, selu[T]{alpha, gamma})
+}
+
+type selu[T Float] struct{ alpha, gamma T }
+
+func (f selu[T]) of(x T) T {
+	if x <= 0 {
+		return T(float64(f.gamma) * float64(f.alpha) * math.Expm1(float64(x)))
+	}
+	return f.gamma * x
 }
 
 // HardSigmoid is min(max(alpha*x+beta, 0), 1).
 func HardSigmoid[T Float](p *par.Pool, dst, x []T, alpha, beta T) {
-	Map(p, dst, x, func(x T) T { return hardSigmoid(x, alpha, beta) })
+	mapRule(p, dst, x, hardSigmoids[T]{alpha, beta})
 }
+
+type hardSigmoids[T Float] struct{ alpha, beta T }
+
+func (f hardSigmoids[T]) of(x T) T { return hardSigmoid(x, f.alpha, f.beta) }
 
 func hardSigmoid[T Float](x, alpha, beta T) T { return max(0, min(1, T(alpha*x)+beta)) }
 
 // HardSwish is x*HardSigmoid(x, 1/6, 1/2).
-func HardSwish[T Float](p *par.Pool, dst, x []T) {
-	Map(p, dst, x, func(x T) T { return x * hardSigmoid(x, 1.0/6, 0.5) })
-}
+func HardSwish[T Float](p *par.Pool, dst, x []T) { mapRule(p, dst, x, hardSwish[T]{}) }
+
+type hardSwish[T Float] struct{}
+
+func (hardSwish[T]) of(x T) T { return x * hardSigmoid(x, 1.0/6, 0.5) }
 
 // Softsign is x/(1+|x|).
-func Softsign[T Float](p *par.Pool, dst, x []T) {
-	Map(p, dst, x, func(x T) T { return x / (1 + T(math.Abs(float64(x)))) })
-}
+func Softsign[T Float](p *par.Pool, dst, x []T) { mapRule(p, dst, x, softsign[T]{}) }
+
+type softsign[T Float] struct{}
+
+func (softsign[T]) of(x T) T { return x / (1 + T(math.Abs(float64(x)))) }
 
 // Not is !x.
 func Not(p *par.Pool, dst, x []bool) { Map(p, dst, x, func(x bool) bool { return !x }) }
 
 // IsNaN reports NaNs.
-func IsNaN[T Float](p *par.Pool, dst []bool, x []T) {
-	Map(p, dst, x, func(x T) bool { return x != x })
-}
+func IsNaN[T Float](p *par.Pool, dst []bool, x []T) { mapRule(p, dst, x, nan[T]{}) }
+
+type nan[T Float] struct{}
+
+func (nan[T]) of(x T) bool { return x != x }
 
 // IsInf reports infinities of the signs asked for.
 func IsInf[T Float](p *par.Pool, dst []bool, x []T, negative, positive bool) {
-	Map(p, dst, x, func(x T) bool {
-		return positive && math.IsInf(float64(x), 1) || negative && math.IsInf(float64(x), -1)
-	})
+	mapRule(p, dst, x, infinite[T]{negative, positive})
+}
+
+type infinite[T Float] struct{ negative, positive bool }
+
+func (f infinite[T]) of(x T) bool {
+	return f.positive && math.IsInf(float64(x), 1) || f.negative && math.IsInf(float64(x), -1)
 }
 
 // mapGrad is dx = dy * f'(x) by a loop of the vector table.

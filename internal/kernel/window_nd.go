@@ -57,105 +57,173 @@ func (w *WindowND) taps(o int, f func(tap, at int)) {
 //	y[i,j,o] = bias[j] + sum over channels ch of j's group and taps t of
 //		weights[j,ch,t] * x[i,ch,where t of o lies]
 func ConvND[T Float](p *par.Pool, w *WindowND, n, c, m, groups int, y, x, weights, bias []T) {
-	in, out, ker, cg := volume(w.In), volume(w.Out), volume(w.Kernel), c/groups
-	p.For(n*m, rowsPerChunk(out*ker*cg), func(lo, hi int) {
-		for l := lo; l < hi; l++ {
-			i, j := l/m, l%m
-			xs := x[(i*c+j/(m/groups)*cg)*in:]
-			ws := weights[j*cg*ker:]
-			for o := range out {
-				var s float64
-				if bias != nil {
-					s = float64(bias[j])
-				}
-				w.taps(o, func(tap, at int) {
-					for ch := 0; at >= 0 && ch < cg; ch++ {
-						s += float64(ws[ch*ker+tap]) * float64(xs[ch*in+at])
-					}
-				})
-				y[l*out+o] = T(s)
+	t := convND[T]{w, n, c, m, groups, x, y, weights, bias}
+	par.Do(p, n*m, rowsPerChunk(volume(w.Out)*volume(w.Kernel)*(c/groups)), &t)
+}
+
+// convND is ConvND; its gradients are tasks of the same values.
+type convND[T Float] struct {
+	w                   *WindowND
+	n, c, m, groups     int
+	x, y, weights, bias []T
+}
+
+func (t *convND[T]) Run(lo, hi int) {
+	in, out, ker, cg := volume(t.w.In), volume(t.w.Out), volume(t.w.Kernel), t.c/t.groups
+	for l := lo; l < hi; l++ {
+		i, j := l/t.m, l%t.m
+		xs := t.x[(i*t.c+j/(t.m/t.groups)*cg)*in:]
+		ws := t.weights[j*cg*ker:]
+		for o := range out {
+			var s float64
+			if t.bias != nil {
+				s = float64(t.bias[j])
 			}
+			t.w.taps(o, func(tap, at int) {
+				for ch := 0; at >= 0 && ch < cg; ch++ {
+					s += float64(ws[ch*ker+tap]) * float64(xs[ch*in+at])
+				}
+			})
+			t.y[l*out+o] = T(s)
 		}
-	})
+	}
 }
 
 // ConvNDGradX is the gradient of ConvND for x, from dy; with the roles of x and
 // y swapped it is a transposed convolution.
 func ConvNDGradX[T Float](p *par.Pool, w *WindowND, n, c, m, groups int, dx, dy, weights []T) {
-	in, out, ker, cg, mg := volume(w.In), volume(w.Out), volume(w.Kernel), c/groups, m/groups
-	p.For(n*c, rowsPerChunk(out*ker*mg), func(lo, hi int) {
-		for l := lo; l < hi; l++ {
-			i, ch := l/c, l%c
-			plane := dx[l*in:][:in]
-			clear(plane)
-			for j := ch / cg * mg; j < (ch/cg+1)*mg; j++ {
-				ys := dy[(i*m+j)*out:][:out]
-				ws := weights[(j*cg+ch%cg)*ker:][:ker]
-				for o, g := range ys {
-					w.taps(o, func(tap, at int) {
-						if at >= 0 {
-							plane[at] += T(g * ws[tap])
-						}
-					})
-				}
+	t := convNDGradX[T]{w, n, c, m, groups, dx, dy, weights, nil}
+	par.Do(p, n*c, rowsPerChunk(volume(w.Out)*volume(w.Kernel)*(m/groups)), &t)
+}
+
+type convNDGradX[T Float] convND[T]
+
+func (t *convNDGradX[T]) Run(lo, hi int) {
+	in, out, ker, cg, mg := volume(t.w.In), volume(t.w.Out), volume(t.w.Kernel), t.c/t.groups, t.m/t.groups
+	for l := lo; l < hi; l++ {
+		i, ch := l/t.c, l%t.c
+		plane := t.x[l*in:][:in]
+		clear(plane)
+		for j := ch / cg * mg; j < (ch/cg+1)*mg; j++ {
+			ys := t.y[(i*t.m+j)*out:][:out]
+			ws := t.weights[(j*cg+ch%cg)*ker:][:ker]
+			for o, g := range ys {
+				t.w.taps(o, func(tap, at int) {
+					if at >= 0 {
+						plane[at] += T(g * ws[tap])
+					}
+				})
 			}
 		}
-	})
+	}
+}
+
+// ConvNDGradW is the gradient of ConvND for the weights, from x and dy.
+func ConvNDGradW[T Float](p *par.Pool, w *WindowND, n, c, m, groups int, dweights, x, dy []T) {
+	t := convNDGradW[T]{w, n, c, m, groups, x, dy, dweights, nil}
+	par.Do(p, m*(c/groups), rowsPerChunk(n*volume(w.Out)*volume(w.Kernel)), &t)
+}
+
+type convNDGradW[T Float] convND[T]
+
+func (t *convNDGradW[T]) Run(lo, hi int) {
+	in, out, ker, cg, mg := volume(t.w.In), volume(t.w.Out), volume(t.w.Kernel), t.c/t.groups, t.m/t.groups
+	for l := lo; l < hi; l++ {
+		j, ch := l/cg, l/cg/mg*cg+l%cg
+		dst := t.weights[l*ker:][:ker]
+		clear(dst)
+		for i := range t.n {
+			plane, ys := t.x[(i*t.c+ch)*in:][:in], t.y[(i*t.m+j)*out:][:out]
+			for o, g := range ys {
+				t.w.taps(o, func(tap, at int) {
+					if at >= 0 {
+						dst[tap] += T(g * plane[at])
+					}
+				})
+			}
+		}
+	}
 }
 
 // MaxPoolND is MaxPool in any number of dimensions.
 func MaxPoolND[T Numeric](p *par.Pool, planes int, w *WindowND, y []T, index []int64, x []T, low T) {
-	in, out := volume(w.In), volume(w.Out)
-	p.For(planes, rowsPerChunk(out*volume(w.Kernel)), func(lo, hi int) {
-		for c := lo; c < hi; c++ {
-			plane := x[c*in:][:in]
-			for o := range out {
-				best, where := low, -1
-				w.taps(o, func(_, at int) {
-					if at >= 0 && (where < 0 || plane[at] > best || plane[at] != plane[at] && best == best) {
-						best, where = plane[at], at
-					}
-				})
-				y[c*out+o] = best
-				if index != nil {
-					index[c*out+o] = int64(where)
-					if where >= 0 {
-						index[c*out+o] += int64(c * in)
-					}
+	par.Do(p, planes, rowsPerChunk(volume(w.Out)*volume(w.Kernel)), &maxPoolND[T]{w, y, index, x, low})
+}
+
+type maxPoolND[T Numeric] struct {
+	w     *WindowND
+	y     []T
+	index []int64
+	x     []T
+	low   T
+}
+
+func (t *maxPoolND[T]) Run(lo, hi int) {
+	in, out := volume(t.w.In), volume(t.w.Out)
+	for c := lo; c < hi; c++ {
+		plane := t.x[c*in:][:in]
+		for o := range out {
+			best, where := t.low, -1
+			t.w.taps(o, func(_, at int) {
+				if at >= 0 && (where < 0 || plane[at] > best || plane[at] != plane[at] && best == best) {
+					best, where = plane[at], at
+				}
+			})
+			t.y[c*out+o] = best
+			if t.index != nil {
+				t.index[c*out+o] = int64(where)
+				if where >= 0 {
+					t.index[c*out+o] += int64(c * in)
 				}
 			}
 		}
-	})
+	}
 }
 
 // AveragePoolND is AveragePool in any number of dimensions.
 func AveragePoolND[T Float](p *par.Pool, planes int, w *WindowND, y, x []T, includePad bool) {
-	in, out := volume(w.In), volume(w.Out)
-	p.For(planes, rowsPerChunk(out*volume(w.Kernel)), func(lo, hi int) {
-		for c := lo; c < hi; c++ {
-			plane := x[c*in:][:in]
-			for o := range out {
-				var s float64
-				count := w.count(o, includePad, func(at int) { s += float64(plane[at]) })
-				y[c*out+o] = T(s / float64(count))
-			}
+	par.Do(p, planes, rowsPerChunk(volume(w.Out)*volume(w.Kernel)), &averageND[T]{w, y, x, includePad})
+}
+
+type averageND[T Float] struct {
+	w          *WindowND
+	y, x       []T
+	includePad bool
+}
+
+func (t *averageND[T]) Run(lo, hi int) {
+	in, out := volume(t.w.In), volume(t.w.Out)
+	for c := lo; c < hi; c++ {
+		plane := t.x[c*in:][:in]
+		for o := range out {
+			var s float64
+			count := t.w.count(o, t.includePad, func(at int) { s += float64(plane[at]) })
+			t.y[c*out+o] = T(s / float64(count))
 		}
-	})
+	}
 }
 
 // AveragePoolNDGrad is the gradient of AveragePoolND, from dy to dx.
 func AveragePoolNDGrad[T Float](p *par.Pool, planes int, w *WindowND, dx, dy []T, includePad bool) {
-	in, out := volume(w.In), volume(w.Out)
-	p.For(planes, rowsPerChunk(out*volume(w.Kernel)), func(lo, hi int) {
-		for c := lo; c < hi; c++ {
-			plane := dx[c*in:][:in]
-			clear(plane)
-			for o := range out {
-				g := T(float64(dy[c*out+o]) / float64(w.count(o, includePad, func(int) {})))
-				w.count(o, includePad, func(at int) { plane[at] += g })
-			}
+	par.Do(p, planes, rowsPerChunk(volume(w.Out)*volume(w.Kernel)), &averageNDGrad[T]{w, dx, dy, includePad})
+}
+
+type averageNDGrad[T Float] struct {
+	w          *WindowND
+	dx, dy     []T
+	includePad bool
+}
+
+func (t *averageNDGrad[T]) Run(lo, hi int) {
+	in, out := volume(t.w.In), volume(t.w.Out)
+	for c := lo; c < hi; c++ {
+		plane := t.dx[c*in:][:in]
+		clear(plane)
+		for o := range out {
+			g := T(float64(t.dy[c*out+o]) / float64(t.w.count(o, t.includePad, func(int) {})))
+			t.w.count(o, t.includePad, func(at int) { plane[at] += g })
 		}
-	})
+	}
 }
 
 // count calls f for the elements under place o and returns the divisor of
@@ -171,26 +239,4 @@ func (w *WindowND) count(o int, includePad bool, f func(at int)) int {
 		}
 	})
 	return max(n, 1)
-}
-
-// ConvNDGradW is the gradient of ConvND for the weights, from x and dy.
-func ConvNDGradW[T Float](p *par.Pool, w *WindowND, n, c, m, groups int, dweights, x, dy []T) {
-	in, out, ker, cg, mg := volume(w.In), volume(w.Out), volume(w.Kernel), c/groups, m/groups
-	p.For(m*cg, rowsPerChunk(n*out*ker), func(lo, hi int) {
-		for l := lo; l < hi; l++ {
-			j, ch := l/cg, l/cg/mg*cg+l%cg
-			dst := dweights[l*ker:][:ker]
-			clear(dst)
-			for i := range n {
-				plane, ys := x[(i*c+ch)*in:][:in], dy[(i*m+j)*out:][:out]
-				for o, g := range ys {
-					w.taps(o, func(tap, at int) {
-						if at >= 0 {
-							dst[tap] += T(g * plane[at])
-						}
-					})
-				}
-			}
-		}
-	})
 }
