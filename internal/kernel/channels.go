@@ -11,18 +11,25 @@ import (
 //
 //	y[i,c,j] = x[i,c,j]*scale[c] + shift[c]
 func ChannelAffine[T Float](p *par.Pool, n, channels, inner int, y, x, scale, shift []T) {
-	p.For(n*channels, rowsPerChunk(inner), func(lo, hi int) {
-		for l := lo; l < hi; l++ {
-			a, b := scale[l%channels], T(0)
-			if shift != nil {
-				b = shift[l%channels]
-			}
-			dst, src := y[l*inner:][:inner], x[l*inner:][:inner]
-			for j, v := range src {
-				dst[j] = T(v*a) + b
-			}
+	par.Do(p, n*channels, rowsPerChunk(inner), &channelAffine[T]{channels, inner, y, x, scale, shift})
+}
+
+type channelAffine[T Float] struct {
+	channels, inner    int
+	y, x, scale, shift []T
+}
+
+func (t *channelAffine[T]) Run(lo, hi int) {
+	for l := lo; l < hi; l++ {
+		a, b := t.scale[l%t.channels], T(0)
+		if t.shift != nil {
+			b = t.shift[l%t.channels]
 		}
-	})
+		dst, src := t.y[l*t.inner:][:t.inner], t.x[l*t.inner:][:t.inner]
+		for j, v := range src {
+			dst[j] = T(v*a) + b
+		}
+	}
 }
 
 // LRN is local response normalisation over the channels of x (n,channels,inner):
@@ -32,20 +39,28 @@ func ChannelAffine[T Float](p *par.Pool, n, channels, inner int, y, x, scale, sh
 // where k goes from c-(size-1)/2, rounded down, to c+(size-1)/2, rounded up, as
 // far as there are channels.
 func LRN[T Float](p *par.Pool, n, channels, inner int, y, x []T, size int, alpha, beta, bias float64) {
-	before, after := (size-1)/2, size/2
-	p.For(n*channels, rowsPerChunk(8*size*inner), func(lo, hi int) {
-		for l := lo; l < hi; l++ {
-			c := l % channels
-			first, last := max(c-before, 0), min(c+after, channels-1)
-			base := (l - c) * inner
-			for j := range inner {
-				var s float64
-				for k := first; k <= last; k++ {
-					v := float64(x[base+k*inner+j])
-					s += v * v
-				}
-				y[l*inner+j] = T(float64(x[l*inner+j]) / math.Pow(bias+alpha/float64(size)*s, beta))
+	par.Do(p, n*channels, rowsPerChunk(8*size*inner), &lrn[T]{channels, inner, size, y, x, alpha, beta, bias})
+}
+
+type lrn[T Float] struct {
+	channels, inner, size int
+	y, x                  []T
+	alpha, beta, bias     float64
+}
+
+func (t *lrn[T]) Run(lo, hi int) {
+	before, after := (t.size-1)/2, t.size/2
+	for l := lo; l < hi; l++ {
+		c := l % t.channels
+		first, last := max(c-before, 0), min(c+after, t.channels-1)
+		base := (l - c) * t.inner
+		for j := range t.inner {
+			var s float64
+			for k := first; k <= last; k++ {
+				v := float64(t.x[base+k*t.inner+j])
+				s += v * v
 			}
+			t.y[l*t.inner+j] = T(float64(t.x[l*t.inner+j]) / math.Pow(t.bias+t.alpha/float64(t.size)*s, t.beta))
 		}
-	})
+	}
 }

@@ -13,12 +13,21 @@ type Contraction struct {
 //
 //	for o in Out: y[o] = sum over s in Sum of product over operands of x[Strides . (o,s)]
 func Contract[T Float](p *par.Pool, c *Contraction, y []T, x [][]T) {
-	out, sum := volume(c.Out), volume(c.Sum)
-	p.For(out, rowsPerChunk(sum*len(x)), func(lo, hi int) {
-		for o := lo; o < hi; o++ {
-			y[o] = contractOne(c, o, sum, x)
-		}
-	})
+	sum := volume(c.Sum)
+	par.Do(p, volume(c.Out), rowsPerChunk(sum*len(x)), &contraction[T]{c, sum, y, x})
+}
+
+type contraction[T Float] struct {
+	c   *Contraction
+	sum int
+	y   []T
+	x   [][]T
+}
+
+func (t *contraction[T]) Run(lo, hi int) {
+	for o := lo; o < hi; o++ {
+		t.y[o] = contractOne(t.c, o, t.sum, t.x)
+	}
 }
 
 func contractOne[T Float](c *Contraction, o, sum int, x [][]T) T {

@@ -16,19 +16,29 @@ func NegativeLogLikelihood[T Float](p *par.Pool, outer, n, inner int, loss, used
 			return i
 		}
 	}
-	p.For(outer*inner, grain/4, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			l := label[i]
-			if skip && l == ignore {
-				loss[i], used[i] = 0, 0
-				continue
-			}
-			w := T(1)
-			if weight != nil {
-				w = weight[l]
-			}
-			loss[i], used[i] = -w*logp[(i/inner*n+int(l))*inner+i%inner], w
-		}
-	})
+	par.Do(p, outer*inner, grain/4, &likelihood[T]{n, inner, loss, used, logp, weight, label, skip, ignore})
 	return -1
+}
+
+type likelihood[T Float] struct {
+	n, inner                 int
+	loss, used, logp, weight []T
+	label                    []int64
+	skip                     bool
+	ignore                   int64
+}
+
+func (t *likelihood[T]) Run(lo, hi int) {
+	for i := lo; i < hi; i++ {
+		l := t.label[i]
+		if t.skip && l == t.ignore {
+			t.loss[i], t.used[i] = 0, 0
+			continue
+		}
+		w := T(1)
+		if t.weight != nil {
+			w = t.weight[l]
+		}
+		t.loss[i], t.used[i] = -w*t.logp[(i/t.inner*t.n+int(l))*t.inner+i%t.inner], w
+	}
 }

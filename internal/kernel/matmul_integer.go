@@ -7,18 +7,25 @@ import "github.com/bonnx/bonnx/internal/par"
 //
 //	for i < m, j < n: c[i*n+j] = sum over p < k of a[i*k+p]*b[p*n+j]
 func MatMulInteger[T Integer](p *par.Pool, m, n, k int, a, b, c []T) {
-	p.For(m, rowsPerChunk(n*k), func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			row := c[i*n:][:n]
-			clear(row)
-			for q := range k {
-				v := a[i*k+q]
-				for j, w := range b[q*n:][:n] {
-					row[j] += v * w
-				}
+	par.Do(p, m, rowsPerChunk(n*k), &integerRows[T]{n, k, a, b, c})
+}
+
+type integerRows[T Integer] struct {
+	n, k    int
+	a, b, c []T
+}
+
+func (t *integerRows[T]) Run(lo, hi int) {
+	for i := lo; i < hi; i++ {
+		row := t.c[i*t.n:][:t.n]
+		clear(row)
+		for q := range t.k {
+			v := t.a[i*t.k+q]
+			for j, w := range t.b[q*t.n:][:t.n] {
+				row[j] += v * w
 			}
 		}
-	})
+	}
 }
 
 // exactK is how many products of numbers of at most eight bits and a sign have

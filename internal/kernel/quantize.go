@@ -11,23 +11,38 @@ import (
 // scale[o,a/Block,i]. One scale for all is an Extent of 1.
 type Scales struct{ Outer, Extent, Inner, Block int }
 
-// runs visits runs of n elements from at on: element at+i has scale k+i*step.
-func (s Scales) runs(p *par.Pool, visit func(at, n, k, step int)) {
+// A scaled computes n elements from at on: element at+i has scale k+i*step.
+type scaled interface{ run(at, n, k, step int) }
+
+// eachRun has f compute all elements.
+func eachRun[F scaled](p *par.Pool, s Scales, f F) {
 	if s.Extent == 1 && s.Block == 0 {
-		p.For(s.Outer*s.Inner, grain, func(lo, hi int) { visit(lo, hi-lo, 0, 0) })
+		par.Do(p, s.Outer*s.Inner, grain, &oneScale[F]{f})
 		return
 	}
-	p.For(s.Outer*s.Extent, rowsPerChunk(s.Inner), func(lo, hi int) {
-		for r := lo; r < hi; r++ {
-			o, a := r/s.Extent, r%s.Extent
-			if s.Block == 0 {
-				visit(r*s.Inner, s.Inner, a, 0)
-				continue
-			}
-			blocks := (s.Extent + s.Block - 1) / s.Block
-			visit(r*s.Inner, s.Inner, (o*blocks+a/s.Block)*s.Inner, 1)
+	par.Do(p, s.Outer*s.Extent, rowsPerChunk(s.Inner), &manyScales[F]{s, f})
+}
+
+type oneScale[F scaled] struct{ f F }
+
+func (t *oneScale[F]) Run(lo, hi int) { t.f.run(lo, hi-lo, 0, 0) }
+
+type manyScales[F scaled] struct {
+	s Scales
+	f F
+}
+
+func (t *manyScales[F]) Run(lo, hi int) {
+	s := t.s
+	for r := lo; r < hi; r++ {
+		o, a := r/s.Extent, r%s.Extent
+		if s.Block == 0 {
+			t.f.run(r*s.Inner, s.Inner, a, 0)
+			continue
 		}
-	})
+		blocks := (s.Extent + s.Block - 1) / s.Block
+		t.f.run(r*s.Inner, s.Inner, (o*blocks+a/s.Block)*s.Inner, 1)
+	}
 }
 
 // Quantize rounds to steps of the scale and cuts off, with k the scale's index
@@ -37,25 +52,32 @@ func (s Scales) runs(p *par.Pool, visit func(at, n, k, step int)) {
 //
 // round goes to the nearest integer, ties to the even one. No number becomes lo.
 func Quantize[T Float](p *par.Pool, s Scales, y, x, scale, zero []T, lo, hi T) {
-	s.runs(p, func(at, n, k, step int) {
-		for i, v := range x[at:][:n] {
-			if scale != nil {
-				v /= scale[k]
-			}
-			v = T(math.RoundToEven(float64(v)))
-			if zero != nil {
-				v += zero[k]
-			}
-			if !(v >= lo) {
-				v = lo
-			}
-			if v > hi {
-				v = hi
-			}
-			y[at+i] = v
-			k += step
+	eachRun(p, s, quantizing[T]{y, x, scale, zero, lo, hi})
+}
+
+type quantizing[T Float] struct {
+	y, x, scale, zero []T
+	lo, hi            T
+}
+
+func (t quantizing[T]) run(at, n, k, step int) {
+	for i, v := range t.x[at:][:n] {
+		if t.scale != nil {
+			v /= t.scale[k]
 		}
-	})
+		v = T(math.RoundToEven(float64(v)))
+		if t.zero != nil {
+			v += t.zero[k]
+		}
+		if !(v >= t.lo) {
+			v = t.lo
+		}
+		if v > t.hi {
+			v = t.hi
+		}
+		t.y[at+i] = v
+		k += step
+	}
 }
 
 // ScaleDown divides by the scale, with k the scale's index of element i; y may
@@ -63,12 +85,16 @@ func Quantize[T Float](p *par.Pool, s Scales, y, x, scale, zero []T, lo, hi T) {
 //
 //	y[i] = x[i]/scale[k]
 func ScaleDown[T Float](p *par.Pool, s Scales, y, x, scale []T) {
-	s.runs(p, func(at, n, k, step int) {
-		for i, v := range x[at:][:n] {
-			y[at+i] = v / scale[k]
-			k += step
-		}
-	})
+	eachRun(p, s, scalingDown[T]{y, x, scale})
+}
+
+type scalingDown[T Float] struct{ y, x, scale []T }
+
+func (t scalingDown[T]) run(at, n, k, step int) {
+	for i, v := range t.x[at:][:n] {
+		t.y[at+i] = v / t.scale[k]
+		k += step
+	}
 }
 
 // Dequantize takes Quantize back, with k the scale's index of element i; zero
@@ -76,13 +102,17 @@ func ScaleDown[T Float](p *par.Pool, s Scales, y, x, scale []T) {
 //
 //	y[i] = (q[i] - zero[k]) * scale[k]
 func Dequantize[T Float](p *par.Pool, s Scales, y, q, scale, zero []T) {
-	s.runs(p, func(at, n, k, step int) {
-		for i, v := range q[at:][:n] {
-			if zero != nil {
-				v -= zero[k]
-			}
-			y[at+i] = v * scale[k]
-			k += step
+	eachRun(p, s, dequantizing[T]{y, q, scale, zero})
+}
+
+type dequantizing[T Float] struct{ y, q, scale, zero []T }
+
+func (t dequantizing[T]) run(at, n, k, step int) {
+	for i, v := range t.q[at:][:n] {
+		if t.zero != nil {
+			v -= t.zero[k]
 		}
-	})
+		t.y[at+i] = v * t.scale[k]
+		k += step
+	}
 }

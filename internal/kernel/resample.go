@@ -40,25 +40,34 @@ func Resample[T Float](p *par.Pool, r *Resampling, outer, inner int, dst, src []
 		return
 	}
 	taps := len(r.At)/r.Out + 1
-	p.For(outer*r.Out, rowsPerChunk(taps*inner), func(lo, hi int) {
-		for l := lo; l < hi; l++ {
-			o, from := l%r.Out, src[l/r.Out*r.In*inner:][:r.In*inner]
-			if inner == 1 {
-				var s float64
-				for k := r.Start[o]; k < r.Start[o+1]; k++ {
-					s += float64(r.Weight[k] * float64(from[r.At[k]]))
-				}
-				dst[l] = T(s)
-				continue
-			}
-			to := dst[l*inner:][:inner]
-			clear(to)
+	par.Do(p, outer*r.Out, rowsPerChunk(taps*inner), &resampling[T]{r, inner, dst, src})
+}
+
+type resampling[T Float] struct {
+	r        *Resampling
+	inner    int
+	dst, src []T
+}
+
+func (t *resampling[T]) Run(lo, hi int) {
+	r, inner := t.r, t.inner
+	for l := lo; l < hi; l++ {
+		o, from := l%r.Out, t.src[l/r.Out*r.In*inner:][:r.In*inner]
+		if inner == 1 {
+			var s float64
 			for k := r.Start[o]; k < r.Start[o+1]; k++ {
-				w := T(r.Weight[k])
-				for j, v := range from[r.At[k]*inner:][:inner] {
-					to[j] += T(w * v)
-				}
+				s += float64(r.Weight[k] * float64(from[r.At[k]]))
+			}
+			t.dst[l] = T(s)
+			continue
+		}
+		to := t.dst[l*inner:][:inner]
+		clear(to)
+		for k := r.Start[o]; k < r.Start[o+1]; k++ {
+			w := T(r.Weight[k])
+			for j, v := range from[r.At[k]*inner:][:inner] {
+				to[j] += T(w * v)
 			}
 		}
-	})
+	}
 }
