@@ -31,12 +31,12 @@ func (o cumulate) Bind(p *Binder, in, out []Fact) (Step, error) {
 
 func cumulateStep[T kernel.Numeric](o cumulate) typedStep {
 	return typedStep{tensor.DTypeOf[T](), func(_ *Frame, in, out []*tensor.Tensor) error {
-		a, err := in[1].Int64s()
-		if err != nil || len(a) != 1 {
+		a, ok := oneInt(in[1])
+		if !ok {
 			return errors.New("axis is no integer scalar")
 		}
 		shape := in[0].Shape()
-		axis, err := axisIn(int(a[0]), len(shape))
+		axis, err := axisIn(a, len(shape))
 		if err != nil {
 			return err
 		}
@@ -66,6 +66,18 @@ func cumulateStep[T kernel.Numeric](o cumulate) typedStep {
 		}
 		return nil
 	}}
+}
+
+// oneInt reads an int32 or int64 of one element.
+func oneInt(t *tensor.Tensor) (int, bool) {
+	switch {
+	case t.Size() != 1:
+	case t.DType() == tensor.Int64:
+		return int(tensor.Data[int64](t)[0]), true
+	case t.DType() == tensor.Int32:
+		return int(tensor.Data[int32](t)[0]), true
+	}
+	return 0, false
 }
 
 func (o cumulate) Grad(b *GradBuilder) error {

@@ -3,6 +3,7 @@ package ops
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/bonnx/bonnx/internal/kernel"
 	"github.com/bonnx/bonnx/ir"
@@ -66,11 +67,10 @@ func dropoutStep[T kernel.Float](source func(*Frame) (uniform, error)) typedStep
 		}
 		ratio := 0.5
 		if t := arg(in, 1); t != nil {
-			v, err := t.Float64s()
-			if err != nil || len(v) != 1 || !(v[0] >= 0 && v[0] < 1) {
-				return errRatio
+			var err error
+			if ratio, err = ratioOf(t); err != nil {
+				return err
 			}
-			ratio = v[0]
 		}
 		random, err := source(f)
 		if err != nil && ratio > 0 {
@@ -99,6 +99,24 @@ func dropoutStep[T kernel.Float](source func(*Frame) (uniform, error)) typedStep
 		}
 		return nil
 	}}
+}
+
+// ratioOf reads the ratio.
+func ratioOf(t *tensor.Tensor) (float64, error) {
+	r := math.NaN()
+	switch {
+	case t.Size() != 1:
+	case t.DType() == tensor.Float32, t.DType() == tensor.Float64:
+		r = oneNumber(t)
+	default:
+		if v, err := t.Float64s(); err == nil {
+			r = v[0]
+		}
+	}
+	if !(r >= 0 && r < 1) {
+		return 0, errRatio
+	}
+	return r, nil
 }
 
 // Grad passes on what was kept, scaled alike. Where the node has no mask for an

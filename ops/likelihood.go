@@ -80,7 +80,7 @@ func bindLikelihood[T kernel.Float](p *Binder, o likelihood, in []Fact) Step {
 	s := in[0].MustShape()
 	outer, n, inner := s[0], s[1], s[2:].Size()
 	places := outer * inner
-	logs, losses, used, labels := Slot{}, scratchOf[T](p, places), scratchOf[T](p, places), p.Scratch(8*places)
+	logs, losses, used, labels := Slot{}, scratchOf[T](p, places+1), scratchOf[T](p, places), p.Scratch(8*places)
 	if o.scores {
 		logs = scratchOf[T](p, s.Size())
 	}
@@ -97,26 +97,26 @@ func bindLikelihood[T kernel.Float](p *Binder, o likelihood, in []Fact) Step {
 			}
 			kernel.LogSoftmax(f.Pool, outer, n, inner, logp, tensor.Data[T](in[0]))
 		}
-		loss, w := ScratchOf[T](f, losses)[:places], ScratchOf[T](f, used)[:places]
+		loss, w := ScratchOf[T](f, losses), ScratchOf[T](f, used)[:places]
 		bad := kernel.NegativeLogLikelihood(f.Pool, outer, n, inner, loss, w, logp, dataOf[T](in, 2), tensor.Data[int64](label), o.skip, o.ignore)
 		if bad >= 0 {
 			return fmt.Errorf("label %d at place %d is not in [0,%d)", tensor.Data[int64](label)[bad], bad, n)
 		}
-		reduceLikelihood(f, o.reduction, tensor.Data[T](out[0]), loss, w)
+		reduceLikelihood(f, o.reduction, tensor.Data[T](out[0]), loss[:places], w, loss[places:])
 		return nil
 	}
 }
 
-// reduceLikelihood puts losses together; the mean is over weights.
-func reduceLikelihood[T kernel.Float](f *Frame, reduction string, y, loss, used []T) {
+// reduceLikelihood puts losses together; the mean is over weights, whose sum
+// total is for.
+func reduceLikelihood[T kernel.Float](f *Frame, reduction string, y, loss, used, total []T) {
 	if reduction == "none" {
 		copy(y, loss)
 		return
 	}
 	kernel.ReduceSum(f.Pool, 1, len(loss), 1, y, loss)
 	if reduction == "mean" {
-		var total [1]T
-		kernel.ReduceSum(f.Pool, 1, len(used), 1, total[:], used)
+		kernel.ReduceSum(f.Pool, 1, len(used), 1, total, used)
 		y[0] /= total[0]
 	}
 }

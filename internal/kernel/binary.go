@@ -89,17 +89,48 @@ func mulLoops[T Numeric]() fast[T] { return fast[T]{vv: mulVV[T], vs: mulVS[T], 
 
 func divLoops[T Numeric]() fast[T] { return fast[T]{vv: divVV[T], vs: divVS[T], sv: divSV[T]} }
 
-// fastest are the loops for T: of the vector table where it has them, else
-// plain. of picks them in a row of the table.
-func fastest[T Numeric](of32 func(*vecRow[float32]) *fast[float32], of64 func(*vecRow[float64]) *fast[float64],
-	plain func() fast[T]) fast[T] {
+// The loops of the integers that models count with, made once: in a generic
+// function they are allocated.
+var (
+	counting32 = [...]fast[int32]{adding: addLoops[int32](), subtracting: subLoops[int32](), multiplying: mulLoops[int32](), dividing: divLoops[int32]()}
+	counting64 = [...]fast[int64]{adding: addLoops[int64](), subtracting: subLoops[int64](), multiplying: mulLoops[int64](), dividing: divLoops[int64]()}
+)
+
+const (
+	adding = iota
+	subtracting
+	multiplying
+	dividing
+)
+
+func plainLoops[T Numeric](op int) fast[T] {
+	switch op {
+	case adding:
+		return addLoops[T]()
+	case subtracting:
+		return subLoops[T]()
+	case multiplying:
+		return mulLoops[T]()
+	}
+	return divLoops[T]()
+}
+
+// fastest are the loops of op for T: of the vector table where it has them,
+// else plain. of picks them in a row of the table.
+func fastest[T Numeric](of32 func(*vecRow[float32]) *fast[float32], of64 func(*vecRow[float64]) *fast[float64], op int) fast[T] {
 	if f, ok := any(of32(vec32)).(*fast[T]); ok {
 		return *f
 	}
 	if f, ok := any(of64(vec64)).(*fast[T]); ok {
 		return *f
 	}
-	return plain()
+	if f, ok := any(&counting64[op]).(*fast[T]); ok {
+		return *f
+	}
+	if f, ok := any(&counting32[op]).(*fast[T]); ok {
+		return *f
+	}
+	return plainLoops[T](op)
 }
 
 func addOf[T Float](v *vecRow[T]) *fast[T] { return &v.add }
@@ -109,17 +140,17 @@ func divOf[T Float](v *vecRow[T]) *fast[T] { return &v.div }
 
 // Add is dst = x + y. Integers wrap.
 func Add[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binary(p, b, dst, x, y, fastest(addOf[float32], addOf[float64], addLoops[T]))
+	binary(p, b, dst, x, y, fastest[T](addOf[float32], addOf[float64], adding))
 }
 
 // Sub is dst = x - y.
 func Sub[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binary(p, b, dst, x, y, fastest(subOf[float32], subOf[float64], subLoops[T]))
+	binary(p, b, dst, x, y, fastest[T](subOf[float32], subOf[float64], subtracting))
 }
 
 // Mul is dst = x * y.
 func Mul[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binary(p, b, dst, x, y, fastest(mulOf[float32], mulOf[float64], mulLoops[T]))
+	binary(p, b, dst, x, y, fastest[T](mulOf[float32], mulOf[float64], multiplying))
 }
 
 // Div is dst = x / y. Integers are cut towards zero; an integer divided by
@@ -129,7 +160,7 @@ func Div[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 		binaryRule(p, b, dst, x, y, divInteger[T]{})
 		return
 	}
-	binary(p, b, dst, x, y, fastest(divOf[float32], divOf[float64], divLoops[T]))
+	binary(p, b, dst, x, y, fastest[T](divOf[float32], divOf[float64], dividing))
 }
 
 type divInteger[T Numeric] struct{}
@@ -253,7 +284,7 @@ func Pow[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 	if len(y) == 1 { // the exponents that models are made of
 		switch float64(y[0]) {
 		case 2:
-			par.Do(p, len(dst), grain, &applied2[T]{fastest(mulOf[float32], mulOf[float64], mulLoops[T]).vv, dst, x, x})
+			par.Do(p, len(dst), grain, &applied2[T]{fastest[T](mulOf[float32], mulOf[float64], multiplying).vv, dst, x, x})
 			return
 		case 0.5:
 			mapRule(p, dst, x, powHalf[T]{})

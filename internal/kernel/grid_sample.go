@@ -25,17 +25,27 @@ func GridSample[T Float](p *par.Pool, s Sampling, size []int, channels, points i
 	}
 	rank := len(size)
 	taps := s.Degree + 1
-	p.For(points, rowsPerChunk(channels*intPower(taps, rank)*4), func(lo, hi int) {
-		at, weight := make([]int, rank*taps), make([]float64, rank*taps)
-		for q := lo; q < hi; q++ {
-			for d, n := range size {
-				s.taps(float64(grid[q*rank+rank-1-d]), n, at[d*taps:][:taps], weight[d*taps:][:taps])
-			}
-			for c := range channels {
-				y[c*points+q] = T(gather(x[c*area:][:area], size, at, weight, taps))
-			}
+	par.Do(p, points, rowsPerChunk(channels*intPower(taps, rank)*4), &gridSample[T]{s, size, area, channels, points, y, x, grid})
+}
+
+type gridSample[T Float] struct {
+	s                      Sampling
+	size                   []int
+	area, channels, points int
+	y, x, grid             []T
+}
+
+func (t *gridSample[T]) Run(lo, hi int) {
+	rank, taps := len(t.size), t.s.Degree+1
+	at, weight := make([]int, rank*taps), make([]float64, rank*taps)
+	for q := lo; q < hi; q++ {
+		for d, n := range t.size {
+			t.s.taps(float64(t.grid[q*rank+rank-1-d]), n, at[d*taps:][:taps], weight[d*taps:][:taps])
 		}
-	})
+		for c := range t.channels {
+			t.y[c*t.points+q] = T(gather(t.x[c*t.area:][:t.area], t.size, at, weight, taps))
+		}
+	}
 }
 
 func intPower(b, n int) int {

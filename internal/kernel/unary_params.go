@@ -58,11 +58,11 @@ func (t *inverted[T]) Run(lo, hi int) { vec[T]().div.sv(t.dst[lo:hi], 1, t.x[lo:
 
 // ReLU is max(x, 0), and NaN for NaN.
 func ReLU[T Numeric](p *par.Pool, dst, x []T) {
-	loop := reluLoop[T]
 	if f, ok := any(vec32.relu).(func(y, x []T)); ok {
-		loop = f
+		par.Do(p, len(dst), grain, &applied[T, T]{f, dst, x})
+		return
 	}
-	par.Do(p, len(dst), grain, &applied[T, T]{loop, dst, x})
+	AtLeast(p, dst, x, 0)
 }
 
 // Clip is min(max(x, low), high), and NaN for NaN.
