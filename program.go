@@ -53,6 +53,7 @@ type combo struct {
 	once    sync.Once
 	program *runtime.Program
 	values  map[string]*tensor.Tensor // by the layout's names
+	outputs []string
 	err     error
 }
 
@@ -156,8 +157,13 @@ func (p *Program) fill(c *combo, names []string) error {
 			return fmt.Errorf("%s: %w", n, err)
 		}
 	}
-	c.program, err = p.layout(structure, g, c.values)
-	return p.model.base.wrap(invalidModel(err))
+	if c.program, err = p.layout(structure, g, c.values); err != nil {
+		return p.model.base.wrap(invalidModel(err))
+	}
+	for _, port := range c.program.Outputs() {
+		c.outputs = append(c.outputs, port.Name)
+	}
+	return nil
 }
 
 // slots is the graph of a list of adapters under names that say only their
@@ -228,6 +234,9 @@ func (p *Program) Session() *Session {
 type Session struct {
 	program *Program
 	runs    map[*runtime.Program]*run
+	last    *run       // is bound to the adapters names
+	names   []string   // of the last run
+	options runOptions // of the run under way
 }
 
 // run is a session of one layout.
@@ -239,45 +248,73 @@ type run struct {
 // RunOption changes one run of a Session.
 type RunOption func(*runOptions)
 
-type runOptions struct {
-	adapters []string
-	given    bool
-}
+type runOptions struct{ adapters []string }
 
 // WithAdapter has a run use these adapters, in that order, instead of those
 // that were active when the Program was compiled; no name is the base. A name
 // that the Program does not know is an *UnknownAdapterError.
 func WithAdapter(names ...string) RunOption {
-	return func(o *runOptions) { o.adapters, o.given = names, true }
+	return func(o *runOptions) { o.adapters = names }
 }
 
 // Run computes the outputs for one set of inputs, both by name. The results are
 // the caller's. When ctx ends, so does the run, with ctx.Err().
 func (s *Session) Run(ctx context.Context, feeds map[string]*tensor.Tensor, opts ...RunOption) (map[string]*tensor.Tensor, error) {
-	var o runOptions
-	for _, opt := range opts {
-		opt(&o)
+	results := map[string]*tensor.Tensor{}
+	if err := s.RunInto(ctx, feeds, results, opts...); err != nil {
+		return nil, err
 	}
-	if !o.given {
-		o.adapters = s.program.standard
+	return results, nil
+}
+
+// RunInto is Run with the results in a map that the caller has: over the values
+// of the tensors in there that have the right types and shapes, which must share
+// no memory with the feeds. A run with feeds of shapes that are ready allocates
+// nothing then.
+func (s *Session) RunInto(ctx context.Context, feeds, results map[string]*tensor.Tensor, opts ...RunOption) error {
+	o := &s.options
+	*o = runOptions{adapters: s.program.standard}
+	for _, opt := range opts {
+		opt(o)
 	}
 	r, err := s.ready(o.adapters)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	outs, err := r.session.Run(ctx, feeds)
 	if err != nil {
-		return nil, s.program.model.base.wrap(err)
+		return s.program.model.base.wrap(err)
 	}
-	named := make(map[string]*tensor.Tensor, len(outs))
-	for i, port := range r.bound.program.Outputs() {
-		named[port.Name] = outs[i].Clone()
+	for i, name := range r.bound.outputs {
+		results[name] = copyTo(results[name], outs[i])
 	}
-	return named, nil
+	return nil
+}
+
+// copyTo is a copy of t, in the memory of old where that has the type and shape.
+func copyTo(old, t *tensor.Tensor) *tensor.Tensor {
+	if old == nil || t.DType() == tensor.String || old.DType() != t.DType() || !old.Shape().Equal(t.Shape()) {
+		return t.Clone()
+	}
+	copy(old.Bytes(), t.Bytes())
+	return old
 }
 
 // ready is a session of the right layout with the adapters' values bound.
 func (s *Session) ready(names []string) (*run, error) {
+	if s.last != nil && slices.Equal(s.names, names) {
+		return s.last, nil
+	}
+	s.last = nil
+	r, err := s.bind(names)
+	if err == nil {
+		s.last, s.names = r, append(s.names[:0], names...)
+	}
+	return r, err
+}
+
+// bind finds or makes the session of the layout, and binds the values.
+func (s *Session) bind(names []string) (*run, error) {
 	c, err := s.program.combo(names)
 	if err != nil {
 		return nil, err

@@ -86,6 +86,38 @@ func quantized(how testmodel.Quantization) func(*ir.Model) (*ir.Model, error) {
 	return func(m *ir.Model) (*ir.Model, error) { return testmodel.Quantize(m, how) }
 }
 
+// TestShapesThatAreReady: runs that go to and fro between shapes.
+func TestShapesThatAreReady(t *testing.T) {
+	m, err := testmodel.Tiny.Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := runtime.Compile(m, runtime.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	s, err := p.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var feeds []map[string]*tensor.Tensor
+	for _, n := range []int{8, 3, 5} { // the memory of the first is enough for all
+		feeds = append(feeds, map[string]*tensor.Tensor{"input_ids": testutil.RandomInts(uint64(n), 0, 40, 2, n)})
+	}
+	run := func() {
+		for _, f := range feeds {
+			if out, err := s.Run(context.Background(), f); err != nil || out[0].Shape()[1] != f["input_ids"].Shape()[1] {
+				t.Fatal(out, err)
+			}
+		}
+	}
+	run()
+	if got := testing.AllocsPerRun(5, run); got != 0 {
+		t.Errorf("%v allocations for three runs, want 0", got)
+	}
+}
+
 // allocating are the operators that may allocate in a steady run, and why.
 var allocating = map[string]string{
 	"EyeLike":          "the place of each element",

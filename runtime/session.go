@@ -18,7 +18,6 @@ type Session struct {
 	mutable map[*ir.Value]*tensor.Tensor
 	arena   []byte
 	ready   map[*Plan]*instance
-	feeds   []Feed
 	last    *instance
 	source  *rand.PCG
 	rand    *rand.Rand
@@ -27,6 +26,7 @@ type Session struct {
 // instance is a plan with a session's memory under it.
 type instance struct {
 	plan  *Plan
+	feeds []Feed
 	vals  []*tensor.Tensor
 	in    [][]*tensor.Tensor // of each step
 	out   [][]*tensor.Tensor
@@ -162,7 +162,7 @@ func (s *Session) Bind(name string, t *tensor.Tensor) error {
 
 // Run computes the outputs, in the order of Program.Outputs. The slice and the
 // tensors are the session's own: valid until its next run, and maybe sharing
-// storage with the feeds. A run with feeds of the shapes of the last allocates
+// storage with the feeds. A run with feeds of shapes that are ready allocates
 // nothing, unless shapes depend on data. Cancelling ctx ends the run between two nodes, but not after the
 // guard, where state begins to change.
 func (s *Session) Run(ctx context.Context, feeds map[string]*tensor.Tensor) ([]*tensor.Tensor, error) {
@@ -176,7 +176,7 @@ func (s *Session) RunObserved(ctx context.Context, feeds map[string]*tensor.Tens
 		return nil, err
 	}
 	plan := inst.plan
-	for i, f := range s.feeds {
+	for i, f := range inst.feeds {
 		t := feeds[f.Name]
 		if sl := plan.inputs[i]; t.DType() == tensor.String {
 			*inst.vals[sl] = *t
@@ -227,8 +227,14 @@ func (s *Session) step(inst *instance, i int) error {
 
 // instance finds or makes the memory for the fed shapes.
 func (s *Session) instance(feeds map[string]*tensor.Tensor) (*instance, error) {
-	if s.last != nil && s.sameFeeds(feeds) {
+	if s.last != nil && s.last.takes(feeds) {
 		return s.last, nil
+	}
+	for _, inst := range s.ready {
+		if inst.takes(feeds) {
+			s.last = inst
+			return inst, nil
+		}
 	}
 	list, err := feedList(feeds)
 	if err != nil {
@@ -254,17 +260,19 @@ func (s *Session) instance(feeds map[string]*tensor.Tensor) (*instance, error) {
 		if inst, err = s.newInstance(plan); err != nil {
 			return nil, err
 		}
+		inst.feeds = list
 		s.ready[plan] = inst
 	}
-	s.feeds, s.last = list, inst
+	s.last = inst
 	return inst, nil
 }
 
-func (s *Session) sameFeeds(feeds map[string]*tensor.Tensor) bool {
-	if len(feeds) != len(s.feeds) {
+// takes reports whether the instance is for feeds like these.
+func (inst *instance) takes(feeds map[string]*tensor.Tensor) bool {
+	if len(feeds) != len(inst.feeds) {
 		return false
 	}
-	for _, f := range s.feeds {
+	for _, f := range inst.feeds {
 		t := feeds[f.Name]
 		if t == nil || t.DType() != f.DType || !t.Shape().Equal(f.Shape) {
 			return false
