@@ -34,19 +34,20 @@ func (o eyeLike) Infer(in []Fact) ([]Fact, error) {
 	return []Fact{f}, nil
 }
 
-func (o eyeLike) Bind(_ *Binder, _, out []Fact) (Step, error) {
+func (o eyeLike) Bind(p *Binder, _, out []Fact) (Step, error) {
 	one, err := tensor.Scalar(int64(1)).Cast(out[0].DType)
 	if err != nil {
 		return nil, err
 	}
 	shape := out[0].MustShape()
 	m := moverFor(out[0].DType)
-	return func(_ *Frame, _, out []*tensor.Tensor) error {
+	slot := p.Scratch(8)
+	return func(f *Frame, _, out []*tensor.Tensor) error {
 		clear(out[0].Bytes())
-		var place [1]int64
+		place := ScratchOf[int64](f, slot)
 		for i := max(0, -o.k); i < shape[0] && i+o.k < shape[1]; i++ {
 			place[0] = int64(i*shape[1] + i + o.k)
-			m.scatter(1, out[0], one, place[:])
+			m.scatter(1, out[0], one, place)
 		}
 		return nil
 	}, nil

@@ -33,7 +33,7 @@ func (o reverseSequence) Bind(p *Binder, in, _ []Fact) (Step, error) {
 	slot := p.Scratch(8 * n)
 	m := moverFor(in[0].DType)
 	return func(f *Frame, in, out []*tensor.Tensor) error {
-		lens, err := in[1].Int64s()
+		lens, err := integers(in[1])
 		if err != nil {
 			return err
 		}
@@ -55,6 +55,14 @@ func (o reverseSequence) Bind(p *Binder, in, _ []Fact) (Step, error) {
 		m.gather(f.Pool, 1, n, inner, out[0], in[0], places)
 		return nil
 	}, nil
+}
+
+// integers is Int64s, but the storage itself where t is int64.
+func integers(t *tensor.Tensor) ([]int64, error) {
+	if t.DType() == tensor.Int64 {
+		return tensor.Data[int64](t), nil
+	}
+	return t.Int64s()
 }
 
 // Grad reverses back.

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/bonnx/bonnx/internal/kernel"
+	"github.com/bonnx/bonnx/internal/par"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/tensor"
 )
@@ -92,15 +93,25 @@ func roiAlignStep[T kernel.Float](o roiAlign, in []Fact) typedStep {
 				return err
 			}
 			part := o.height * o.width
-			f.Pool.For(s[1], 1, func(lo, hi int) {
-				for c := lo; c < hi; c++ {
-					plane := x[(int(image)*s[1]+c)*s[2]*s[3]:][:s[2]*s[3]]
-					roiPlane(o, g, y[(r*s[1]+c)*part:][:part], plane, s[2], s[3])
-				}
-			})
+			par.Do(f.Pool, s[1], 1, &roiTask[T]{o, g, y[r*s[1]*part:], x[int(image)*s[1]*s[2]*s[3]:], s[2], s[3]})
 		}
 		return nil
 	}}
+}
+
+// roiTask fills the parts of one region from the planes of an image.
+type roiTask[T kernel.Float] struct {
+	o    roiAlign
+	g    roiGrid
+	y, x []T
+	h, w int
+}
+
+func (t *roiTask[T]) Run(lo, hi int) {
+	part, plane := t.o.height*t.o.width, t.h*t.w
+	for c := lo; c < hi; c++ {
+		roiPlane(t.o, t.g, t.y[c*part:][:part], t.x[c*plane:][:plane], t.h, t.w)
+	}
 }
 
 // roiGrid is where a region's parts lie and how many samples they take.

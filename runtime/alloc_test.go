@@ -118,19 +118,13 @@ func TestShapesThatAreReady(t *testing.T) {
 	}
 }
 
-// allocating are the operators that may allocate in a steady run, and why.
+// allocating are the operators that may allocate in a steady run, and what.
 var allocating = map[string]string{
-	"EyeLike":          "the place of each element",
-	"GridSample":       "the taps of a chunk",
-	"ReverseSequence":  "the lengths",
-	"RoiAlign":         "a closure",
+	"GridSample":       "the taps of a point, once a chunk",
 	"StringConcat":     "strings",
 	"StringNormalizer": "strings",
 	"StringSplit":      "strings",
 }
-
-// rare are types whose loops are not made in advance.
-var rare = []tensor.DType{tensor.Int8, tensor.Int16, tensor.Uint8, tensor.Uint16, tensor.Uint32, tensor.Uint64}
 
 // TestNodesAllocateNothing holds every operator to that in the official tests,
 // but for graphs with shapes that depend on data.
@@ -158,7 +152,7 @@ func TestNodesAllocateNothing(t *testing.T) {
 			return outs, nil
 		}
 		steady++
-		if got := allocations(t, s, feeds); got > 0 && !excused(m, outs) {
+		if got := allocations(t, s, feeds); got > 0 && !excused(m) {
 			found[fmt.Sprintf("%s: %v", opTypes(m), got)] = true
 		}
 		return s.Run(context.Background(), feeds)
@@ -177,11 +171,11 @@ func opTypes(m *ir.Model) string {
 	return strings.Join(slices.Compact(types), " ")
 }
 
-func excused(m *ir.Model, outs []*tensor.Tensor) bool {
+func excused(m *ir.Model) bool {
 	for n := range m.Graph.Nodes() {
 		if allocating[n.OpType] != "" {
 			return true
 		}
 	}
-	return slices.ContainsFunc(outs, func(t *tensor.Tensor) bool { return slices.Contains(rare, t.DType()) })
+	return false
 }

@@ -18,28 +18,45 @@ import (
 	"github.com/bonnx/bonnx/tensor"
 )
 
-// steady is a model with Bone on its layers, and data for it.
+// steady is a model with adapters on its layers, and data for it.
 type steady struct {
 	name   string
 	model  func() (*ir.Model, error)
 	task   Task
 	arrays map[string]*tensor.Tensor
+	method adapter.Method
 }
 
-// steadyModels are one of each family: a decoder, an encoder, an image
-// classifier that begins with a convolution, and a convolutional network.
+// steadyModels are of each family: decoders, an encoder, an image classifier
+// that begins with a convolution, a network of convolutions, weights of 16 bits.
 func steadyModels() []steady {
 	ids := testutil.RandomInts(1, 0, 40, 6, 9)
+	unet := testmodel.SmallUNet
+	unet.ConvProjection = true
+	large := testmodel.Llama{Vocab: 300, Dim: 64, Heads: 4, Hidden: 176, Layers: 2, Context: 64}
 	return []steady{
-		{"llama", testmodel.Tiny.Model, CausalLM, map[string]*tensor.Tensor{"input_ids": ids}},
-		{"gpt2", testmodel.SmallGPT2.Model, CausalLM, map[string]*tensor.Tensor{"input_ids": ids}},
-		{"decoder", testmodel.SmallDecoder.Model, CausalLM, map[string]*tensor.Tensor{"input_ids": ids}},
-		{"bert", testmodel.SmallEncoder.Model, Classification, map[string]*tensor.Tensor{"input_ids": ids, LabelsInput: testutil.RandomInts(3, 0, 3, 6)}},
-		{"vit", testmodel.SmallViT.Model, Classification, map[string]*tensor.Tensor{"pixel_values": testutil.Random(4, 6, 3, 8, 8), LabelsInput: testutil.RandomInts(5, 0, 3, 6)}},
+		{"llama", testmodel.Tiny.Model, CausalLM, map[string]*tensor.Tensor{"input_ids": ids}, adapter.Bone},
+		{"llama, loops that are cut", large.Model, CausalLM, map[string]*tensor.Tensor{"input_ids": testutil.RandomInts(1, 0, 300, 6, 65)}, adapter.Bone},
+		{"gpt2", testmodel.SmallGPT2.Model, CausalLM, map[string]*tensor.Tensor{"input_ids": ids}, adapter.Bone},
+		{"decoder", testmodel.SmallDecoder.Model, CausalLM, map[string]*tensor.Tensor{"input_ids": ids}, adapter.Bone},
+		{"bert", testmodel.SmallEncoder.Model, Classification, map[string]*tensor.Tensor{"input_ids": ids, LabelsInput: testutil.RandomInts(3, 0, 3, 6)}, adapter.Bone},
+		{"vit", testmodel.SmallViT.Model, Classification, map[string]*tensor.Tensor{"pixel_values": testutil.Random(4, 6, 3, 8, 8), LabelsInput: testutil.RandomInts(5, 0, 3, 6)}, adapter.Bone},
+		{"unet", unet.Model, Regression, map[string]*tensor.Tensor{"sample": testutil.Random(6, 6, 4, 8, 8), "timestep": testutil.Random(7, 6),
+			"encoder_hidden_states": testutil.Random(8, 6, 5, 12), LabelsInput: testutil.Random(9, 6, 4, 8, 8)}, adapter.Bone},
+		{"llama of 16 bits", func() (*ir.Model, error) {
+			m, err := testmodel.Tiny.Model()
+			if err != nil {
+				return nil, err
+			}
+			return testmodel.Half(m)
+		}, CausalLM, map[string]*tensor.Tensor{"input_ids": ids}, adapter.Bone},
+		{"bat", testmodel.Tiny.Model, CausalLM, map[string]*tensor.Tensor{"input_ids": ids}, adapter.Bat},
+		{"miss", testmodel.Tiny.Model, CausalLM, map[string]*tensor.Tensor{"input_ids": ids}, adapter.MiSS},
+		{"lora", testmodel.Tiny.Model, CausalLM, map[string]*tensor.Tensor{"input_ids": ids}, adapter.LoRA},
 	}
 }
 
-// injected is the model with Bone of rank 4, and the names of its blocks.
+// injected is the model with adapters of rank 4, and the names of its blocks.
 func (s steady) injected(t testing.TB) (*ir.Model, []string) {
 	t.Helper()
 	m, err := s.model()
@@ -47,7 +64,7 @@ func (s steady) injected(t testing.TB) (*ir.Model, []string) {
 		t.Fatal(err)
 	}
 	c := adapter.DefaultConfig()
-	c.Rank = 4
+	c.Rank, c.Method = 4, s.method
 	if _, err := rewrite.Inject(m, c, rewrite.Options{}); err != nil {
 		t.Fatal(err)
 	}

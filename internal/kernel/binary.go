@@ -92,45 +92,45 @@ func divLoops[T Numeric]() fast[T] { return fast[T]{vv: divVV[T], vs: divVS[T], 
 // The loops of the integers that models count with, made once: in a generic
 // function they are allocated.
 var (
-	counting32 = [...]fast[int32]{adding: addLoops[int32](), subtracting: subLoops[int32](), multiplying: mulLoops[int32](), dividing: divLoops[int32]()}
-	counting64 = [...]fast[int64]{adding: addLoops[int64](), subtracting: subLoops[int64](), multiplying: mulLoops[int64](), dividing: divLoops[int64]()}
+	counting32 = [...]fast[int32]{adding: addLoops[int32](), subtracting: subLoops[int32](), multiplying: mulLoops[int32]()}
+	counting64 = [...]fast[int64]{adding: addLoops[int64](), subtracting: subLoops[int64](), multiplying: mulLoops[int64]()}
 )
 
 const (
 	adding = iota
 	subtracting
 	multiplying
-	dividing
 )
 
-func plainLoops[T Numeric](op int) fast[T] {
-	switch op {
-	case adding:
-		return addLoops[T]()
-	case subtracting:
-		return subLoops[T]()
-	case multiplying:
-		return mulLoops[T]()
+// floatLoops are the loops of a float type in the vector table, of whose rows
+// of picks them; nil for other types.
+func floatLoops[T Numeric](of32 func(*vecRow[float32]) *fast[float32], of64 func(*vecRow[float64]) *fast[float64]) *fast[T] {
+	if f, ok := any(of32(vec32)).(*fast[T]); ok {
+		return f
 	}
-	return divLoops[T]()
+	f, _ := any(of64(vec64)).(*fast[T])
+	return f
 }
 
-// fastest are the loops of op for T: of the vector table where it has them,
-// else plain. of picks them in a row of the table.
-func fastest[T Numeric](of32 func(*vecRow[float32]) *fast[float32], of64 func(*vecRow[float64]) *fast[float64], op int) fast[T] {
-	if f, ok := any(of32(vec32)).(*fast[T]); ok {
-		return *f
-	}
-	if f, ok := any(of64(vec64)).(*fast[T]); ok {
-		return *f
+// fastest are the loops of op for T, nil where there are none.
+func fastest[T Numeric](of32 func(*vecRow[float32]) *fast[float32], of64 func(*vecRow[float64]) *fast[float64], op int) *fast[T] {
+	if f := floatLoops[T](of32, of64); f != nil {
+		return f
 	}
 	if f, ok := any(&counting64[op]).(*fast[T]); ok {
-		return *f
+		return f
 	}
-	if f, ok := any(&counting32[op]).(*fast[T]); ok {
-		return *f
+	f, _ := any(&counting32[op]).(*fast[T])
+	return f
+}
+
+// arithmetic has the fastest loops work, or f where there are none.
+func arithmetic[T Numeric, F rule2[T, T]](p *par.Pool, b *Broadcast, dst, x, y []T, loops *fast[T], f F) {
+	if loops == nil {
+		binaryRule(p, b, dst, x, y, f)
+		return
 	}
-	return plainLoops[T](op)
+	binary(p, b, dst, x, y, *loops)
 }
 
 func addOf[T Float](v *vecRow[T]) *fast[T] { return &v.add }
@@ -140,18 +140,28 @@ func divOf[T Float](v *vecRow[T]) *fast[T] { return &v.div }
 
 // Add is dst = x + y. Integers wrap.
 func Add[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binary(p, b, dst, x, y, fastest[T](addOf[float32], addOf[float64], adding))
+	arithmetic(p, b, dst, x, y, fastest[T](addOf[float32], addOf[float64], adding), plus[T]{})
 }
 
 // Sub is dst = x - y.
 func Sub[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binary(p, b, dst, x, y, fastest[T](subOf[float32], subOf[float64], subtracting))
+	arithmetic(p, b, dst, x, y, fastest[T](subOf[float32], subOf[float64], subtracting), minus[T]{})
 }
 
 // Mul is dst = x * y.
 func Mul[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binary(p, b, dst, x, y, fastest[T](mulOf[float32], mulOf[float64], multiplying))
+	arithmetic(p, b, dst, x, y, fastest[T](mulOf[float32], mulOf[float64], multiplying), times[T]{})
 }
+
+type (
+	plus[T Numeric]  struct{}
+	minus[T Numeric] struct{}
+	times[T Numeric] struct{}
+)
+
+func (plus[T]) of(x, y T) T  { return x + y }
+func (minus[T]) of(x, y T) T { return x - y }
+func (times[T]) of(x, y T) T { return x * y }
 
 // Div is dst = x / y. Integers are cut towards zero; an integer divided by
 // zero gives zero.
@@ -160,7 +170,7 @@ func Div[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 		binaryRule(p, b, dst, x, y, divInteger[T]{})
 		return
 	}
-	binary(p, b, dst, x, y, fastest[T](divOf[float32], divOf[float64], dividing))
+	binary(p, b, dst, x, y, *floatLoops[T](divOf[float32], divOf[float64]))
 }
 
 type divInteger[T Numeric] struct{}
@@ -284,7 +294,7 @@ func Pow[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 	if len(y) == 1 { // the exponents that models are made of
 		switch float64(y[0]) {
 		case 2:
-			par.Do(p, len(dst), grain, &applied2[T]{fastest[T](mulOf[float32], mulOf[float64], multiplying).vv, dst, x, x})
+			par.Do(p, len(dst), grain, &applied2[T]{floatLoops[T](mulOf[float32], mulOf[float64]).vv, dst, x, x})
 			return
 		case 0.5:
 			mapRule(p, dst, x, powHalf[T]{})

@@ -290,10 +290,6 @@ func ReduceProd[T Numeric](p *par.Pool, outer, n, inner int, dst, x []T) {
 	reduceRule(p, outer, n, inner, dst, x, times[T]{})
 }
 
-type times[T Numeric] struct{}
-
-func (times[T]) of(x, y T) T { return x * y }
-
 // ReduceSumInt is sum_i x[o,i,j] of integers, which wrap.
 func ReduceSumInt[T Integer](p *par.Pool, outer, n, inner int, dst, x []T) {
 	if n == 0 {
@@ -302,10 +298,6 @@ func ReduceSumInt[T Integer](p *par.Pool, outer, n, inner int, dst, x []T) {
 	}
 	reduceRule(p, outer, n, inner, dst, x, plus[T]{})
 }
-
-type plus[T Integer] struct{}
-
-func (plus[T]) of(x, y T) T { return x + y }
 
 // ReduceMax is max_i x[o,i,j], NaN where any is NaN, low where n = 0.
 func ReduceMax[T Numeric](p *par.Pool, outer, n, inner int, dst, x []T, low T) {
