@@ -47,19 +47,20 @@ type sgdTask[T Float] struct {
 }
 
 func (t *sgdTask[T]) Run(lo, hi int) {
+	w, g, lr, momentum, decay := t.w, t.g, t.lr, t.momentum, t.decay
 	for i := lo; i < hi; i++ {
-		wi := float64(t.w[i])
-		step := float64(t.g[i]) + float64(t.decay*wi)
-		if t.momentum != 0 {
-			ui := float64(t.momentum*float64(t.u[i])) + step
+		wi := float64(w[i])
+		step := float64(g[i]) + float64(decay*wi)
+		if momentum != 0 {
+			ui := float64(momentum*float64(t.u[i])) + step
 			t.u[i] = T(ui)
 			if t.nesterov {
-				step += float64(t.momentum * ui)
+				step += float64(momentum * ui)
 			} else {
 				step = ui
 			}
 		}
-		t.w[i] = T(wi - float64(t.lr*step))
+		w[i] = T(wi - float64(lr*step))
 	}
 }
 

@@ -270,12 +270,13 @@ type ruledReducing[T any, F rule2[T, T]] struct {
 }
 
 func (t *ruledReducing[T, F]) Run(lo, hi int) {
+	n, inner, x := t.n, t.inner, t.x
 	for r := lo; r < hi; r++ {
-		k := r/t.inner*t.n*t.inner + r%t.inner
-		s := t.x[k]
-		for range t.n - 1 {
-			k += t.inner
-			s = t.f.of(s, t.x[k])
+		k := r/inner*n*inner + r%inner
+		s := x[k]
+		for range n - 1 {
+			k += inner
+			s = t.f.of(s, x[k])
 		}
 		t.dst[r] = s
 	}
@@ -397,12 +398,13 @@ type argBest[T Numeric] struct {
 }
 
 func (t *argBest[T]) Run(lo, hi int) {
+	n, inner, x := t.n, t.inner, t.x
 	for r := lo; r < hi; r++ {
-		k := r/t.inner*t.n*t.inner + r%t.inner
-		best, at := t.x[k], 0
-		for i := 1; i < t.n; i++ {
-			k += t.inner
-			v := t.x[k]
+		k := r/inner*n*inner + r%inner
+		best, at := x[k], 0
+		for i := 1; i < n; i++ {
+			k += inner
+			v := x[k]
 			better := v > best
 			if t.least {
 				better = v < best

@@ -20,15 +20,20 @@ type negative[T Numeric] struct{}
 func (negative[T]) of(x T) T { return -x }
 
 // Abs is |x|.
-func Abs[T Numeric](p *par.Pool, dst, x []T) { mapRule(p, dst, x, absolute[T]{}) }
+func Abs[T Numeric](p *par.Pool, dst, x []T) {
+	par.Do(p, len(dst), grain, &absolute[T]{dst, x})
+}
 
-type absolute[T Numeric] struct{}
+type absolute[T Numeric] struct{ dst, x []T }
 
-func (absolute[T]) of(x T) T {
-	if x <= 0 { // -0 too
-		return 0 - x
+func (t *absolute[T]) Run(lo, hi int) {
+	d := t.dst[lo:hi]
+	for i, v := range t.x[lo:hi] {
+		if v <= 0 { // -0 too
+			v = 0 - v
+		}
+		d[i] = v
 	}
-	return x
 }
 
 // Sign is -1, 0 or 1, and NaN for NaN.
@@ -66,42 +71,66 @@ func ReLU[T Numeric](p *par.Pool, dst, x []T) {
 }
 
 // Clip is min(max(x, low), high), and NaN for NaN.
-func Clip[T Numeric](p *par.Pool, dst, x []T, low, high T) { mapRule(p, dst, x, clipped[T]{low, high}) }
+func Clip[T Numeric](p *par.Pool, dst, x []T, low, high T) {
+	par.Do(p, len(dst), grain, &clipping[T]{dst, x, low, high})
+}
 
-type clipped[T Numeric] struct{ low, high T }
+type clipping[T Numeric] struct {
+	dst, x    []T
+	low, high T
+}
 
-func (f clipped[T]) of(x T) T {
-	if x < f.low {
-		x = f.low
+func (t *clipping[T]) Run(lo, hi int) {
+	d := t.dst[lo:hi]
+	for i, v := range t.x[lo:hi] {
+		if v < t.low {
+			v = t.low
+		}
+		if v > t.high {
+			v = t.high
+		}
+		d[i] = v
 	}
-	if x > f.high {
-		x = f.high
-	}
-	return x
 }
 
 // AtLeast is max(x, low), and NaN for NaN.
-func AtLeast[T Numeric](p *par.Pool, dst, x []T, low T) { mapRule(p, dst, x, atLeast[T]{low}) }
+func AtLeast[T Numeric](p *par.Pool, dst, x []T, low T) {
+	par.Do(p, len(dst), grain, &atLeast[T]{dst, x, low})
+}
 
-type atLeast[T Numeric] struct{ low T }
+type atLeast[T Numeric] struct {
+	dst, x []T
+	low    T
+}
 
-func (f atLeast[T]) of(x T) T {
-	if x < f.low {
-		return f.low
+func (t *atLeast[T]) Run(lo, hi int) {
+	d := t.dst[lo:hi]
+	for i, v := range t.x[lo:hi] {
+		if v < t.low {
+			v = t.low
+		}
+		d[i] = v
 	}
-	return x
 }
 
 // AtMost is min(x, high), and NaN for NaN.
-func AtMost[T Numeric](p *par.Pool, dst, x []T, high T) { mapRule(p, dst, x, atMost[T]{high}) }
+func AtMost[T Numeric](p *par.Pool, dst, x []T, high T) {
+	par.Do(p, len(dst), grain, &atMost[T]{dst, x, high})
+}
 
-type atMost[T Numeric] struct{ high T }
+type atMost[T Numeric] struct {
+	dst, x []T
+	high   T
+}
 
-func (f atMost[T]) of(x T) T {
-	if x > f.high {
-		return f.high
+func (t *atMost[T]) Run(lo, hi int) {
+	d := t.dst[lo:hi]
+	for i, v := range t.x[lo:hi] {
+		if v > t.high {
+			v = t.high
+		}
+		d[i] = v
 	}
-	return x
 }
 
 // Scale is alpha*x.
@@ -110,15 +139,23 @@ func Scale[T Float](p *par.Pool, dst, x []T, alpha T) {
 }
 
 // LeakyReLU is x, below zero alpha*x.
-func LeakyReLU[T Float](p *par.Pool, dst, x []T, alpha T) { mapRule(p, dst, x, leaky[T]{alpha}) }
+func LeakyReLU[T Float](p *par.Pool, dst, x []T, alpha T) {
+	par.Do(p, len(dst), grain, &leaky[T]{dst, x, alpha})
+}
 
-type leaky[T Float] struct{ alpha T }
+type leaky[T Float] struct {
+	dst, x []T
+	alpha  T
+}
 
-func (f leaky[T]) of(x T) T {
-	if x < 0 {
-		return f.alpha * x
+func (t *leaky[T]) Run(lo, hi int) {
+	d := t.dst[lo:hi]
+	for i, v := range t.x[lo:hi] {
+		if v < 0 {
+			v *= t.alpha
+		}
+		d[i] = v
 	}
-	return x
 }
 
 // ThresholdedReLU is x where x > alpha, else 0.
