@@ -60,7 +60,7 @@ var raise = []pass{
 var late = []pass{
 	{"bone of constants", []string{ops.Domain + ".Bone"}, constantBone},
 	{"transposed product", []string{"MatMul", ops.Domain + ".FusedMatMul"}, transposedProduct},
-	{"linear with ending", []string{"MatMul", ops.Domain + ".FusedMatMul"}, linearEnding},
+	{"linear with ending", []string{"MatMul", "Gemm", ops.Domain + ".FusedMatMul"}, linearEnding},
 }
 
 // Raise replaces what it recognises in the main graph of a canonical model by

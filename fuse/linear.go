@@ -21,13 +21,21 @@ type ending struct {
 //	activation(Add(Add(MatMul(x, W), bias), residual)) -> Linear(x, W, bias, residual)
 func linearEnding(r *rewriter, n *ir.Node) (bool, string) {
 	p, ok := r.productOf(n)
+	e := ending{root: n}
+	if n.Is("Gemm") {
+		var l linear
+		if l, _, ok = r.linearOf(n); ok {
+			p = productNode{node: n, a: l.x, b: l.w, transB: l.transB, alpha: 1}
+			e.bias = l.c
+			ok = r.floats(p.a, p.b) && (l.c == nil || r.isBias(l.c, n.Output(0)))
+		}
+	}
 	if !ok || p.transA || p.alpha != 1 || r.fact(p.b).Rank() != 2 {
 		return false, ""
 	}
-	e := ending{root: n}
 	for r.lengthen(&e) {
 	}
-	if len(e.inner) == 0 {
+	if len(e.inner) == 0 && e.bias == nil {
 		return false, ""
 	}
 	in := ir.In(p.a, p.b)

@@ -62,3 +62,26 @@ func TestLinearEnding(t *testing.T) {
 		})
 	}
 }
+
+// A Gemm with a vector to add is a Linear, one with a matrix is not.
+func TestLinearOfGemm(t *testing.T) {
+	for _, c := range []struct {
+		bias []int
+		want map[string]int
+	}{{[]int{4}, map[string]int{"ai.bonnx:Linear": 1}}, {[]int{3, 4}, map[string]int{":Gemm": 1, ":Relu": 1}}} {
+		s := newSketch()
+		y := s.Op("Gemm", ir.In(s.input("x", 3, 5), s.param("pw", 4, 5), s.param("pc", c.bias...)), ir.A("transB", ir.Int(1)))
+		s.output(s.Op("Relu", ir.In(y)))
+		want := s.evaluate(t, s.model.Clone(), false)
+		if err := fuse.Late(s.model, ops.Standard(), fuse.Options{Mutable: mutable}); err != nil {
+			t.Fatal(err)
+		}
+		if got := count(s.model); !maps.Equal(got, c.want) {
+			t.Errorf("bias %v: got %v, want %v", c.bias, got, c.want)
+		}
+		if err := fuse.Lower(s.model, ops.Standard()); err != nil {
+			t.Fatal(err)
+		}
+		same(t, "Gemm", s.evaluate(t, s.model, false), want)
+	}
+}

@@ -109,9 +109,13 @@ func (o linear) Bind(p *Binder, in, _ []Fact) (Step, error) {
 
 func bindLinear[T tensor.Float](p *Binder, g *gemmPlan, w Fact, act func(p *par.Pool, dst, x []T)) (Step, error) {
 	slot := scratchOf[T](p, kernel.GemmScratch[T](g.m, g.n, g.k))
-	packed, err := packConstant[T](p, w, g.transB, g.n, g.k, g.ldb)
-	if err != nil {
-		return nil, err
+	packed := packedTurned[T](p, w, g)
+	turned := packed != nil
+	if !turned {
+		var err error
+		if packed, err = packConstant[T](p, w, g.transB, g.n, g.k, g.ldb); err != nil {
+			return nil, err
+		}
 	}
 	if packed != nil {
 		p.Unread(1)
@@ -128,7 +132,7 @@ func bindLinear[T tensor.Float](p *Binder, g *gemmPlan, w Fact, act func(p *par.
 		if packed == nil {
 			b = tensor.Data[T](in[1])
 		}
-		kernel.GemmFinished(f.Pool, g.transB, g.m, g.n, g.k, tensor.Data[T](in[0]), g.lda, b, g.ldb, packed,
+		kernel.GemmFinished(f.Pool, g.transB, g.m, g.n, g.k, tensor.Data[T](in[0]), g.lda, b, g.ldb, packed, turned,
 			finish, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, slot))
 		return nil
 	}, nil

@@ -12,14 +12,18 @@ type Finish[T Float] struct {
 	Act  func(p *par.Pool, dst, x []T)
 }
 
-// GemmFinished is C = finish(A op(B)), op(B) as it lies or, where it is not
-// nil, as PackB packed it.
-func GemmFinished[T Float](p *par.Pool, transB bool, m, n, k int, a []T, lda int, b []T, ldb int, packed []T,
+// GemmFinished is C = finish(A op(B)), with op(B) as it lies or, where packed is
+// not nil, as PackB packed it or, turned, its transpose.
+func GemmFinished[T Float](p *par.Pool, transB bool, m, n, k int, a []T, lda int, b []T, ldb int, packed []T, turned bool,
 	f Finish[T], c []T, ldc int, scratch []T) {
 	g := gemm[T]{p: p, row: chosenRow[T](), m: m, n: n, k: k, alpha: 1, c: c, ldc: ldc, finish: f}
 	g.a = matrix[T]{data: a, ld: lda}
 	g.b = matrix[T]{data: b, ld: ldb, trans: transB}
-	g.packed = packed
+	if turned {
+		g.b = matrix[T]{data: packed, trans: true, rows: n, width: roundUp(k, g.row.nr)}
+	} else {
+		g.packed = packed
+	}
 	g.run(scratch)
 }
 

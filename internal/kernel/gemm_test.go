@@ -228,6 +228,8 @@ func TestGemmFinished(t *testing.T) {
 			scratch := make([]float32, GemmScratch[float32](c.m, c.n, c.k))
 			packed := make([]float32, PackedSize[float32](c.n, c.k))
 			PackB(p, false, c.n, c.k, b, c.n, packed)
+			turned := make([]float32, PackedSize[float32](c.k, c.n))
+			PackB(p, true, c.k, c.n, b, c.n, turned)
 			want := make([]float32, c.m*c.n)
 			Gemm(p, false, false, c.m, c.n, c.k, 1, a, c.k, b, c.n, false, want, c.n, scratch)
 			for i := range c.m {
@@ -237,11 +239,11 @@ func TestGemmFinished(t *testing.T) {
 				}
 			}
 			Tanh(nil, want, want)
-			for _, panels := range [][]float32{nil, packed} {
+			for i, panels := range [][]float32{nil, packed, turned} {
 				got, check := guarded[float32](t, c.m*c.n)
-				GemmFinished(p, false, c.m, c.n, c.k, a, c.k, b, c.n, panels, Finish[float32]{bias, more, lda, Tanh[float32]}, got, c.n, scratch)
+				GemmFinished(p, false, c.m, c.n, c.k, a, c.k, b, c.n, panels, i == 2, Finish[float32]{bias, more, lda, Tanh[float32]}, got, c.n, scratch)
 				check()
-				checkSame(t, fmt.Sprintf("%+v packed %t", c, panels != nil), got, want)
+				checkSame(t, fmt.Sprintf("%+v form %d", c, i), got, want)
 			}
 		}
 	})
