@@ -20,6 +20,7 @@ var files = []file{
 	{"gemm", "amd64", gemmAMD64},
 	{"pack", "amd64", packAMD64},
 	{"vec", "amd64", vecAMD64},
+	{"narrow", "amd64", narrowAMD64},
 	{"gemm", "arm64", gemmARM64},
 	{"vec", "arm64", vecARM64},
 }

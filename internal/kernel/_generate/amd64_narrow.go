@@ -1,0 +1,148 @@
+package main
+
+import "fmt"
+
+// narrowAMD64 writes what makes float32 of numbers of few bits. No machine is
+// known that has AVX2 and not F16C, but none of it is asked for here: float16
+// is for AVX-512, which has the instruction.
+func narrowAMD64(a *asm) {
+	widenByTable(a)
+	widenIntegers(a, avx2f32, 4)
+	for _, v := range []vecISA{avx512f32, avx2f32} {
+		widenIntegers(a, v, 8)
+		widenHalves(a, v, "BFloat16", func(to string) {
+			a.op("VPMOVZXWD", "(SI)", to)
+			a.op("VPSLLD", "$16", to, to)
+		})
+	}
+	widenHalves(a, avx512f32, "Float16", func(to string) { a.op("VCVTPH2PS", "(SI)", to) })
+}
+
+// widenDoc is the arguments and the comment of functions that make floats of
+// integers.
+func widenDoc(bits, lanes int) (params, doc string) {
+	return "n, block int, dst *float32, src *byte, scales, zeros *float32, stepZero, sign int",
+		fmt.Sprintf(`makes floats of n integers of %d bits, for n and block multiples of %d. sign is 0, or
+where they are signed the bit of their sign; stepZero is 1, or 0 for one zero:
+
+	for i < n: dst[i] = (((q[i] ^ sign) - sign) - zeros[i/block*stepZero]) * scales[i/block]`, bits, lanes)
+}
+
+// inBlocks is the two loops of such a function: begin has the scale of a block
+// in scale and its zero in zero, each makes a vector of floats of what SI points
+// at in q.
+func inBlocks(a *asm, v vecISA, bits int, scale, zero, q string, begin, each func()) {
+	block, loop := a.label("block"), a.label("loop")
+	a.at(block)
+	a.op("VBROADCASTSS", "(R8)", scale)
+	a.op("VBROADCASTSS", "(R9)", zero)
+	begin()
+	a.op("ADDQ", "$4", "R8")
+	a.op("ADDQ", "R11", "R9")
+	a.op("MOVQ", "R10", "CX")
+	a.op("CMPQ", "BX", "CX")
+	a.op("CMOVQLT", "BX", "CX")
+	a.op("SUBQ", "CX", "BX")
+	a.at(loop)
+	each()
+	v.store(a, q, "", "(DI)")
+	a.op("ADDQ", fmt.Sprintf("$%d", v.lanes()*bits/8), "SI")
+	a.op("ADDQ", fmt.Sprintf("$%d", v.bytes), "DI")
+	a.op("SUBQ", fmt.Sprintf("$%d", v.lanes()), "CX")
+	a.op("JNZ", loop)
+	a.op("TESTQ", "BX", "BX")
+	a.op("JNZ", block)
+	a.op("VZEROUPPER")
+	a.ret()
+}
+
+// widenArgs loads the arguments.
+func widenArgs(a *asm) {
+	for _, p := range [][2]string{{"n", "BX"}, {"block", "R10"}, {"dst", "DI"}, {"src", "SI"}, {"scales", "R8"}, {"zeros", "R9"}, {"stepZero", "R11"}} {
+		a.op("MOVQ", a.arg(p[0]), p[1])
+	}
+	a.op("SHLQ", "$2", "R11")
+}
+
+// widenByTable makes floats of 4 bits with a table of the sixteen that a block
+// can have.
+func widenByTable(a *asm) {
+	v := avx512f32
+	params, doc := widenDoc(4, v.lanes())
+	a.function("widen4"+v.tag, params, doc)
+	widenArgs(a)
+	q, more, all, table, zero, scale := v.r(0), v.r(1), v.r(2), v.r(3), v.r(4), v.r(5)
+	numbers := make([]uint32, 16)
+	for i := range numbers {
+		numbers[i] = uint32(i)
+	}
+	a.op("VMOVUPS", a.constant(numbers...)+"(SB)", all)
+	a.op("VPBROADCASTD", a.arg("sign"), more)
+	a.op("VPXORD", more, all, all)
+	a.op("VPSUBD", more, all, all)
+	a.op("VCVTDQ2PS", all, all)
+	inBlocks(a, v, 4, scale, zero, q, func() {
+		a.op("VSUBPS", zero, all, table)
+		a.op("VMULPS", scale, table, table)
+	}, func() { // a byte in eight, its upper half moved to the upper four
+		a.op("VPMOVZXBQ", "(SI)", q)
+		a.op("VPSLLQ", "$28", q, more)
+		a.op("VPORD", more, q, q)
+		a.op("VPERMPS", table, q, q) // looks at four bits
+	})
+}
+
+// bitwise is the name of a logical instruction on vectors.
+func (v vecISA) bitwise(op string) string {
+	if v.masked {
+		return op + "D"
+	}
+	return op
+}
+
+// widenIntegers makes floats of unsigned or signed integers of some bits.
+func widenIntegers(a *asm, v vecISA, bits int) {
+	params, doc := widenDoc(bits, v.lanes())
+	a.function(fmt.Sprintf("widen%d%s", bits, v.tag), params, doc)
+	widenArgs(a)
+	q, more, mask, sign, zero, scale := v.r(0), v.r(1), v.r(2), v.r(3), v.r(4), v.r(5)
+	a.op("VPBROADCASTD", a.arg("sign"), sign)
+	if bits == 4 {
+		a.op("VPBROADCASTD", a.constant(15)+"(SB)", mask)
+	}
+	inBlocks(a, v, bits, scale, zero, q, func() {}, func() {
+		if bits == 4 { // as above
+			a.op("VPMOVZXBQ", "(SI)", q)
+			a.op("VPSLLQ", "$28", q, more)
+			a.op(v.bitwise("VPOR"), more, q, q)
+			a.op(v.bitwise("VPAND"), mask, q, q)
+		} else {
+			a.op("VPMOVZXBD", "(SI)", q)
+		}
+		a.op(v.bitwise("VPXOR"), sign, q, q)
+		a.op("VPSUBD", sign, q, q)
+		a.op("VCVTDQ2PS", q, q)
+		a.op("VSUBPS", zero, q, q)
+		a.op("VMULPS", scale, q, q)
+	})
+}
+
+// widenHalves makes floats of those of 16 bits.
+func widenHalves(a *asm, v vecISA, name string, load func(to string)) {
+	a.function("widen"+name+v.tag, "n int, dst *float32, src *byte", fmt.Sprintf(`makes float32 of n numbers, for n a multiple of %d:
+
+	for i < n: dst[i] = src[i]`, v.lanes()))
+	for _, p := range [][2]string{{"n", "BX"}, {"dst", "DI"}, {"src", "SI"}} {
+		a.op("MOVQ", a.arg(p[0]), p[1])
+	}
+	loop := a.label("loop")
+	a.at(loop)
+	load(v.r(0))
+	v.store(a, v.r(0), "", "(DI)")
+	a.op("ADDQ", fmt.Sprintf("$%d", v.bytes/2), "SI")
+	a.op("ADDQ", fmt.Sprintf("$%d", v.bytes), "DI")
+	a.op("SUBQ", fmt.Sprintf("$%d", v.lanes()), "BX")
+	a.op("JNZ", loop)
+	a.op("VZEROUPPER")
+	a.ret()
+}

@@ -1,0 +1,7 @@
+//go:build noasm || !amd64
+
+package kernel
+
+import "github.com/bonnx/bonnx/internal/cpu"
+
+func platformWidenings(cpu.Features) widenings { return widenings{} }
