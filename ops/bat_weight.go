@@ -73,13 +73,18 @@ type batKernels struct {
 	f64 batKernel[float64]
 }
 
-// bindBat makes a step of a kernel that takes inputs i and j.
+// bindBat makes a step of a kernel that takes inputs i and j. The weight, where it
+// is a constant, is input 0.
 func bindBat(p *Binder, w, b Fact, k batKernels, i, j int) (Step, error) {
 	ws := w.MustShape()
 	plan := kernel.NewBat(ws[0], ws[1], b.MustShape()[1])
-	return floatStep(w.DType,
+	step, err := floatStep(w.DType,
 		func() (Step, error) { return batStep(p, plan, k.f32, i, j), nil },
 		func() (Step, error) { return batStep(p, plan, k.f64, i, j), nil })
+	if err != nil {
+		return nil, err
+	}
+	return p.widened(0, w, step)
 }
 
 func batStep[T tensor.Float](p *Binder, plan *kernel.Bat, k batKernel[T], i, j int) Step {

@@ -78,7 +78,7 @@ func (b *Binder) State(make func() any) StateID {
 
 // Packed is what make builds from a constant, built once per constant and tag.
 func (b *Binder) Packed(c ir.Data, tag string, make func(t *tensor.Tensor) any) (any, error) {
-	if w, ok := c.(seenAs); ok { // kept under the constant itself
+	if w, ok := c.(Recast); ok { // kept under the constant itself
 		return b.packedCast(w, tag, make)
 	}
 	return b.Cache.get(packKey{c, tag}, func() (any, error) {
@@ -94,18 +94,18 @@ func (b *Binder) Packed(c ir.Data, tag string, make func(t *tensor.Tensor) any) 
 
 // packedBefore is what Packed made of a constant with that tag, nil for nothing.
 func (b *Binder) packedBefore(c ir.Data, tag string) any {
-	if w, ok := c.(seenAs); ok {
+	if w, ok := c.(Recast); ok {
 		return b.packedBefore(w.Data, castTag(w, tag))
 	}
 	return b.Cache.peek(packKey{c, tag})
 }
 
-func castTag(w seenAs, tag string) string { return fmt.Sprintf("%v %s", w.to, tag) }
+func castTag(w Recast, tag string) string { return fmt.Sprintf("%v %s", w.To, tag) }
 
-func (b *Binder) packedCast(w seenAs, tag string, make func(t *tensor.Tensor) any) (any, error) {
+func (b *Binder) packedCast(w Recast, tag string, make func(t *tensor.Tensor) any) (any, error) {
 	var failed error
 	v, err := b.Packed(w.Data, castTag(w, tag), func(t *tensor.Tensor) any {
-		wide, err := t.Cast(w.to)
+		wide, err := t.Cast(w.To)
 		if err != nil {
 			failed = err
 			return nil
@@ -115,21 +115,26 @@ func (b *Binder) packedCast(w seenAs, tag string, make func(t *tensor.Tensor) an
 	return v, errors.Join(err, failed)
 }
 
-// seenAs is a constant seen in another dtype.
-type seenAs struct {
+// Recast is a constant seen in another dtype.
+type Recast struct {
 	ir.Data
-	to tensor.DType
+	To tensor.DType
 }
 
-func (c seenAs) DType() tensor.DType { return c.to }
+// DType implements ir.Data.
+func (c Recast) DType() tensor.DType { return c.To }
 
-// Tensor converts the value, anew in each call.
-func (c seenAs) Tensor() (*tensor.Tensor, error) {
+// Release implements ir.Released.
+func (c Recast) Release() { ir.Release(c.Data) }
+
+// Tensor converts the value, anew in each call: what reads it keeps a form of
+// its own.
+func (c Recast) Tensor() (*tensor.Tensor, error) {
 	t, err := c.Data.Tensor()
 	if err != nil {
 		return nil, err
 	}
-	return t.Cast(c.to)
+	return t.Cast(c.To)
 }
 
 // Tensor is a constant's value, read once.
@@ -148,6 +153,10 @@ type packKey struct {
 
 // Cache keeps packed constants; it is safe for concurrent use.
 type Cache struct {
+	// Narrow says that products leave weights in the few bits that they are
+	// stored in.
+	Narrow bool
+
 	mu sync.Mutex
 	m  map[packKey]any
 
@@ -158,6 +167,13 @@ type Cache struct {
 // Below is a Cache that keeps what local names itself, and leaves the rest to
 // c: a plan's own constants go with the plan, a program's stay with it.
 func (c *Cache) Below(local func(ir.Data) bool) *Cache { return &Cache{up: c, local: local} }
+
+func (c *Cache) narrow() bool {
+	if c.up != nil {
+		return c.up.narrow()
+	}
+	return c.Narrow
+}
 
 func (c *Cache) get(k packKey, make func() (any, error)) (any, error) {
 	if c.up != nil && !c.local(k.data) {

@@ -74,7 +74,8 @@ func withLast(f Fact, d ir.Dim) Fact {
 // boneSizes are the sizes of a layer and how it is computed.
 type boneSizes struct {
 	rows, in, out, r int
-	tiled            bool // by adding D to W while packing, else as a second product
+	tiled            bool           // by adding D to W while packing, else as a second product
+	narrow           *kernel.Narrow // W where it is stored in few bits
 }
 
 // What packing an element of a weight costs, in multiply-adds of a product: in
@@ -86,7 +87,7 @@ const (
 
 // newBoneSizes chooses by cost: a second product costs rows*r*out, adding the
 // block to the weight in*out.
-func newBoneSizes(x, w, d Fact, transB bool) boneSizes {
+func newBoneSizes(p *Binder, x, w, d Fact, transB bool) (boneSizes, error) {
 	xs, ws, ds := x.MustShape(), w.MustShape(), d.MustShape()
 	s := boneSizes{in: ws[0], out: ws[1], r: ds[0], rows: xs[:len(xs)-1].Size()}
 	if transB {
@@ -94,17 +95,28 @@ func newBoneSizes(x, w, d Fact, transB bool) boneSizes {
 	}
 	cost := boneTile
 	if w.Const != nil {
-		cost = boneRepack
+		var err error
+		switch s.narrow, err = p.narrow(w.Const); {
+		case err != nil:
+			return s, err
+		case s.narrow == nil || w.DType != tensor.Float32:
+			s.narrow, cost = nil, boneRepack
+		case transB:
+			s.narrow = s.narrow.Turned()
+		}
 	}
 	s.tiled = s.rows*s.r > cost*s.in && (!transB || w.Const != nil)
-	return s
+	return s, nil
 }
 
 // Partial: S alone is a sum.
 func (bone) Partial() {}
 
 func (o bone) Bind(p *Binder, in, out []Fact) (Step, error) {
-	s := newBoneSizes(in[0], in[1], in[2], o.transB)
+	s, err := newBoneSizes(p, in[0], in[1], in[2], o.transB)
+	if err != nil {
+		return nil, err
+	}
 	if out[0].Absent() {
 		return floatStep(in[0].DType,
 			func() (Step, error) { return foldStep[float32](s), nil },
@@ -127,7 +139,7 @@ func bindBone[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB bool) (S
 	if err != nil {
 		return nil, err
 	}
-	slot := scratchOf[T](p, max(kernel.GemmScratch[T](s.rows, s.out, s.in), kernel.GemmScratch[T](s.rows, s.out, s.r)))
+	slot := scratchOf[T](p, max(w.scratch(false), kernel.GemmScratch[T](s.rows, s.out, s.r)))
 	sums := scratchOf[T](p, s.rows*s.r)
 	return func(f *Frame, in, out []*tensor.Tensor) error {
 		x, d, y := tensor.Data[T](in[0]), tensor.Data[T](in[2]), tensor.Data[T](out[0])
@@ -151,7 +163,7 @@ func bindBone[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB bool) (S
 
 // boneWeight is how a layer reads its weight. A constant is packed once, as
 // the forward pass wants it, and copied from there by the backward pass: a
-// second form would take as much memory again.
+// second form would take as much memory again. One of few bits stays as it is.
 type boneWeight[T tensor.Float] struct {
 	boneSizes
 	transB bool
@@ -159,6 +171,10 @@ type boneWeight[T tensor.Float] struct {
 }
 
 func bindBoneWeight[T tensor.Float](p *Binder, s boneSizes, w Fact, transB bool) (*boneWeight[T], error) {
+	if s.narrow != nil {
+		p.Unread(1)
+		return &boneWeight[T]{s, transB, nil}, nil
+	}
 	ld := s.out
 	if transB {
 		ld = s.in
@@ -173,6 +189,18 @@ func bindBoneWeight[T tensor.Float](p *Binder, s boneSizes, w Fact, transB bool)
 	return &boneWeight[T]{s, transB, packed}, nil
 }
 
+// scratch is how many elements product needs.
+func (w *boneWeight[T]) scratch(back bool) int {
+	n, k := w.out, w.in
+	if back {
+		n, k = k, n
+	}
+	if w.narrow != nil {
+		return kernel.GemmNarrowScratch(w.narrow, back, w.rows, w.r)
+	}
+	return kernel.GemmScratch[T](w.rows, n, k)
+}
+
 // product is y = x W' or, back, y = x transposed(W'), with W' = W where d is
 // nil. t is W where it is not a constant; it must not be transB where d is not nil.
 func (w *boneWeight[T]) product(f *Frame, back bool, x []T, t *tensor.Tensor, d, y, scratch []T) {
@@ -184,6 +212,8 @@ func (w *boneWeight[T]) product(f *Frame, back bool, x []T, t *tensor.Tensor, d,
 		n, k = k, n
 	}
 	switch {
+	case w.narrow != nil:
+		kernel.GemmNarrow(f.Pool, back, w.rows, 1, as32(x), k, w.narrow, as32(d), w.r, w.out, false, as32(y), n, as32(scratch))
 	case w.packed == nil:
 		kernel.GemmTiled(f.Pool, false, w.transB != back, w.rows, n, k, 1, x, k, tensor.Data[T](t), ld, d, w.r, w.out, false, y, n, scratch)
 	case d == nil && !back:

@@ -34,7 +34,10 @@ func (o boneGradX) Infer(in []Fact) ([]Fact, error) {
 }
 
 func (o boneGradX) Bind(p *Binder, in, _ []Fact) (Step, error) {
-	s := newBoneSizes(in[0], in[1], in[2], o.layer.transB)
+	s, err := newBoneSizes(p, in[0], in[1], in[2], o.layer.transB)
+	if err != nil {
+		return nil, err
+	}
 	return floatStep(in[0].DType,
 		func() (Step, error) { return bindBoneGradX[float32](p, s, in, o.layer.transB) },
 		func() (Step, error) { return bindBoneGradX[float64](p, s, in, o.layer.transB) })
@@ -45,8 +48,8 @@ func bindBoneGradX[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB boo
 	if err != nil {
 		return nil, err
 	}
-	slot := scratchOf[T](p, max(kernel.GemmScratch[T](s.rows, s.in, s.out), kernel.GemmScratch[T](s.rows, s.r, s.out)))
-	if s.tiled || w.packed != nil { // panels are copied anyway
+	slot := scratchOf[T](p, max(w.scratch(true), kernel.GemmScratch[T](s.rows, s.r, s.out)))
+	if s.tiled || w.packed != nil || w.narrow != nil { // panels are copied anyway
 		return func(f *Frame, in, out []*tensor.Tensor) error {
 			w.product(f, true, tensor.Data[T](in[0]), in[1], tensor.Data[T](in[2]), tensor.Data[T](out[0]), ScratchOf[T](f, slot))
 			return nil

@@ -237,7 +237,14 @@ type site struct {
 func (l *lifter) at(n *ir.Node) *site {
 	b := NewBuilder(l.an, n.Graph(), l.names)
 	b.Before = n
-	b.OnNode = func(n *ir.Node) error { l.version[n] = l.target; l.infer(n); return nil }
+	b.OnNode = func(n *ir.Node) error {
+		if n.Domain == Domain && l.model.Opset(Domain) == 0 {
+			l.model.SetOpset(Domain, 1)
+		}
+		l.version[n] = l.target
+		l.infer(n)
+		return nil
+	}
 	if n.Name != "" {
 		b.Prefix = n.Name + "/"
 	}

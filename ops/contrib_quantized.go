@@ -22,54 +22,55 @@ import (
 // taken.
 type matMulNBits struct {
 	function
-	k, n, bits, block int
+	nBits
 }
 
-func newMatMulNBits(a *Args) (Op, error) {
-	o := matMulNBits{k: a.Int("K", 0), n: a.Int("N", 0), bits: a.Int("bits", 4), block: a.Int("block_size", 0)}
-	a.Skip("accuracy_level")
+// nBits is how a weight of few bits lies in blocks.
+type nBits struct{ k, n, bits, block int }
+
+func newNBits(a *Args) (nBits, error) {
+	o := nBits{k: a.Int("K", 0), n: a.Int("N", 0), bits: a.Int("bits", 4), block: a.Int("block_size", 0)}
 	switch {
 	case o.k <= 0 || o.n <= 0 || o.block <= 0:
-		return nil, fmt.Errorf("attributes K, N and block_size are %d, %d and %d", o.k, o.n, o.block)
+		return o, fmt.Errorf("attributes K, N and block_size are %d, %d and %d", o.k, o.n, o.block)
 	case o.bits != 2 && o.bits != 4 && o.bits != 8:
-		return nil, fmt.Errorf("bits is %d, want 2, 4 or 8", o.bits)
+		return o, fmt.Errorf("bits is %d, want 2, 4 or 8", o.bits)
+	}
+	return o, nil
+}
+
+// blocks is how many blocks a row has.
+func (o nBits) blocks() int { return (o.k + o.block - 1) / o.block }
+
+func newMatMulNBits(a *Args) (Op, error) {
+	o, err := newNBits(a)
+	a.Skip("accuracy_level")
+	switch {
+	case err != nil:
+		return nil, err
 	case a.Node.Input(4) != nil:
 		return nil, errors.New("a group index is not supported")
 	case a.Int("weight_prepacked", 0) != 0:
 		return nil, errors.New("a prepacked weight is not supported")
 	}
-	return o, nil
+	return matMulNBits{nBits: o}, nil
 }
 
-// Expand builds the body.
+// Expand builds the body. The weight is one node where products can read it as
+// it is stored.
 func (o matMulNBits) Expand(b *Builder, n *ir.Node) ([]*ir.Value, error) {
 	x := n.Input(0)
-	d, blocks := b.Fact(x).DType, (o.k+o.block-1)/o.block
-	scale := b.ReshapeTo(b.Cast(n.Input(2), d), o.n, blocks, 1)
-	q := b.Cast(b.unpack(n.Input(1), o.bits, o.n, blocks, o.block), d)
-	w := b.Mul(b.Sub(q, o.zeros(b, n.Input(3), d, blocks)), scale)
-	w = b.ReshapeTo(w, o.n, blocks*o.block)
-	if blocks*o.block != o.k {
-		w = b.slice(w, 1, 0, o.k, 1)
+	d := b.Fact(x).DType
+	scale, zeros := b.Cast(n.Input(2), d), n.Input(3)
+	if zeros != nil && b.Fact(zeros).DType.IsFloat() {
+		zeros = b.Cast(zeros, d)
 	}
+	w := dequantizeNBits{o.nBits}.weight(b, n.Input(1), scale, zeros)
 	y := b.MatMul(x, b.Transpose(w, 1, 0))
 	if bias := n.Input(5); bias != nil {
 		y = b.Add(y, bias)
 	}
 	return ir.In(y), nil
-}
-
-// zeros are the zero points as (N,blocks,1), or one for all.
-func (o matMulNBits) zeros(b *Builder, zeros *ir.Value, d tensor.DType, blocks int) *ir.Value {
-	switch {
-	case zeros == nil:
-		return b.constOf(d, float64(int(1)<<(o.bits-1)))
-	case b.Fact(zeros).DType.IsFloat():
-		return b.ReshapeTo(b.Cast(zeros, d), o.n, blocks, 1)
-	}
-	per := 8 / o.bits
-	z := b.unpack(zeros, o.bits, o.n, 1, (blocks+per-1)/per*per)
-	return b.Cast(b.ReshapeTo(b.slice(z, 2, 0, blocks, 1), o.n, blocks, 1), d)
 }
 
 // unpack is packed numbers of some bits, the first in the low ones, as uint8

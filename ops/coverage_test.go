@@ -53,6 +53,7 @@ var (
 		"LRN":                 {intAttr("size", 3)},
 		"Loop":                {bodyAttr("body", 2, 2)},
 		"MatMulNBits":         {intAttr("K", 16), intAttr("N", 1), intAttr("block_size", 16)},
+		"DequantizeNBits":     {intAttr("K", 16), intAttr("N", 1), intAttr("block_size", 16)},
 		"MaxPool":             {ir.A("kernel_shape", ir.Ints{2})},
 		"MaxUnpool":           {ir.A("kernel_shape", ir.Ints{2})},
 		"Momentum":            {ir.A("mode", ir.String("standard"))},

@@ -103,7 +103,12 @@ func (o linear) Bind(p *Binder, in, _ []Fact) (Step, error) {
 		act = *o.act
 	}
 	return floatStep(in[0].DType,
-		func() (Step, error) { return bindLinear(p, g, in[1], act.f32) },
+		func() (Step, error) {
+			if step, err := bindNarrowLinear(p, g, in[1], act.f32); step != nil || err != nil {
+				return step, err
+			}
+			return bindLinear(p, g, in[1], act.f32)
+		},
 		func() (Step, error) { return bindLinear(p, g, in[1], act.f64) })
 }
 
@@ -121,13 +126,7 @@ func bindLinear[T tensor.Float](p *Binder, g *gemmPlan, w Fact, act func(p *par.
 		p.Unread(1)
 	}
 	return func(f *Frame, in, out []*tensor.Tensor) error {
-		finish := kernel.Finish[T]{Act: act, LDA: g.n}
-		if len(in) > linearBias && in[linearBias] != nil {
-			finish.Bias = tensor.Data[T](in[linearBias])
-		}
-		if len(in) > linearResidual && in[linearResidual] != nil {
-			finish.Add = tensor.Data[T](in[linearResidual])
-		}
+		finish := finishOf(g, act, in)
 		var b []T
 		if packed == nil {
 			b = tensor.Data[T](in[1])
@@ -136,6 +135,18 @@ func bindLinear[T tensor.Float](p *Binder, g *gemmPlan, w Fact, act func(p *par.
 			finish, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, slot))
 		return nil
 	}, nil
+}
+
+// finishOf is what follows a product of the inputs.
+func finishOf[T tensor.Float](g *gemmPlan, act func(p *par.Pool, dst, x []T), in []*tensor.Tensor) kernel.Finish[T] {
+	finish := kernel.Finish[T]{Act: act, LDA: g.n}
+	if len(in) > linearBias && in[linearBias] != nil {
+		finish.Bias = tensor.Data[T](in[linearBias])
+	}
+	if len(in) > linearResidual && in[linearResidual] != nil {
+		finish.Add = tensor.Data[T](in[linearResidual])
+	}
+	return finish
 }
 
 // Expand spells out the product and what follows.

@@ -154,6 +154,9 @@ func bindProduct[T kernel.Float](p *Binder, g *gemmPlan, b Fact) (Step, error) {
 			return nil
 		}, nil
 	}
+	if step, err := bindNarrow(p, g, b); step != nil || err != nil {
+		return step, err
+	}
 	s := scratchOf[T](p, kernel.GemmScratch[T](g.m, g.n, g.k))
 	if turned := packedTurned[T](p, b, g); turned != nil {
 		p.Unread(1)

@@ -21,6 +21,7 @@ func compositeTable() []Entry {
 		{Name: "GatedSiLU", MinIn: 2, MaxIn: 2, MaxOut: 1, Strict: Accurate, New: newGatedSiLU},
 		{Name: "GatedSiLUGrad", MinIn: 3, MaxIn: 3, MaxOut: 2, Strict: Accurate, New: newGatedSiLUGrad},
 		{Name: "FakeQuantize", MinIn: 2, MaxIn: 3, MaxOut: 1, Strict: Rounding, New: newFakeQuantize},
+		{Name: "DequantizeNBits", MinIn: 2, MaxIn: 3, MaxOut: 1, Strict: Rounding, New: newDequantizeNBits},
 		{Name: "Bone", MinIn: 3, MaxIn: 3, MaxOut: 2, Strict: Accurate, New: newBone},
 		{Name: "BoneGradX", MinIn: 3, MaxIn: 3, MaxOut: 1, Strict: Accurate, New: newBoneGradX},
 		{Name: "BatWeight", MinIn: 2, MaxIn: 2, MaxOut: 1, Strict: Accurate, New: newBatWeight},

@@ -136,7 +136,7 @@ func widen(p *Binder, wide tensor.DType, needs func(tensor.DType) bool, facts []
 			f = f.WithoutValue()
 			f.DType = wide
 			if c != nil {
-				f.Const = seenAs{c, wide}
+				f.Const = Recast{c, wide}
 			} else {
 				slots[i] = p.Scratch(wide.Size(f.MustShape().Size()))
 			}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/ops"
 	"github.com/bonnx/bonnx/tensor"
 )
 
@@ -23,7 +24,7 @@ func InFloat32(m *ir.Model) {
 	m.Graphs(func(g *ir.Graph) bool {
 		for _, v := range g.Initializers {
 			if narrow(v.Data.DType()) {
-				v.Data = wide{v.Data}
+				v.Data = ops.Recast{Data: v.Data, To: tensor.Float32}
 			}
 			widenType(v)
 		}
@@ -105,25 +106,11 @@ func widenNode(n *ir.Node) {
 			continue
 		}
 		if v, ok := a.Value.(ir.TensorAttr); ok {
-			a.Value = ir.TensorAttr{Data: wide{v.Data}}
+			a.Value = ir.TensorAttr{Data: ops.Recast{Data: v.Data, To: tensor.Float32}}
 		} else {
 			a.Value = ir.Int(tensor.Float32)
 		}
 	}
-}
-
-// wide is a constant of 16 bits, read as float32.
-type wide struct{ ir.Data }
-
-func (wide) DType() tensor.DType { return tensor.Float32 }
-
-// Tensor converts anew in each call: what reads it keeps a form of its own.
-func (w wide) Tensor() (*tensor.Tensor, error) {
-	t, err := w.Data.Tensor()
-	if err != nil {
-		return nil, err
-	}
-	return t.Cast(tensor.Float32)
 }
 
 // store gives m's constants back the 16 bits that they are stored in, each
@@ -132,7 +119,7 @@ func store(m *ir.Model) {
 	names := ir.NewNames(m)
 	m.Graphs(func(g *ir.Graph) bool {
 		for _, v := range g.Initializers {
-			if w, ok := v.Data.(wide); ok {
+			if w, ok := v.Data.(ops.Recast); ok {
 				v.Data = w.Data
 				castInput(g, v, names)
 			}
