@@ -35,6 +35,9 @@ func (f *folded) DType() tensor.DType { return f.dtype }
 // Shape implements ir.Data.
 func (f *folded) Shape() tensor.Shape { return f.shape }
 
+// Derivation implements ops.Derived.
+func (f *folded) Derivation() (ops.Op, []ops.Fact) { return f.op, f.in }
+
 // Tensor implements ir.Data.
 func (f *folded) Tensor() (*tensor.Tensor, error) {
 	f.mu.Lock()
@@ -89,4 +92,24 @@ func foldLater(n *ir.Node, op ops.Op, in, out []ops.Fact) []ops.Fact {
 		return out
 	}
 	return []ops.Fact{ops.ConstantData(&folded{node: n, op: op, in: in, dtype: out[0].DType, shape: s})}
+}
+
+// manyNarrow is from how many bytes of numbers of 16 bits and fewer on a program
+// leaves weights as they are stored. Products of fewer are faster by floats that
+// were packed once, which then take at most a hundred megabytes.
+const manyNarrow = 8 << 20
+
+// staysNarrow reports whether the initializers of m hold that many.
+func staysNarrow(m *ir.Model) bool {
+	bytes := 0
+	for _, v := range m.Graph.Initializers {
+		d := v.Data
+		if r, ok := d.(ops.Recast); ok {
+			d = r.Data
+		}
+		if n := d.Shape().Size(); d.DType().Bits() <= 16 && d.DType() != tensor.String && n >= largeFolded/8 {
+			bytes += d.DType().Size(n)
+		}
+	}
+	return bytes >= manyNarrow
 }

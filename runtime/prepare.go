@@ -6,6 +6,7 @@ import (
 	"github.com/bonnx/bonnx/fuse"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/ops"
+	"github.com/bonnx/bonnx/tensor"
 )
 
 // prepare is the part of Compile that rewrites the graph. What the Options
@@ -85,7 +86,11 @@ func foldNode(n *ir.Node, op ops.Op, in []ops.Fact) ([]ops.Fact, error) {
 		if f.Const == nil {
 			return nil, nil
 		}
-		size += f.Const.Shape().Size()
+		count := f.Const.Shape().Size()
+		if f.DType == tensor.Uint8 { // which may hold four numbers of two bits
+			count *= 4
+		}
+		size += count
 	}
 	inferred, err := op.Infer(in)
 	if err != nil {

@@ -92,7 +92,7 @@ func Compile(m *ir.Model, o Options) (*Program, error) {
 		p.pool, p.pack = o.Share.pool, o.Share.pack
 		return p, nil
 	}
-	p.pool, p.pack = par.New(o.Threads), &ops.Cache{}
+	p.pool, p.pack = par.New(o.Threads), &ops.Cache{Narrow: staysNarrow(p.model)}
 	return p, nil
 }
 

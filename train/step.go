@@ -153,8 +153,19 @@ func (g *graph) optimize(c OptimConfig, slot func(p *param, suffix string) *ir.V
 // zeroState is an initializer of zeros beside a parameter.
 func (g *graph) zeroState(p *param, suffix string) *ir.Value {
 	d := p.value.Data
-	return g.b.Graph.AddInitializer(g.b.Names().Fresh(p.value.Name+"."+suffix), ir.Dense(tensor.New(d.DType(), d.Shape()...)))
+	return g.b.Graph.AddInitializer(g.b.Names().Fresh(p.value.Name+"."+suffix), &zeros{d.DType(), d.Shape()})
 }
+
+// zeros is a constant of zeros. It takes no memory beside the state that is
+// made of it.
+type zeros struct {
+	dtype tensor.DType
+	shape tensor.Shape
+}
+
+func (z *zeros) DType() tensor.DType             { return z.dtype }
+func (z *zeros) Shape() tensor.Shape             { return z.shape }
+func (z *zeros) Tensor() (*tensor.Tensor, error) { return tensor.New(z.dtype, z.shape...), nil }
 
 // name gives a value a name of its own to be found by.
 func (g *graph) name(v *ir.Value, name string) string {
