@@ -5,20 +5,24 @@
 #include "textflag.h"
 
 
-// func microNEONF32_1x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_1x1(SB), NOSPLIT, $0-53
+// func microNEONF32_1x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_1x1(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4]
 	VLD1 (R1), [V27.S4]
 	ADD $48, R2
@@ -86,14 +90,16 @@ lanes8:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_2x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_2x1(SB), NOSPLIT, $0-53
+// func microNEONF32_2x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_2x1(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -103,6 +109,8 @@ TEXT ·microNEONF32_2x1(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4]
 	VLD1 (R1), [V27.S4]
 	ADD $48, R2
@@ -211,14 +219,16 @@ lanes11:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_3x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_3x1(SB), NOSPLIT, $0-53
+// func microNEONF32_3x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_3x1(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -231,6 +241,8 @@ TEXT ·microNEONF32_3x1(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4]
 	VLD1 (R1), [V27.S4]
 	ADD $48, R2
@@ -380,14 +392,16 @@ lanes14:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_4x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_4x1(SB), NOSPLIT, $0-53
+// func microNEONF32_4x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_4x1(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -403,6 +417,8 @@ TEXT ·microNEONF32_4x1(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4]
 	VLD1 (R1), [V27.S4]
 	ADD $48, R2
@@ -593,14 +609,16 @@ lanes17:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_5x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_5x1(SB), NOSPLIT, $0-53
+// func microNEONF32_5x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_5x1(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -619,6 +637,8 @@ TEXT ·microNEONF32_5x1(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4]
 	VLD1 (R1), [V27.S4, V28.S4]
 	ADD $48, R2
@@ -850,14 +870,16 @@ lanes20:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_6x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_6x1(SB), NOSPLIT, $0-53
+// func microNEONF32_6x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_6x1(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -879,6 +901,8 @@ TEXT ·microNEONF32_6x1(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4]
 	VLD1 (R1), [V27.S4, V28.S4]
 	ADD $48, R2
@@ -1151,14 +1175,16 @@ lanes23:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_7x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_7x1(SB), NOSPLIT, $0-53
+// func microNEONF32_7x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_7x1(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -1183,6 +1209,8 @@ TEXT ·microNEONF32_7x1(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4]
 	VLD1 (R1), [V27.S4, V28.S4]
 	ADD $48, R2
@@ -1496,14 +1524,16 @@ lanes26:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_8x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_8x1(SB), NOSPLIT, $0-53
+// func microNEONF32_8x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_8x1(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -1531,6 +1561,8 @@ TEXT ·microNEONF32_8x1(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4]
 	VLD1 (R1), [V27.S4, V28.S4]
 	ADD $48, R2
@@ -1885,20 +1917,24 @@ lanes29:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_1x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_1x2(SB), NOSPLIT, $0-53
+// func microNEONF32_1x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_1x2(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4]
 	VLD1 (R1), [V27.S4]
 	ADD $48, R2
@@ -1973,14 +2009,16 @@ lanes8:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_2x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_2x2(SB), NOSPLIT, $0-53
+// func microNEONF32_2x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_2x2(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -1990,6 +2028,8 @@ TEXT ·microNEONF32_2x2(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4]
 	VLD1 (R1), [V27.S4]
 	ADD $48, R2
@@ -2112,14 +2152,16 @@ lanes11:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_3x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_3x2(SB), NOSPLIT, $0-53
+// func microNEONF32_3x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_3x2(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -2132,6 +2174,8 @@ TEXT ·microNEONF32_3x2(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4]
 	VLD1 (R1), [V27.S4]
 	ADD $48, R2
@@ -2302,14 +2346,16 @@ lanes14:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_4x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_4x2(SB), NOSPLIT, $0-53
+// func microNEONF32_4x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_4x2(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -2325,6 +2371,8 @@ TEXT ·microNEONF32_4x2(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4]
 	VLD1 (R1), [V27.S4]
 	ADD $48, R2
@@ -2543,14 +2591,16 @@ lanes17:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_5x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_5x2(SB), NOSPLIT, $0-53
+// func microNEONF32_5x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_5x2(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -2569,6 +2619,8 @@ TEXT ·microNEONF32_5x2(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4]
 	VLD1 (R1), [V27.S4, V28.S4]
 	ADD $48, R2
@@ -2835,14 +2887,16 @@ lanes20:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_6x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_6x2(SB), NOSPLIT, $0-53
+// func microNEONF32_6x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_6x2(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -2864,6 +2918,8 @@ TEXT ·microNEONF32_6x2(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4]
 	VLD1 (R1), [V27.S4, V28.S4]
 	ADD $48, R2
@@ -3178,14 +3234,16 @@ lanes23:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_7x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_7x2(SB), NOSPLIT, $0-53
+// func microNEONF32_7x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_7x2(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -3210,6 +3268,8 @@ TEXT ·microNEONF32_7x2(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4]
 	VLD1 (R1), [V27.S4, V28.S4]
 	ADD $48, R2
@@ -3572,14 +3632,16 @@ lanes26:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_8x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_8x2(SB), NOSPLIT, $0-53
+// func microNEONF32_8x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_8x2(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -3607,6 +3669,8 @@ TEXT ·microNEONF32_8x2(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4]
 	VLD1 (R1), [V27.S4, V28.S4]
 	ADD $48, R2
@@ -4017,20 +4081,24 @@ lanes29:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_1x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_1x3(SB), NOSPLIT, $0-53
+// func microNEONF32_1x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_1x3(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4, V26.S4]
 	VLD1 (R1), [V27.S4]
 	ADD $48, R2
@@ -4109,14 +4177,16 @@ lanes8:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_2x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_2x3(SB), NOSPLIT, $0-53
+// func microNEONF32_2x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_2x3(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -4126,6 +4196,8 @@ TEXT ·microNEONF32_2x3(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4, V26.S4]
 	VLD1 (R1), [V27.S4]
 	ADD $48, R2
@@ -4256,14 +4328,16 @@ lanes11:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_3x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_3x3(SB), NOSPLIT, $0-53
+// func microNEONF32_3x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_3x3(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -4276,6 +4350,8 @@ TEXT ·microNEONF32_3x3(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4, V26.S4]
 	VLD1 (R1), [V27.S4]
 	ADD $48, R2
@@ -4458,14 +4534,16 @@ lanes14:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_4x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_4x3(SB), NOSPLIT, $0-53
+// func microNEONF32_4x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_4x3(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -4481,6 +4559,8 @@ TEXT ·microNEONF32_4x3(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4, V26.S4]
 	VLD1 (R1), [V27.S4]
 	ADD $48, R2
@@ -4715,14 +4795,16 @@ lanes17:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_5x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_5x3(SB), NOSPLIT, $0-53
+// func microNEONF32_5x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_5x3(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -4741,6 +4823,8 @@ TEXT ·microNEONF32_5x3(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4, V26.S4]
 	VLD1 (R1), [V27.S4, V28.S4]
 	ADD $48, R2
@@ -5027,14 +5111,16 @@ lanes20:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_6x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_6x3(SB), NOSPLIT, $0-53
+// func microNEONF32_6x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_6x3(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -5056,6 +5142,8 @@ TEXT ·microNEONF32_6x3(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4, V26.S4]
 	VLD1 (R1), [V27.S4, V28.S4]
 	ADD $48, R2
@@ -5394,14 +5482,16 @@ lanes23:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_7x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_7x3(SB), NOSPLIT, $0-53
+// func microNEONF32_7x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_7x3(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -5426,6 +5516,8 @@ TEXT ·microNEONF32_7x3(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4, V26.S4]
 	VLD1 (R1), [V27.S4, V28.S4]
 	ADD $48, R2
@@ -5816,14 +5908,16 @@ lanes26:
 	ADD R4, R3
 	RET
 
-// func microNEONF32_8x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
-TEXT ·microNEONF32_8x3(SB), NOSPLIT, $0-53
+// func microNEONF32_8x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
+TEXT ·microNEONF32_8x3(SB), NOSPLIT, $0-64
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
 	MOVD c+24(FP), R3
 	MOVD ldc+32(FP), R4
 	LSL $2, R4
+	MOVD ahead+56(FP), R8
+	ADD R8<<2, R2, R8
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -5851,6 +5945,8 @@ TEXT ·microNEONF32_8x3(SB), NOSPLIT, $0-53
 	CBZ R0, done2
 
 loop1:
+	PRFM (R8), PLDL2KEEP
+	ADD $16, R8
 	VLD1 (R2), [V24.S4, V25.S4, V26.S4]
 	VLD1 (R1), [V27.S4, V28.S4]
 	ADD $48, R2

@@ -5,76 +5,76 @@
 package kernel
 
 //go:noescape
-func microNEONF32_1x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_1x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_2x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_2x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_3x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_3x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_4x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_4x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_5x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_5x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_6x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_6x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_7x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_7x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_8x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_8x1(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_1x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_1x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_2x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_2x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_3x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_3x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_4x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_4x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_5x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_5x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_6x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_6x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_7x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_7x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_8x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_8x2(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_1x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_1x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_2x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_2x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_3x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_3x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_4x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_4x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_5x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_5x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_6x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_6x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_7x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_7x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 //go:noescape
-func microNEONF32_8x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool)
+func microNEONF32_8x3(k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int)
 
 // microNEONF32 are microkernels by vectors of a row, less one, and by rows, less
 // one. They multiply packed panels a (k,8) and b (k,12) for as many rows of c

@@ -25,15 +25,19 @@ func gemmARM64(a *asm) {
 // microNEON is the microkernel for some rows and vectors of the tile.
 func microNEON(a *asm, rows, nv int) {
 	a.function(fmt.Sprintf("microNEONF32_%dx%d", rows, nv),
-		"k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool", "")
+		"k int, a, b, c *float32, ldc, cols int, alpha float32, acc bool, ahead int", "")
 	for i, name := range []string{"k", "a", "b", "c", "ldc"} {
 		a.op("MOVD", a.arg(name), fmt.Sprintf("R%d", i))
 	}
 	a.op("LSL", "$2", "R4")
+	a.op("MOVD", a.arg("ahead"), "R8")
+	a.op("ADD", "R8<<2", "R2", "R8")
 	a.clearNEON(0, rows*neonVecs)
 	loop, done := a.label("loop"), a.label("done")
 	a.op("CBZ", "R0", done)
 	a.at(loop)
+	a.op("PRFM", "(R8)", "PLDL2KEEP")
+	a.op("ADD", "$16", "R8") // a line for four steps
 	a.op("VLD1", "(R2)", s4(neonB, nv))
 	a.op("VLD1", "(R1)", s4(neonA, (rows+3)/4))
 	a.op("ADD", imm(neonVecs*16), "R2")
