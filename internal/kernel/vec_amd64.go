@@ -2,23 +2,10 @@
 
 package kernel
 
-import "unsafe"
-
 // platformVectors32 are the rows of the vector table written in assembly for
 // this platform, best first.
 func platformVectors32() []vecRow[float32] {
 	return []vecRow[float32]{vectorsAVX512(), vectorsAVX2()}
-}
-
-// at0 is where a slice lies, whose elements [0,n) must be there.
-func at0[T Float](x []T, n int) *T { return unsafe.SliceData(x[:n]) }
-
-// rowsAt is at0, and nil for nil.
-func rowsAt(x []float32, n int) *float32 {
-	if x == nil {
-		return nil
-	}
-	return at0(x, n)
 }
 
 func sumLine32(acc []float64, x []float32) {

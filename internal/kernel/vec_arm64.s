@@ -4,230 +4,5193 @@
 
 #include "textflag.h"
 
+DATA constants<>+0(SB)/4, $0x00000000
+DATA constants<>+4(SB)/4, $0x40690000
+DATA constants<>+8(SB)/4, $0x00000000
+DATA constants<>+12(SB)/4, $0x40690000
+DATA constants<>+16(SB)/4, $0x00000000
+DATA constants<>+20(SB)/4, $0xc0690000
+DATA constants<>+24(SB)/4, $0x00000000
+DATA constants<>+28(SB)/4, $0xc0690000
+DATA constants<>+32(SB)/4, $0x000003ff
+DATA constants<>+36(SB)/4, $0x43380000
+DATA constants<>+40(SB)/4, $0x000003ff
+DATA constants<>+44(SB)/4, $0x43380000
+DATA constants<>+48(SB)/4, $0x652b82fe
+DATA constants<>+52(SB)/4, $0x3ff71547
+DATA constants<>+56(SB)/4, $0x652b82fe
+DATA constants<>+60(SB)/4, $0x3ff71547
+DATA constants<>+64(SB)/4, $0xfefa39ef
+DATA constants<>+68(SB)/4, $0x3fe62e42
+DATA constants<>+72(SB)/4, $0xfefa39ef
+DATA constants<>+76(SB)/4, $0x3fe62e42
+DATA constants<>+80(SB)/4, $0x6fcd63f2
+DATA constants<>+84(SB)/4, $0x3f8126fa
+DATA constants<>+88(SB)/4, $0x6fcd63f2
+DATA constants<>+92(SB)/4, $0x3f8126fa
+DATA constants<>+96(SB)/4, $0x24982b14
+DATA constants<>+100(SB)/4, $0x3f56d753
+DATA constants<>+104(SB)/4, $0x24982b14
+DATA constants<>+108(SB)/4, $0x3f56d753
+DATA constants<>+112(SB)/4, $0xce099138
+DATA constants<>+116(SB)/4, $0x3fa5554a
+DATA constants<>+120(SB)/4, $0xce099138
+DATA constants<>+124(SB)/4, $0x3fa5554a
+DATA constants<>+128(SB)/4, $0x43e2a35c
+DATA constants<>+132(SB)/4, $0x3fc55540
+DATA constants<>+136(SB)/4, $0x43e2a35c
+DATA constants<>+140(SB)/4, $0x3fc55540
+DATA constants<>+144(SB)/4, $0x02879adb
+DATA constants<>+148(SB)/4, $0x3fe00000
+DATA constants<>+152(SB)/4, $0x02879adb
+DATA constants<>+156(SB)/4, $0x3fe00000
+DATA constants<>+160(SB)/4, $0x0a1fd68b
+DATA constants<>+164(SB)/4, $0x3ff00000
+DATA constants<>+168(SB)/4, $0x0a1fd68b
+DATA constants<>+172(SB)/4, $0x3ff00000
+DATA constants<>+176(SB)/4, $0xfffffff6
+DATA constants<>+180(SB)/4, $0x3fefffff
+DATA constants<>+184(SB)/4, $0xfffffff6
+DATA constants<>+188(SB)/4, $0x3fefffff
+DATA constants<>+192(SB)/4, $0x00000000
+DATA constants<>+196(SB)/4, $0x00000000
+DATA constants<>+200(SB)/4, $0x00000000
+DATA constants<>+204(SB)/4, $0x00000000
+DATA constants<>+208(SB)/4, $0x00000000
+DATA constants<>+212(SB)/4, $0x3ff00000
+DATA constants<>+216(SB)/4, $0x00000000
+DATA constants<>+220(SB)/4, $0x3ff00000
+DATA constants<>+224(SB)/4, $0x1e53af82
+DATA constants<>+228(SB)/4, $0x3f56d753
+DATA constants<>+232(SB)/4, $0x1e53af82
+DATA constants<>+236(SB)/4, $0x3f56d753
+DATA constants<>+240(SB)/4, $0xd7002cbf
+DATA constants<>+244(SB)/4, $0x3f2a1516
+DATA constants<>+248(SB)/4, $0xd7002cbf
+DATA constants<>+252(SB)/4, $0x3f2a1516
+DATA constants<>+256(SB)/4, $0x637c3412
+DATA constants<>+260(SB)/4, $0x3f81110c
+DATA constants<>+264(SB)/4, $0x637c3412
+DATA constants<>+268(SB)/4, $0x3f81110c
+DATA constants<>+272(SB)/4, $0xce12833b
+DATA constants<>+276(SB)/4, $0x3fa5554a
+DATA constants<>+280(SB)/4, $0xce12833b
+DATA constants<>+284(SB)/4, $0x3fa5554a
+DATA constants<>+288(SB)/4, $0x56752314
+DATA constants<>+292(SB)/4, $0x3fc55555
+DATA constants<>+296(SB)/4, $0x56752314
+DATA constants<>+300(SB)/4, $0x3fc55555
+DATA constants<>+304(SB)/4, $0x0287949d
+DATA constants<>+308(SB)/4, $0x3fe00000
+DATA constants<>+312(SB)/4, $0x0287949d
+DATA constants<>+316(SB)/4, $0x3fe00000
+DATA constants<>+320(SB)/4, $0x00000000
+DATA constants<>+324(SB)/4, $0x40000000
+DATA constants<>+328(SB)/4, $0x00000000
+DATA constants<>+332(SB)/4, $0x40000000
+DATA constants<>+336(SB)/4, $0x00000000
+DATA constants<>+340(SB)/4, $0x40180000
+DATA constants<>+344(SB)/4, $0x00000000
+DATA constants<>+348(SB)/4, $0x40180000
+DATA constants<>+352(SB)/4, $0xffffffff
+DATA constants<>+356(SB)/4, $0x7fffffff
+DATA constants<>+360(SB)/4, $0xffffffff
+DATA constants<>+364(SB)/4, $0x7fffffff
+DATA constants<>+368(SB)/4, $0x31288b51
+DATA constants<>+372(SB)/4, $0xbf9b82ce
+DATA constants<>+376(SB)/4, $0x31288b51
+DATA constants<>+380(SB)/4, $0xbf9b82ce
+DATA constants<>+384(SB)/4, $0xd0e6a53f
+DATA constants<>+388(SB)/4, $0x3f7565bc
+DATA constants<>+392(SB)/4, $0xd0e6a53f
+DATA constants<>+396(SB)/4, $0x3f7565bc
+DATA constants<>+400(SB)/4, $0x1a042be2
+DATA constants<>+404(SB)/4, $0x3fbce2f2
+DATA constants<>+408(SB)/4, $0x1a042be2
+DATA constants<>+412(SB)/4, $0x3fbce2f2
+DATA constants<>+416(SB)/4, $0x6b0379e7
+DATA constants<>+420(SB)/4, $0xbfd81274
+DATA constants<>+424(SB)/4, $0x6b0379e7
+DATA constants<>+428(SB)/4, $0xbfd81274
+DATA constants<>+432(SB)/4, $0x50429b6d
+DATA constants<>+436(SB)/4, $0x3ff20dd7
+DATA constants<>+440(SB)/4, $0x50429b6d
+DATA constants<>+444(SB)/4, $0x3ff20dd7
+DATA constants<>+448(SB)/4, $0x00000000
+DATA constants<>+452(SB)/4, $0x3fc00000
+DATA constants<>+456(SB)/4, $0x00000000
+DATA constants<>+460(SB)/4, $0x3fc00000
+DATA constants<>+464(SB)/4, $0x24924925
+DATA constants<>+468(SB)/4, $0xbff49249
+DATA constants<>+472(SB)/4, $0x24924925
+DATA constants<>+476(SB)/4, $0xbff49249
+DATA constants<>+480(SB)/4, $0x92492492
+DATA constants<>+484(SB)/4, $0x40024924
+DATA constants<>+488(SB)/4, $0x92492492
+DATA constants<>+492(SB)/4, $0x40024924
+DATA constants<>+496(SB)/4, $0x22400000
+DATA constants<>+500(SB)/4, $0xbeeb2099
+DATA constants<>+504(SB)/4, $0x22400000
+DATA constants<>+508(SB)/4, $0xbeeb2099
+DATA constants<>+512(SB)/4, $0x11800000
+DATA constants<>+516(SB)/4, $0x3ee30543
+DATA constants<>+520(SB)/4, $0x11800000
+DATA constants<>+524(SB)/4, $0x3ee30543
+DATA constants<>+528(SB)/4, $0x6ad00000
+DATA constants<>+532(SB)/4, $0xbf0da663
+DATA constants<>+536(SB)/4, $0x6ad00000
+DATA constants<>+540(SB)/4, $0xbf0da663
+DATA constants<>+544(SB)/4, $0x956b0000
+DATA constants<>+548(SB)/4, $0x3f2166d0
+DATA constants<>+552(SB)/4, $0x956b0000
+DATA constants<>+556(SB)/4, $0x3f2166d0
+DATA constants<>+560(SB)/4, $0x20c90000
+DATA constants<>+564(SB)/4, $0x3f25cbc3
+DATA constants<>+568(SB)/4, $0x20c90000
+DATA constants<>+572(SB)/4, $0x3f25cbc3
+DATA constants<>+576(SB)/4, $0x2a00e000
+DATA constants<>+580(SB)/4, $0xbf4b9dfc
+DATA constants<>+584(SB)/4, $0x2a00e000
+DATA constants<>+588(SB)/4, $0xbf4b9dfc
+DATA constants<>+592(SB)/4, $0x01e38000
+DATA constants<>+596(SB)/4, $0xbf1d8141
+DATA constants<>+600(SB)/4, $0x01e38000
+DATA constants<>+604(SB)/4, $0xbf1d8141
+DATA constants<>+608(SB)/4, $0x779f7f80
+DATA constants<>+612(SB)/4, $0x3f73b398
+DATA constants<>+616(SB)/4, $0x779f7f80
+DATA constants<>+620(SB)/4, $0x3f73b398
+DATA constants<>+624(SB)/4, $0x593f6680
+DATA constants<>+628(SB)/4, $0xbf63b6fb
+DATA constants<>+632(SB)/4, $0x593f6680
+DATA constants<>+636(SB)/4, $0xbf63b6fb
+DATA constants<>+640(SB)/4, $0xb5dfbc8c
+DATA constants<>+644(SB)/4, $0xbfa149e8
+DATA constants<>+648(SB)/4, $0xb5dfbc8c
+DATA constants<>+652(SB)/4, $0xbfa149e8
+DATA constants<>+656(SB)/4, $0xd1363308
+DATA constants<>+660(SB)/4, $0x3f96be42
+DATA constants<>+664(SB)/4, $0xd1363308
+DATA constants<>+668(SB)/4, $0x3f96be42
+DATA constants<>+672(SB)/4, $0x77ac9358
+DATA constants<>+676(SB)/4, $0x3fe31a1d
+DATA constants<>+680(SB)/4, $0x77ac9358
+DATA constants<>+684(SB)/4, $0x3fe31a1d
+DATA constants<>+688(SB)/4, $0x238f4da1
+DATA constants<>+692(SB)/4, $0xbfe2c942
+DATA constants<>+696(SB)/4, $0x238f4da1
+DATA constants<>+700(SB)/4, $0xbfe2c942
+DATA constants<>+704(SB)/4, $0x00000000
+DATA constants<>+708(SB)/4, $0x80000000
+DATA constants<>+712(SB)/4, $0x00000000
+DATA constants<>+716(SB)/4, $0x80000000
+DATA constants<>+720(SB)/4, $0x41533333
+DATA constants<>+724(SB)/4, $0x41533333
+DATA constants<>+728(SB)/4, $0x41533333
+DATA constants<>+732(SB)/4, $0x41533333
+DATA constants<>+736(SB)/4, $0x7fffffff
+DATA constants<>+740(SB)/4, $0x7fffffff
+DATA constants<>+744(SB)/4, $0x7fffffff
+DATA constants<>+748(SB)/4, $0x7fffffff
+DATA constants<>+752(SB)/4, $0xbf000000
+DATA constants<>+756(SB)/4, $0xbf000000
+DATA constants<>+760(SB)/4, $0xbf000000
+DATA constants<>+764(SB)/4, $0xbf000000
+DATA constants<>+768(SB)/4, $0x4b40007f
+DATA constants<>+772(SB)/4, $0x4b40007f
+DATA constants<>+776(SB)/4, $0x4b40007f
+DATA constants<>+780(SB)/4, $0x4b40007f
+DATA constants<>+784(SB)/4, $0x3fb8aa3b
+DATA constants<>+788(SB)/4, $0x3fb8aa3b
+DATA constants<>+792(SB)/4, $0x3fb8aa3b
+DATA constants<>+796(SB)/4, $0x3fb8aa3b
+DATA constants<>+800(SB)/4, $0x3f318000
+DATA constants<>+804(SB)/4, $0x3f318000
+DATA constants<>+808(SB)/4, $0x3f318000
+DATA constants<>+812(SB)/4, $0x3f318000
+DATA constants<>+816(SB)/4, $0xb95e8083
+DATA constants<>+820(SB)/4, $0xb95e8083
+DATA constants<>+824(SB)/4, $0xb95e8083
+DATA constants<>+828(SB)/4, $0xb95e8083
+DATA constants<>+832(SB)/4, $0x3f000000
+DATA constants<>+836(SB)/4, $0x3f000000
+DATA constants<>+840(SB)/4, $0x3f000000
+DATA constants<>+844(SB)/4, $0x3f000000
+DATA constants<>+848(SB)/4, $0x3c0937d3
+DATA constants<>+852(SB)/4, $0x3c0937d3
+DATA constants<>+856(SB)/4, $0x3c0937d3
+DATA constants<>+860(SB)/4, $0x3c0937d3
+DATA constants<>+864(SB)/4, $0x3ab6ba99
+DATA constants<>+868(SB)/4, $0x3ab6ba99
+DATA constants<>+872(SB)/4, $0x3ab6ba99
+DATA constants<>+876(SB)/4, $0x3ab6ba99
+DATA constants<>+880(SB)/4, $0x3d2aaa56
+DATA constants<>+884(SB)/4, $0x3d2aaa56
+DATA constants<>+888(SB)/4, $0x3d2aaa56
+DATA constants<>+892(SB)/4, $0x3d2aaa56
+DATA constants<>+896(SB)/4, $0x3e2aaa02
+DATA constants<>+900(SB)/4, $0x3e2aaa02
+DATA constants<>+904(SB)/4, $0x3e2aaa02
+DATA constants<>+908(SB)/4, $0x3e2aaa02
+DATA constants<>+912(SB)/4, $0x3f800000
+DATA constants<>+916(SB)/4, $0x3f800000
+DATA constants<>+920(SB)/4, $0x3f800000
+DATA constants<>+924(SB)/4, $0x3f800000
+DATA constants<>+928(SB)/4, $0x403504f3
+DATA constants<>+932(SB)/4, $0x403504f3
+DATA constants<>+936(SB)/4, $0x403504f3
+DATA constants<>+940(SB)/4, $0x403504f3
+DATA constants<>+944(SB)/4, $0xbfb6dab6
+DATA constants<>+948(SB)/4, $0xbfb6dab6
+DATA constants<>+952(SB)/4, $0xbfb6dab6
+DATA constants<>+956(SB)/4, $0xbfb6dab6
+DATA constants<>+960(SB)/4, $0x401b6d5b
+DATA constants<>+964(SB)/4, $0x401b6d5b
+DATA constants<>+968(SB)/4, $0x401b6d5b
+DATA constants<>+972(SB)/4, $0x401b6d5b
+DATA constants<>+976(SB)/4, $0x36e2b246
+DATA constants<>+980(SB)/4, $0x36e2b246
+DATA constants<>+984(SB)/4, $0x36e2b246
+DATA constants<>+988(SB)/4, $0x36e2b246
+DATA constants<>+992(SB)/4, $0xb7cd3010
+DATA constants<>+996(SB)/4, $0xb7cd3010
+DATA constants<>+1000(SB)/4, $0xb7cd3010
+DATA constants<>+1004(SB)/4, $0xb7cd3010
+DATA constants<>+1008(SB)/4, $0x398f8af3
+DATA constants<>+1012(SB)/4, $0x398f8af3
+DATA constants<>+1016(SB)/4, $0x398f8af3
+DATA constants<>+1020(SB)/4, $0x398f8af3
+DATA constants<>+1024(SB)/4, $0xb991ae6b
+DATA constants<>+1028(SB)/4, $0xb991ae6b
+DATA constants<>+1032(SB)/4, $0xb991ae6b
+DATA constants<>+1036(SB)/4, $0xb991ae6b
+DATA constants<>+1040(SB)/4, $0xbb415eb2
+DATA constants<>+1044(SB)/4, $0xbb415eb2
+DATA constants<>+1048(SB)/4, $0xbb415eb2
+DATA constants<>+1052(SB)/4, $0xbb415eb2
+DATA constants<>+1056(SB)/4, $0x3b338155
+DATA constants<>+1060(SB)/4, $0x3b338155
+DATA constants<>+1064(SB)/4, $0x3b338155
+DATA constants<>+1068(SB)/4, $0x3b338155
+DATA constants<>+1072(SB)/4, $0x3d4c7ba6
+DATA constants<>+1076(SB)/4, $0x3d4c7ba6
+DATA constants<>+1080(SB)/4, $0x3d4c7ba6
+DATA constants<>+1084(SB)/4, $0x3d4c7ba6
+DATA constants<>+1088(SB)/4, $0x3e2646fd
+DATA constants<>+1092(SB)/4, $0x3e2646fd
+DATA constants<>+1096(SB)/4, $0x3e2646fd
+DATA constants<>+1100(SB)/4, $0x3e2646fd
+DATA constants<>+1104(SB)/4, $0x3e936ba2
+DATA constants<>+1108(SB)/4, $0x3e936ba2
+DATA constants<>+1112(SB)/4, $0x3e936ba2
+DATA constants<>+1116(SB)/4, $0x3e936ba2
+DATA constants<>+1120(SB)/4, $0x00000000
+DATA constants<>+1124(SB)/4, $0x00000000
+DATA constants<>+1128(SB)/4, $0x00000000
+DATA constants<>+1132(SB)/4, $0x00000000
+DATA constants<>+1136(SB)/4, $0xc1533333
+DATA constants<>+1140(SB)/4, $0xc1533333
+DATA constants<>+1144(SB)/4, $0xc1533333
+DATA constants<>+1148(SB)/4, $0xc1533333
+DATA constants<>+1152(SB)/4, $0x00000000
+DATA constants<>+1156(SB)/4, $0x412e8480
+DATA constants<>+1160(SB)/4, $0x00000000
+DATA constants<>+1164(SB)/4, $0x412e8480
+DATA constants<>+1168(SB)/4, $0x00000000
+DATA constants<>+1172(SB)/4, $0xc12e8480
+DATA constants<>+1176(SB)/4, $0x00000000
+DATA constants<>+1180(SB)/4, $0xc12e8480
+DATA constants<>+1184(SB)/4, $0x33d43651
+DATA constants<>+1188(SB)/4, $0x3ff98845
+DATA constants<>+1192(SB)/4, $0x33d43651
+DATA constants<>+1196(SB)/4, $0x3ff98845
+DATA constants<>+1200(SB)/4, $0x2a4d8b4b
+DATA constants<>+1204(SB)/4, $0x3fb2444f
+DATA constants<>+1208(SB)/4, $0x2a4d8b4b
+DATA constants<>+1212(SB)/4, $0x3fb2444f
+DATA constants<>+1216(SB)/4, $0x3ecc422a
+DATA constants<>+1220(SB)/4, $0x3ecc422a
+DATA constants<>+1224(SB)/4, $0x3ecc422a
+DATA constants<>+1228(SB)/4, $0x3ecc422a
+DATA constants<>+1232(SB)/4, $0x00000000
+DATA constants<>+1236(SB)/4, $0x403e0000
+DATA constants<>+1240(SB)/4, $0x00000000
+DATA constants<>+1244(SB)/4, $0x403e0000
+DATA constants<>+1248(SB)/4, $0x00000000
+DATA constants<>+1252(SB)/4, $0xc03e0000
+DATA constants<>+1256(SB)/4, $0x00000000
+DATA constants<>+1260(SB)/4, $0xc03e0000
+DATA constants<>+1264(SB)/4, $0xbf7450f0
+DATA constants<>+1268(SB)/4, $0x3fcb6676
+DATA constants<>+1272(SB)/4, $0xbf7450f0
+DATA constants<>+1276(SB)/4, $0x3fcb6676
+DATA constants<>+1280(SB)/4, $0xc2ae0000
+DATA constants<>+1284(SB)/4, $0xc2ae0000
+DATA constants<>+1288(SB)/4, $0xc2ae0000
+DATA constants<>+1292(SB)/4, $0xc2ae0000
+DATA constants<>+1296(SB)/4, $0x3d2bb1b1
+DATA constants<>+1300(SB)/4, $0x3d2bb1b1
+DATA constants<>+1304(SB)/4, $0x3d2bb1b1
+DATA constants<>+1308(SB)/4, $0x3d2bb1b1
+DATA constants<>+1312(SB)/4, $0x3c091ec1
+DATA constants<>+1316(SB)/4, $0x3c091ec1
+DATA constants<>+1320(SB)/4, $0x3c091ec1
+DATA constants<>+1324(SB)/4, $0x3c091ec1
+DATA constants<>+1328(SB)/4, $0x3e2aaa3e
+DATA constants<>+1332(SB)/4, $0x3e2aaa3e
+DATA constants<>+1336(SB)/4, $0x3e2aaa3e
+DATA constants<>+1340(SB)/4, $0x3e2aaa3e
+DATA constants<>+1344(SB)/4, $0x3efffe85
+DATA constants<>+1348(SB)/4, $0x3efffe85
+DATA constants<>+1352(SB)/4, $0x3efffe85
+DATA constants<>+1356(SB)/4, $0x3efffe85
+DATA constants<>+1360(SB)/4, $0x3f800001
+DATA constants<>+1364(SB)/4, $0x3f800001
+DATA constants<>+1368(SB)/4, $0x3f800001
+DATA constants<>+1372(SB)/4, $0x3f800001
+GLOBL constants<>(SB), RODATA|NOPTR, $1376
+
+// func expNEONF32(n int, y, x *float32)
+TEXT ·expNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ (R21), F1
+	FMOVQ 16(R21), F2
+	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
+	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
+	FMOVQ 32(R21), F1
+	FMOVQ 48(R21), F2
+	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
+	FMOVQ 32(R21), F2
+	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
+	FMOVQ 64(R21), F3
+	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
+	FMOVQ 80(R21), F3
+	FMOVQ 96(R21), F2
+	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
+	FMOVQ 112(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	FMOVQ 128(R21), F3
+	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
+	FMOVQ 144(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	FMOVQ 160(R21), F3
+	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
+	FMOVQ 176(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	VSHL $52, V1.D2, V1.D2
+	WORD $0x6e61dc41 // fmul v1.2d, v2.2d, v1.2d
+	WORD $0x0e616822 // fcvtn v2.2s, v1.2d
+	FMOVD F2, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop4:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ (R21), F1
+	FMOVQ 16(R21), F2
+	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
+	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
+	FMOVQ 32(R21), F1
+	FMOVQ 48(R21), F2
+	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
+	FMOVQ 32(R21), F2
+	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
+	FMOVQ 64(R21), F3
+	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
+	FMOVQ 80(R21), F3
+	FMOVQ 96(R21), F2
+	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
+	FMOVQ 112(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	FMOVQ 128(R21), F3
+	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
+	FMOVQ 144(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	FMOVQ 160(R21), F3
+	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
+	FMOVQ 176(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	VSHL $52, V1.D2, V1.D2
+	WORD $0x6e61dc41 // fmul v1.2d, v2.2d, v1.2d
+	WORD $0x0e616822 // fcvtn v2.2s, v1.2d
+	FMOVS F2, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+done1:
+	RET
+
+// func sigmoidNEONF32(n int, y, x *float32)
+TEXT ·sigmoidNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ (R21), F1
+	FMOVQ 16(R21), F2
+	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
+	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
+	FMOVQ 192(R21), F1
+	WORD $0x4ee0d420 // fsub v0.2d, v1.2d, v0.2d
+	FMOVQ 32(R21), F1
+	FMOVQ 48(R21), F2
+	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
+	FMOVQ 32(R21), F2
+	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
+	FMOVQ 64(R21), F3
+	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
+	FMOVQ 80(R21), F3
+	FMOVQ 96(R21), F2
+	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
+	FMOVQ 112(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	FMOVQ 128(R21), F3
+	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
+	FMOVQ 144(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	FMOVQ 160(R21), F3
+	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
+	FMOVQ 176(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	VSHL $52, V1.D2, V1.D2
+	WORD $0x6e61dc41 // fmul v1.2d, v2.2d, v1.2d
+	FMOVQ 208(R21), F2
+	WORD $0x4e62d422 // fadd v2.2d, v1.2d, v2.2d
+	FMOVQ 208(R21), F1
+	WORD $0x6e62fc22 // fdiv v2.2d, v1.2d, v2.2d
+	WORD $0x0e616841 // fcvtn v1.2s, v2.2d
+	FMOVD F1, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop4:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ (R21), F1
+	FMOVQ 16(R21), F2
+	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
+	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
+	FMOVQ 192(R21), F1
+	WORD $0x4ee0d420 // fsub v0.2d, v1.2d, v0.2d
+	FMOVQ 32(R21), F1
+	FMOVQ 48(R21), F2
+	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
+	FMOVQ 32(R21), F2
+	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
+	FMOVQ 64(R21), F3
+	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
+	FMOVQ 80(R21), F3
+	FMOVQ 96(R21), F2
+	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
+	FMOVQ 112(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	FMOVQ 128(R21), F3
+	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
+	FMOVQ 144(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	FMOVQ 160(R21), F3
+	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
+	FMOVQ 176(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	VSHL $52, V1.D2, V1.D2
+	WORD $0x6e61dc41 // fmul v1.2d, v2.2d, v1.2d
+	FMOVQ 208(R21), F2
+	WORD $0x4e62d422 // fadd v2.2d, v1.2d, v2.2d
+	FMOVQ 208(R21), F1
+	WORD $0x6e62fc22 // fdiv v2.2d, v1.2d, v2.2d
+	WORD $0x0e616841 // fcvtn v1.2s, v2.2d
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+done1:
+	RET
+
+// func tanhNEONF32(n int, y, x *float32)
+TEXT ·tanhNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	WORD $0x4e60d400 // fadd v0.2d, v0.2d, v0.2d
+	FMOVQ (R21), F1
+	FMOVQ 16(R21), F2
+	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
+	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
+	FMOVQ 32(R21), F1
+	FMOVQ 48(R21), F2
+	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
+	FMOVQ 32(R21), F2
+	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
+	FMOVQ 64(R21), F3
+	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
+	FMOVQ 208(R21), F3
+	VSHL $52, V1.D2, V1.D2
+	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
+	FMOVQ 224(R21), F3
+	FMOVQ 240(R21), F2
+	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
+	FMOVQ 256(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	FMOVQ 272(R21), F3
+	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
+	FMOVQ 288(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	FMOVQ 304(R21), F3
+	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
+	FMOVQ 176(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	WORD $0x6e62dc02 // fmul v2.2d, v0.2d, v2.2d
+	FMOVQ 208(R21), F0
+	WORD $0x4ee0d420 // fsub v0.2d, v1.2d, v0.2d
+	WORD $0x4e61cc40 // fmla v0.2d, v2.2d, v1.2d
+	FMOVQ 320(R21), F1
+	WORD $0x4e61d401 // fadd v1.2d, v0.2d, v1.2d
+	FMOVQ 208(R21), F2
+	WORD $0x6e61fc41 // fdiv v1.2d, v2.2d, v1.2d
+	WORD $0x6e61dc01 // fmul v1.2d, v0.2d, v1.2d
+	WORD $0x0e616820 // fcvtn v0.2s, v1.2d
+	FMOVD F0, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop4:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	WORD $0x4e60d400 // fadd v0.2d, v0.2d, v0.2d
+	FMOVQ (R21), F1
+	FMOVQ 16(R21), F2
+	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
+	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
+	FMOVQ 32(R21), F1
+	FMOVQ 48(R21), F2
+	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
+	FMOVQ 32(R21), F2
+	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
+	FMOVQ 64(R21), F3
+	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
+	FMOVQ 208(R21), F3
+	VSHL $52, V1.D2, V1.D2
+	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
+	FMOVQ 224(R21), F3
+	FMOVQ 240(R21), F2
+	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
+	FMOVQ 256(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	FMOVQ 272(R21), F3
+	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
+	FMOVQ 288(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	FMOVQ 304(R21), F3
+	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
+	FMOVQ 176(R21), F2
+	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
+	WORD $0x6e62dc02 // fmul v2.2d, v0.2d, v2.2d
+	FMOVQ 208(R21), F0
+	WORD $0x4ee0d420 // fsub v0.2d, v1.2d, v0.2d
+	WORD $0x4e61cc40 // fmla v0.2d, v2.2d, v1.2d
+	FMOVQ 320(R21), F1
+	WORD $0x4e61d401 // fadd v1.2d, v0.2d, v1.2d
+	FMOVQ 208(R21), F2
+	WORD $0x6e61fc41 // fdiv v1.2d, v2.2d, v1.2d
+	WORD $0x6e61dc01 // fmul v1.2d, v0.2d, v1.2d
+	WORD $0x0e616820 // fcvtn v0.2s, v1.2d
+	FMOVS F0, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+done1:
+	RET
+
+// func erfNEONF32(n int, y, x *float32)
+TEXT ·erfNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 336(R21), F1
+	FMOVQ 352(R21), F2
+	VAND V2.B16, V0.B16, V2.B16
+	WORD $0x4ee2f422 // fmin v2.2d, v1.2d, v2.2d
+	WORD $0x6e62dc41 // fmul v1.2d, v2.2d, v2.2d
+	FMOVQ 368(R21), F3
+	FMOVQ 384(R21), F4
+	WORD $0x4e64cc23 // fmla v3.2d, v1.2d, v4.2d
+	FMOVQ 400(R21), F4
+	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
+	FMOVQ 416(R21), F3
+	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
+	FMOVQ 432(R21), F4
+	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
+	WORD $0x6e64dc44 // fmul v4.2d, v2.2d, v4.2d
+	FMOVQ 448(R21), F1
+	WORD $0x6ee2e421 // fcmgt v1.2d, v1.2d, v2.2d
+	FMOVQ 320(R21), F3
+	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
+	FMOVQ 208(R21), F5
+	WORD $0x6e63fca3 // fdiv v3.2d, v5.2d, v3.2d
+	FMOVQ 320(R21), F5
+	WORD $0x6e65dc65 // fmul v5.2d, v3.2d, v5.2d
+	FMOVQ 464(R21), F3
+	FMOVQ 480(R21), F6
+	WORD $0x4e66cca3 // fmla v3.2d, v5.2d, v6.2d
+	FMOVQ 496(R21), F6
+	FMOVQ 512(R21), F7
+	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
+	FMOVQ 528(R21), F7
+	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
+	FMOVQ 544(R21), F6
+	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
+	FMOVQ 560(R21), F7
+	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
+	FMOVQ 576(R21), F6
+	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
+	FMOVQ 592(R21), F7
+	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
+	FMOVQ 608(R21), F6
+	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
+	FMOVQ 624(R21), F7
+	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
+	FMOVQ 640(R21), F6
+	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
+	FMOVQ 656(R21), F7
+	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
+	FMOVQ 672(R21), F6
+	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
+	FMOVQ 688(R21), F7
+	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
+	WORD $0x4ee2cc47 // fmls v7.2d, v2.2d, v2.2d
+	FMOVQ 32(R21), F2
+	FMOVQ 48(R21), F3
+	WORD $0x4e63cce2 // fmla v2.2d, v7.2d, v3.2d
+	FMOVQ 32(R21), F3
+	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
+	FMOVQ 64(R21), F6
+	WORD $0x4ee6cc67 // fmls v7.2d, v3.2d, v6.2d
+	FMOVQ 80(R21), F6
+	FMOVQ 96(R21), F3
+	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
+	FMOVQ 112(R21), F3
+	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
+	FMOVQ 128(R21), F6
+	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
+	FMOVQ 144(R21), F3
+	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
+	FMOVQ 160(R21), F6
+	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
+	FMOVQ 176(R21), F3
+	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
+	VSHL $52, V2.D2, V2.D2
+	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
+	WORD $0x6e65dc45 // fmul v5.2d, v2.2d, v5.2d
+	FMOVQ 208(R21), F2
+	WORD $0x4ee5d445 // fsub v5.2d, v2.2d, v5.2d
+	VBIT V1.B16, V4.B16, V5.B16
+	FMOVQ 704(R21), F4
+	VAND V4.B16, V0.B16, V4.B16
+	VORR V4.B16, V5.B16, V4.B16
+	WORD $0x0e616885 // fcvtn v5.2s, v4.2d
+	FMOVD F5, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop4:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 336(R21), F1
+	FMOVQ 352(R21), F2
+	VAND V2.B16, V0.B16, V2.B16
+	WORD $0x4ee2f422 // fmin v2.2d, v1.2d, v2.2d
+	WORD $0x6e62dc41 // fmul v1.2d, v2.2d, v2.2d
+	FMOVQ 368(R21), F3
+	FMOVQ 384(R21), F4
+	WORD $0x4e64cc23 // fmla v3.2d, v1.2d, v4.2d
+	FMOVQ 400(R21), F4
+	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
+	FMOVQ 416(R21), F3
+	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
+	FMOVQ 432(R21), F4
+	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
+	WORD $0x6e64dc44 // fmul v4.2d, v2.2d, v4.2d
+	FMOVQ 448(R21), F1
+	WORD $0x6ee2e421 // fcmgt v1.2d, v1.2d, v2.2d
+	FMOVQ 320(R21), F3
+	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
+	FMOVQ 208(R21), F5
+	WORD $0x6e63fca3 // fdiv v3.2d, v5.2d, v3.2d
+	FMOVQ 320(R21), F5
+	WORD $0x6e65dc65 // fmul v5.2d, v3.2d, v5.2d
+	FMOVQ 464(R21), F3
+	FMOVQ 480(R21), F6
+	WORD $0x4e66cca3 // fmla v3.2d, v5.2d, v6.2d
+	FMOVQ 496(R21), F6
+	FMOVQ 512(R21), F7
+	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
+	FMOVQ 528(R21), F7
+	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
+	FMOVQ 544(R21), F6
+	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
+	FMOVQ 560(R21), F7
+	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
+	FMOVQ 576(R21), F6
+	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
+	FMOVQ 592(R21), F7
+	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
+	FMOVQ 608(R21), F6
+	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
+	FMOVQ 624(R21), F7
+	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
+	FMOVQ 640(R21), F6
+	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
+	FMOVQ 656(R21), F7
+	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
+	FMOVQ 672(R21), F6
+	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
+	FMOVQ 688(R21), F7
+	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
+	WORD $0x4ee2cc47 // fmls v7.2d, v2.2d, v2.2d
+	FMOVQ 32(R21), F2
+	FMOVQ 48(R21), F3
+	WORD $0x4e63cce2 // fmla v2.2d, v7.2d, v3.2d
+	FMOVQ 32(R21), F3
+	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
+	FMOVQ 64(R21), F6
+	WORD $0x4ee6cc67 // fmls v7.2d, v3.2d, v6.2d
+	FMOVQ 80(R21), F6
+	FMOVQ 96(R21), F3
+	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
+	FMOVQ 112(R21), F3
+	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
+	FMOVQ 128(R21), F6
+	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
+	FMOVQ 144(R21), F3
+	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
+	FMOVQ 160(R21), F6
+	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
+	FMOVQ 176(R21), F3
+	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
+	VSHL $52, V2.D2, V2.D2
+	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
+	WORD $0x6e65dc45 // fmul v5.2d, v2.2d, v5.2d
+	FMOVQ 208(R21), F2
+	WORD $0x4ee5d445 // fsub v5.2d, v2.2d, v5.2d
+	VBIT V1.B16, V4.B16, V5.B16
+	FMOVQ 704(R21), F4
+	VAND V4.B16, V0.B16, V4.B16
+	VORR V4.B16, V5.B16, V4.B16
+	WORD $0x0e616885 // fcvtn v5.2s, v4.2d
+	FMOVS F5, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+done1:
+	RET
+
+// func siluNEONF32(n int, y, x *float32)
+TEXT ·siluNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 16(R21), F1
+	WORD $0x4e60f421 // fmax v1.2d, v1.2d, v0.2d
+	FMOVQ (R21), F2
+	FMOVQ 16(R21), F3
+	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
+	WORD $0x4ee0f440 // fmin v0.2d, v2.2d, v0.2d
+	FMOVQ 192(R21), F2
+	WORD $0x4ee0d440 // fsub v0.2d, v2.2d, v0.2d
+	FMOVQ 32(R21), F2
+	FMOVQ 48(R21), F3
+	WORD $0x4e63cc02 // fmla v2.2d, v0.2d, v3.2d
+	FMOVQ 32(R21), F3
+	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
+	FMOVQ 64(R21), F4
+	WORD $0x4ee4cc60 // fmls v0.2d, v3.2d, v4.2d
+	FMOVQ 80(R21), F4
+	FMOVQ 96(R21), F3
+	WORD $0x4e63cc04 // fmla v4.2d, v0.2d, v3.2d
+	FMOVQ 112(R21), F3
+	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
+	FMOVQ 128(R21), F4
+	WORD $0x4e60cc64 // fmla v4.2d, v3.2d, v0.2d
+	FMOVQ 144(R21), F3
+	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
+	FMOVQ 160(R21), F4
+	WORD $0x4e60cc64 // fmla v4.2d, v3.2d, v0.2d
+	FMOVQ 176(R21), F3
+	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
+	VSHL $52, V2.D2, V2.D2
+	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
+	FMOVQ 208(R21), F3
+	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
+	FMOVQ 208(R21), F2
+	WORD $0x6e63fc43 // fdiv v3.2d, v2.2d, v3.2d
+	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
+	WORD $0x0e616861 // fcvtn v1.2s, v3.2d
+	FMOVD F1, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop4:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 16(R21), F1
+	WORD $0x4e60f421 // fmax v1.2d, v1.2d, v0.2d
+	FMOVQ (R21), F2
+	FMOVQ 16(R21), F3
+	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
+	WORD $0x4ee0f440 // fmin v0.2d, v2.2d, v0.2d
+	FMOVQ 192(R21), F2
+	WORD $0x4ee0d440 // fsub v0.2d, v2.2d, v0.2d
+	FMOVQ 32(R21), F2
+	FMOVQ 48(R21), F3
+	WORD $0x4e63cc02 // fmla v2.2d, v0.2d, v3.2d
+	FMOVQ 32(R21), F3
+	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
+	FMOVQ 64(R21), F4
+	WORD $0x4ee4cc60 // fmls v0.2d, v3.2d, v4.2d
+	FMOVQ 80(R21), F4
+	FMOVQ 96(R21), F3
+	WORD $0x4e63cc04 // fmla v4.2d, v0.2d, v3.2d
+	FMOVQ 112(R21), F3
+	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
+	FMOVQ 128(R21), F4
+	WORD $0x4e60cc64 // fmla v4.2d, v3.2d, v0.2d
+	FMOVQ 144(R21), F3
+	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
+	FMOVQ 160(R21), F4
+	WORD $0x4e60cc64 // fmla v4.2d, v3.2d, v0.2d
+	FMOVQ 176(R21), F3
+	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
+	VSHL $52, V2.D2, V2.D2
+	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
+	FMOVQ 208(R21), F3
+	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
+	FMOVQ 208(R21), F2
+	WORD $0x6e63fc43 // fdiv v3.2d, v2.2d, v3.2d
+	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
+	WORD $0x0e616861 // fcvtn v1.2s, v3.2d
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+done1:
+	RET
+
+// func geluNEONF32(n int, y, x *float32)
+TEXT ·geluNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $4, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ 720(R21), F1
+	FMOVQ 736(R21), F2
+	VAND V2.B16, V0.B16, V2.B16
+	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
+	WORD $0x6e22dc41 // fmul v1.4s, v2.4s, v2.4s
+	FMOVQ 752(R21), F3
+	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
+	FMOVQ 768(R21), F4
+	FMOVQ 784(R21), F5
+	WORD $0x4e25cc64 // fmla v4.4s, v3.4s, v5.4s
+	FMOVQ 768(R21), F5
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	FMOVQ 800(R21), F6
+	WORD $0x4ea6cca3 // fmls v3.4s, v5.4s, v6.4s
+	FMOVQ 816(R21), F6
+	WORD $0x4ea6cca3 // fmls v3.4s, v5.4s, v6.4s
+	WORD $0x4ea2cc41 // fmls v1.4s, v2.4s, v2.4s
+	FMOVQ 832(R21), F6
+	WORD $0x4e26cc23 // fmla v3.4s, v1.4s, v6.4s
+	FMOVQ 848(R21), F6
+	FMOVQ 864(R21), F1
+	WORD $0x4e21cc66 // fmla v6.4s, v3.4s, v1.4s
+	FMOVQ 880(R21), F1
+	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
+	FMOVQ 896(R21), F6
+	WORD $0x4e23cc26 // fmla v6.4s, v1.4s, v3.4s
+	FMOVQ 832(R21), F1
+	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
+	FMOVQ 912(R21), F6
+	WORD $0x4e23cc26 // fmla v6.4s, v1.4s, v3.4s
+	FMOVQ 912(R21), F1
+	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
+	VSHL $23, V4.S4, V4.S4
+	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
+	FMOVQ 928(R21), F1
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	FMOVQ 928(R21), F2
+	WORD $0x6e21fc41 // fdiv v1.4s, v2.4s, v1.4s
+	FMOVQ 944(R21), F2
+	FMOVQ 960(R21), F3
+	WORD $0x4e23cc22 // fmla v2.4s, v1.4s, v3.4s
+	WORD $0x6e21dc81 // fmul v1.4s, v4.4s, v1.4s
+	FMOVQ 976(R21), F4
+	FMOVQ 992(R21), F3
+	WORD $0x4e23cc44 // fmla v4.4s, v2.4s, v3.4s
+	FMOVQ 1008(R21), F3
+	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
+	FMOVQ 1024(R21), F4
+	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
+	FMOVQ 1040(R21), F3
+	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
+	FMOVQ 1056(R21), F4
+	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
+	FMOVQ 1072(R21), F3
+	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
+	FMOVQ 1088(R21), F4
+	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
+	FMOVQ 1104(R21), F3
+	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
+	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
+	FMOVQ 1120(R21), F1
+	WORD $0x6ea0e421 // fcmgt v1.4s, v1.4s, v0.4s
+	FMOVQ 912(R21), F2
+	WORD $0x4ea3d442 // fsub v2.4s, v2.4s, v3.4s
+	VBIT V1.B16, V3.B16, V2.B16
+	FMOVQ 1136(R21), F3
+	WORD $0x6ea0e463 // fcmgt v3.4s, v3.4s, v0.4s
+	WORD $0x6e205863 // mvn v3.16b, v3.16b
+	VAND V0.B16, V3.B16, V0.B16
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	FMOVQ F2, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop2
+
+next3:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop4:
+	FMOVS (R9), F0
+	FMOVQ 720(R21), F1
+	FMOVQ 736(R21), F2
+	VAND V2.B16, V0.B16, V2.B16
+	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
+	WORD $0x6e22dc41 // fmul v1.4s, v2.4s, v2.4s
+	FMOVQ 752(R21), F3
+	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
+	FMOVQ 768(R21), F4
+	FMOVQ 784(R21), F5
+	WORD $0x4e25cc64 // fmla v4.4s, v3.4s, v5.4s
+	FMOVQ 768(R21), F5
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	FMOVQ 800(R21), F6
+	WORD $0x4ea6cca3 // fmls v3.4s, v5.4s, v6.4s
+	FMOVQ 816(R21), F6
+	WORD $0x4ea6cca3 // fmls v3.4s, v5.4s, v6.4s
+	WORD $0x4ea2cc41 // fmls v1.4s, v2.4s, v2.4s
+	FMOVQ 832(R21), F6
+	WORD $0x4e26cc23 // fmla v3.4s, v1.4s, v6.4s
+	FMOVQ 848(R21), F6
+	FMOVQ 864(R21), F1
+	WORD $0x4e21cc66 // fmla v6.4s, v3.4s, v1.4s
+	FMOVQ 880(R21), F1
+	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
+	FMOVQ 896(R21), F6
+	WORD $0x4e23cc26 // fmla v6.4s, v1.4s, v3.4s
+	FMOVQ 832(R21), F1
+	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
+	FMOVQ 912(R21), F6
+	WORD $0x4e23cc26 // fmla v6.4s, v1.4s, v3.4s
+	FMOVQ 912(R21), F1
+	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
+	VSHL $23, V4.S4, V4.S4
+	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
+	FMOVQ 928(R21), F1
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	FMOVQ 928(R21), F2
+	WORD $0x6e21fc41 // fdiv v1.4s, v2.4s, v1.4s
+	FMOVQ 944(R21), F2
+	FMOVQ 960(R21), F3
+	WORD $0x4e23cc22 // fmla v2.4s, v1.4s, v3.4s
+	WORD $0x6e21dc81 // fmul v1.4s, v4.4s, v1.4s
+	FMOVQ 976(R21), F4
+	FMOVQ 992(R21), F3
+	WORD $0x4e23cc44 // fmla v4.4s, v2.4s, v3.4s
+	FMOVQ 1008(R21), F3
+	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
+	FMOVQ 1024(R21), F4
+	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
+	FMOVQ 1040(R21), F3
+	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
+	FMOVQ 1056(R21), F4
+	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
+	FMOVQ 1072(R21), F3
+	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
+	FMOVQ 1088(R21), F4
+	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
+	FMOVQ 1104(R21), F3
+	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
+	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
+	FMOVQ 1120(R21), F1
+	WORD $0x6ea0e421 // fcmgt v1.4s, v1.4s, v0.4s
+	FMOVQ 912(R21), F2
+	WORD $0x4ea3d442 // fsub v2.4s, v2.4s, v3.4s
+	VBIT V1.B16, V3.B16, V2.B16
+	FMOVQ 1136(R21), F3
+	WORD $0x6ea0e463 // fcmgt v3.4s, v3.4s, v0.4s
+	WORD $0x6e205863 // mvn v3.16b, v3.16b
+	VAND V0.B16, V3.B16, V0.B16
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	FMOVS F2, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+done1:
+	RET
+
+// func geluTanhNEONF32(n int, y, x *float32)
+TEXT ·geluTanhNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 16(R21), F1
+	WORD $0x4e60f421 // fmax v1.2d, v1.2d, v0.2d
+	FMOVQ 1152(R21), F2
+	FMOVQ 1168(R21), F3
+	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
+	WORD $0x4ee0f440 // fmin v0.2d, v2.2d, v0.2d
+	WORD $0x6e60dc02 // fmul v2.2d, v0.2d, v0.2d
+	FMOVQ 1184(R21), F3
+	FMOVQ 1200(R21), F4
+	WORD $0x4e64cc43 // fmla v3.2d, v2.2d, v4.2d
+	WORD $0x6e63dc03 // fmul v3.2d, v0.2d, v3.2d
+	FMOVQ (R21), F0
+	FMOVQ 16(R21), F4
+	WORD $0x4e63f483 // fmax v3.2d, v4.2d, v3.2d
+	WORD $0x4ee3f403 // fmin v3.2d, v0.2d, v3.2d
+	FMOVQ 192(R21), F0
+	WORD $0x4ee3d403 // fsub v3.2d, v0.2d, v3.2d
+	FMOVQ 32(R21), F0
+	FMOVQ 48(R21), F4
+	WORD $0x4e64cc60 // fmla v0.2d, v3.2d, v4.2d
+	FMOVQ 32(R21), F4
+	WORD $0x4ee4d404 // fsub v4.2d, v0.2d, v4.2d
+	FMOVQ 64(R21), F2
+	WORD $0x4ee2cc83 // fmls v3.2d, v4.2d, v2.2d
+	FMOVQ 80(R21), F2
+	FMOVQ 96(R21), F4
+	WORD $0x4e64cc62 // fmla v2.2d, v3.2d, v4.2d
+	FMOVQ 112(R21), F4
+	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
+	FMOVQ 128(R21), F2
+	WORD $0x4e63cc82 // fmla v2.2d, v4.2d, v3.2d
+	FMOVQ 144(R21), F4
+	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
+	FMOVQ 160(R21), F2
+	WORD $0x4e63cc82 // fmla v2.2d, v4.2d, v3.2d
+	FMOVQ 176(R21), F4
+	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
+	VSHL $52, V0.D2, V0.D2
+	WORD $0x6e60dc80 // fmul v0.2d, v4.2d, v0.2d
+	FMOVQ 208(R21), F4
+	WORD $0x4e64d404 // fadd v4.2d, v0.2d, v4.2d
+	FMOVQ 208(R21), F0
+	WORD $0x6e64fc04 // fdiv v4.2d, v0.2d, v4.2d
+	WORD $0x6e64dc24 // fmul v4.2d, v1.2d, v4.2d
+	WORD $0x0e616881 // fcvtn v1.2s, v4.2d
+	FMOVD F1, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop4:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 16(R21), F1
+	WORD $0x4e60f421 // fmax v1.2d, v1.2d, v0.2d
+	FMOVQ 1152(R21), F2
+	FMOVQ 1168(R21), F3
+	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
+	WORD $0x4ee0f440 // fmin v0.2d, v2.2d, v0.2d
+	WORD $0x6e60dc02 // fmul v2.2d, v0.2d, v0.2d
+	FMOVQ 1184(R21), F3
+	FMOVQ 1200(R21), F4
+	WORD $0x4e64cc43 // fmla v3.2d, v2.2d, v4.2d
+	WORD $0x6e63dc03 // fmul v3.2d, v0.2d, v3.2d
+	FMOVQ (R21), F0
+	FMOVQ 16(R21), F4
+	WORD $0x4e63f483 // fmax v3.2d, v4.2d, v3.2d
+	WORD $0x4ee3f403 // fmin v3.2d, v0.2d, v3.2d
+	FMOVQ 192(R21), F0
+	WORD $0x4ee3d403 // fsub v3.2d, v0.2d, v3.2d
+	FMOVQ 32(R21), F0
+	FMOVQ 48(R21), F4
+	WORD $0x4e64cc60 // fmla v0.2d, v3.2d, v4.2d
+	FMOVQ 32(R21), F4
+	WORD $0x4ee4d404 // fsub v4.2d, v0.2d, v4.2d
+	FMOVQ 64(R21), F2
+	WORD $0x4ee2cc83 // fmls v3.2d, v4.2d, v2.2d
+	FMOVQ 80(R21), F2
+	FMOVQ 96(R21), F4
+	WORD $0x4e64cc62 // fmla v2.2d, v3.2d, v4.2d
+	FMOVQ 112(R21), F4
+	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
+	FMOVQ 128(R21), F2
+	WORD $0x4e63cc82 // fmla v2.2d, v4.2d, v3.2d
+	FMOVQ 144(R21), F4
+	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
+	FMOVQ 160(R21), F2
+	WORD $0x4e63cc82 // fmla v2.2d, v4.2d, v3.2d
+	FMOVQ 176(R21), F4
+	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
+	VSHL $52, V0.D2, V0.D2
+	WORD $0x6e60dc80 // fmul v0.2d, v4.2d, v0.2d
+	FMOVQ 208(R21), F4
+	WORD $0x4e64d404 // fadd v4.2d, v0.2d, v4.2d
+	FMOVQ 208(R21), F0
+	WORD $0x6e64fc04 // fdiv v4.2d, v0.2d, v4.2d
+	WORD $0x6e64dc24 // fmul v4.2d, v1.2d, v4.2d
+	WORD $0x0e616881 // fcvtn v1.2s, v4.2d
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+done1:
+	RET
+
+// func siluGradNEONF32(n int, dx, x, dy *float32)
+TEXT ·siluGradNEONF32(SB), NOSPLIT, $0-32
+	MOVD dx+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD dy+24(FP), R2
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ (R21), F1
+	FMOVQ 16(R21), F2
+	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
+	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
+	FMOVQ 192(R21), F1
+	WORD $0x4ee0d421 // fsub v1.2d, v1.2d, v0.2d
+	FMOVQ 32(R21), F2
+	FMOVQ 48(R21), F3
+	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
+	FMOVQ 32(R21), F3
+	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
+	FMOVQ 64(R21), F4
+	WORD $0x4ee4cc61 // fmls v1.2d, v3.2d, v4.2d
+	FMOVQ 80(R21), F4
+	FMOVQ 96(R21), F3
+	WORD $0x4e63cc24 // fmla v4.2d, v1.2d, v3.2d
+	FMOVQ 112(R21), F3
+	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
+	FMOVQ 128(R21), F4
+	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
+	FMOVQ 144(R21), F3
+	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
+	FMOVQ 160(R21), F4
+	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
+	FMOVQ 176(R21), F3
+	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
+	VSHL $52, V2.D2, V2.D2
+	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
+	FMOVQ 208(R21), F3
+	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
+	FMOVQ 208(R21), F2
+	WORD $0x6e63fc43 // fdiv v3.2d, v2.2d, v3.2d
+	FMOVQ 208(R21), F2
+	WORD $0x4ee3d442 // fsub v2.2d, v2.2d, v3.2d
+	FMOVQ 208(R21), F1
+	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
+	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
+	FMOVD (R10), F3
+	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
+	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
+	WORD $0x0e616861 // fcvtn v1.2s, v3.2d
+	FMOVD F1, (R8)
+	ADD $8, R9
+	ADD $8, R10
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop4:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ (R21), F1
+	FMOVQ 16(R21), F2
+	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
+	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
+	FMOVQ 192(R21), F1
+	WORD $0x4ee0d421 // fsub v1.2d, v1.2d, v0.2d
+	FMOVQ 32(R21), F2
+	FMOVQ 48(R21), F3
+	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
+	FMOVQ 32(R21), F3
+	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
+	FMOVQ 64(R21), F4
+	WORD $0x4ee4cc61 // fmls v1.2d, v3.2d, v4.2d
+	FMOVQ 80(R21), F4
+	FMOVQ 96(R21), F3
+	WORD $0x4e63cc24 // fmla v4.2d, v1.2d, v3.2d
+	FMOVQ 112(R21), F3
+	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
+	FMOVQ 128(R21), F4
+	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
+	FMOVQ 144(R21), F3
+	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
+	FMOVQ 160(R21), F4
+	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
+	FMOVQ 176(R21), F3
+	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
+	VSHL $52, V2.D2, V2.D2
+	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
+	FMOVQ 208(R21), F3
+	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
+	FMOVQ 208(R21), F2
+	WORD $0x6e63fc43 // fdiv v3.2d, v2.2d, v3.2d
+	FMOVQ 208(R21), F2
+	WORD $0x4ee3d442 // fsub v2.2d, v2.2d, v3.2d
+	FMOVQ 208(R21), F1
+	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
+	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
+	FMOVS (R10), F3
+	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
+	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
+	WORD $0x0e616861 // fcvtn v1.2s, v3.2d
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+done1:
+	RET
+
+// func geluGradNEONF32(n int, dx, x, dy *float32)
+TEXT ·geluGradNEONF32(SB), NOSPLIT, $0-32
+	MOVD dx+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD dy+24(FP), R2
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $4, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ 720(R21), F1
+	FMOVQ 1136(R21), F2
+	WORD $0x4e20f442 // fmax v2.4s, v2.4s, v0.4s
+	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
+	FMOVQ 720(R21), F1
+	FMOVQ 736(R21), F3
+	VAND V3.B16, V2.B16, V3.B16
+	WORD $0x4ea3f423 // fmin v3.4s, v1.4s, v3.4s
+	WORD $0x6e23dc61 // fmul v1.4s, v3.4s, v3.4s
+	FMOVQ 752(R21), F4
+	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
+	FMOVQ 768(R21), F5
+	FMOVQ 784(R21), F6
+	WORD $0x4e26cc85 // fmla v5.4s, v4.4s, v6.4s
+	FMOVQ 768(R21), F6
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	FMOVQ 800(R21), F7
+	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
+	FMOVQ 816(R21), F7
+	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
+	WORD $0x4ea3cc61 // fmls v1.4s, v3.4s, v3.4s
+	FMOVQ 832(R21), F7
+	WORD $0x4e27cc24 // fmla v4.4s, v1.4s, v7.4s
+	FMOVQ 848(R21), F7
+	FMOVQ 864(R21), F1
+	WORD $0x4e21cc87 // fmla v7.4s, v4.4s, v1.4s
+	FMOVQ 880(R21), F1
+	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
+	FMOVQ 896(R21), F7
+	WORD $0x4e24cc27 // fmla v7.4s, v1.4s, v4.4s
+	FMOVQ 832(R21), F1
+	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
+	FMOVQ 912(R21), F7
+	WORD $0x4e24cc27 // fmla v7.4s, v1.4s, v4.4s
+	FMOVQ 912(R21), F1
+	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
+	VSHL $23, V5.S4, V5.S4
+	WORD $0x6e25dc25 // fmul v5.4s, v1.4s, v5.4s
+	FMOVQ 928(R21), F1
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+	FMOVQ 928(R21), F3
+	WORD $0x6e21fc61 // fdiv v1.4s, v3.4s, v1.4s
+	FMOVQ 944(R21), F3
+	FMOVQ 960(R21), F4
+	WORD $0x4e24cc23 // fmla v3.4s, v1.4s, v4.4s
+	WORD $0x6e21dca1 // fmul v1.4s, v5.4s, v1.4s
+	FMOVQ 976(R21), F4
+	FMOVQ 992(R21), F7
+	WORD $0x4e27cc64 // fmla v4.4s, v3.4s, v7.4s
+	FMOVQ 1008(R21), F7
+	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
+	FMOVQ 1024(R21), F4
+	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
+	FMOVQ 1040(R21), F7
+	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
+	FMOVQ 1056(R21), F4
+	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
+	FMOVQ 1072(R21), F7
+	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
+	FMOVQ 1088(R21), F4
+	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
+	FMOVQ 1104(R21), F7
+	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
+	WORD $0x6e27dc27 // fmul v7.4s, v1.4s, v7.4s
+	FMOVQ 1120(R21), F1
+	WORD $0x6ea2e421 // fcmgt v1.4s, v1.4s, v2.4s
+	FMOVQ 912(R21), F3
+	WORD $0x4ea7d463 // fsub v3.4s, v3.4s, v7.4s
+	VBIT V1.B16, V7.B16, V3.B16
+	FMOVQ 1136(R21), F7
+	WORD $0x6ea0e4e7 // fcmgt v7.4s, v7.4s, v0.4s
+	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
+	WORD $0x6e25dc45 // fmul v5.4s, v2.4s, v5.4s
+	FMOVQ 1216(R21), F2
+	WORD $0x4e22cca3 // fmla v3.4s, v5.4s, v2.4s
+	VAND V3.B16, V7.B16, V3.B16
+	FMOVQ (R10), F7
+	WORD $0x6e27dc67 // fmul v7.4s, v3.4s, v7.4s
+	FMOVQ F7, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop2
+
+next3:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop4:
+	FMOVS (R9), F0
+	FMOVQ 720(R21), F1
+	FMOVQ 1136(R21), F2
+	WORD $0x4e20f442 // fmax v2.4s, v2.4s, v0.4s
+	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
+	FMOVQ 720(R21), F1
+	FMOVQ 736(R21), F3
+	VAND V3.B16, V2.B16, V3.B16
+	WORD $0x4ea3f423 // fmin v3.4s, v1.4s, v3.4s
+	WORD $0x6e23dc61 // fmul v1.4s, v3.4s, v3.4s
+	FMOVQ 752(R21), F4
+	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
+	FMOVQ 768(R21), F5
+	FMOVQ 784(R21), F6
+	WORD $0x4e26cc85 // fmla v5.4s, v4.4s, v6.4s
+	FMOVQ 768(R21), F6
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	FMOVQ 800(R21), F7
+	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
+	FMOVQ 816(R21), F7
+	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
+	WORD $0x4ea3cc61 // fmls v1.4s, v3.4s, v3.4s
+	FMOVQ 832(R21), F7
+	WORD $0x4e27cc24 // fmla v4.4s, v1.4s, v7.4s
+	FMOVQ 848(R21), F7
+	FMOVQ 864(R21), F1
+	WORD $0x4e21cc87 // fmla v7.4s, v4.4s, v1.4s
+	FMOVQ 880(R21), F1
+	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
+	FMOVQ 896(R21), F7
+	WORD $0x4e24cc27 // fmla v7.4s, v1.4s, v4.4s
+	FMOVQ 832(R21), F1
+	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
+	FMOVQ 912(R21), F7
+	WORD $0x4e24cc27 // fmla v7.4s, v1.4s, v4.4s
+	FMOVQ 912(R21), F1
+	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
+	VSHL $23, V5.S4, V5.S4
+	WORD $0x6e25dc25 // fmul v5.4s, v1.4s, v5.4s
+	FMOVQ 928(R21), F1
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+	FMOVQ 928(R21), F3
+	WORD $0x6e21fc61 // fdiv v1.4s, v3.4s, v1.4s
+	FMOVQ 944(R21), F3
+	FMOVQ 960(R21), F4
+	WORD $0x4e24cc23 // fmla v3.4s, v1.4s, v4.4s
+	WORD $0x6e21dca1 // fmul v1.4s, v5.4s, v1.4s
+	FMOVQ 976(R21), F4
+	FMOVQ 992(R21), F7
+	WORD $0x4e27cc64 // fmla v4.4s, v3.4s, v7.4s
+	FMOVQ 1008(R21), F7
+	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
+	FMOVQ 1024(R21), F4
+	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
+	FMOVQ 1040(R21), F7
+	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
+	FMOVQ 1056(R21), F4
+	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
+	FMOVQ 1072(R21), F7
+	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
+	FMOVQ 1088(R21), F4
+	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
+	FMOVQ 1104(R21), F7
+	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
+	WORD $0x6e27dc27 // fmul v7.4s, v1.4s, v7.4s
+	FMOVQ 1120(R21), F1
+	WORD $0x6ea2e421 // fcmgt v1.4s, v1.4s, v2.4s
+	FMOVQ 912(R21), F3
+	WORD $0x4ea7d463 // fsub v3.4s, v3.4s, v7.4s
+	VBIT V1.B16, V7.B16, V3.B16
+	FMOVQ 1136(R21), F7
+	WORD $0x6ea0e4e7 // fcmgt v7.4s, v7.4s, v0.4s
+	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
+	WORD $0x6e25dc45 // fmul v5.4s, v2.4s, v5.4s
+	FMOVQ 1216(R21), F2
+	WORD $0x4e22cca3 // fmla v3.4s, v5.4s, v2.4s
+	VAND V3.B16, V7.B16, V3.B16
+	FMOVS (R10), F7
+	WORD $0x6e27dc67 // fmul v7.4s, v3.4s, v7.4s
+	FMOVS F7, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+done1:
+	RET
+
+// func geluTanhGradNEONF32(n int, dx, x, dy *float32)
+TEXT ·geluTanhGradNEONF32(SB), NOSPLIT, $0-32
+	MOVD dx+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD dy+24(FP), R2
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 1232(R21), F1
+	FMOVQ 1248(R21), F2
+	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
+	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
+	WORD $0x6e60dc01 // fmul v1.2d, v0.2d, v0.2d
+	FMOVQ 1184(R21), F2
+	FMOVQ 1200(R21), F3
+	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
+	WORD $0x6e62dc02 // fmul v2.2d, v0.2d, v2.2d
+	FMOVQ (R21), F3
+	FMOVQ 16(R21), F1
+	WORD $0x4e62f422 // fmax v2.2d, v1.2d, v2.2d
+	WORD $0x4ee2f462 // fmin v2.2d, v3.2d, v2.2d
+	FMOVQ 192(R21), F3
+	WORD $0x4ee2d462 // fsub v2.2d, v3.2d, v2.2d
+	FMOVQ 32(R21), F3
+	FMOVQ 48(R21), F1
+	WORD $0x4e61cc43 // fmla v3.2d, v2.2d, v1.2d
+	FMOVQ 32(R21), F1
+	WORD $0x4ee1d461 // fsub v1.2d, v3.2d, v1.2d
+	FMOVQ 64(R21), F4
+	WORD $0x4ee4cc22 // fmls v2.2d, v1.2d, v4.2d
+	FMOVQ 80(R21), F4
+	FMOVQ 96(R21), F1
+	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
+	FMOVQ 112(R21), F1
+	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
+	FMOVQ 128(R21), F4
+	WORD $0x4e62cc24 // fmla v4.2d, v1.2d, v2.2d
+	FMOVQ 144(R21), F1
+	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
+	FMOVQ 160(R21), F4
+	WORD $0x4e62cc24 // fmla v4.2d, v1.2d, v2.2d
+	FMOVQ 176(R21), F1
+	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
+	VSHL $52, V3.D2, V3.D2
+	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
+	FMOVQ 208(R21), F1
+	WORD $0x4e61d461 // fadd v1.2d, v3.2d, v1.2d
+	FMOVQ 208(R21), F3
+	WORD $0x6e61fc61 // fdiv v1.2d, v3.2d, v1.2d
+	WORD $0x6e60dc03 // fmul v3.2d, v0.2d, v0.2d
+	FMOVQ 1184(R21), F2
+	FMOVQ 1264(R21), F4
+	WORD $0x4e64cc62 // fmla v2.2d, v3.2d, v4.2d
+	FMOVQ 208(R21), F4
+	WORD $0x4ee1d484 // fsub v4.2d, v4.2d, v1.2d
+	WORD $0x6e64dc24 // fmul v4.2d, v1.2d, v4.2d
+	WORD $0x6e60dc80 // fmul v0.2d, v4.2d, v0.2d
+	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
+	FMOVD (R10), F2
+	WORD $0x0e617842 // fcvtl v2.2d, v2.2s
+	WORD $0x6e62dc22 // fmul v2.2d, v1.2d, v2.2d
+	WORD $0x0e616841 // fcvtn v1.2s, v2.2d
+	FMOVD F1, (R8)
+	ADD $8, R9
+	ADD $8, R10
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop4:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 1232(R21), F1
+	FMOVQ 1248(R21), F2
+	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
+	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
+	WORD $0x6e60dc01 // fmul v1.2d, v0.2d, v0.2d
+	FMOVQ 1184(R21), F2
+	FMOVQ 1200(R21), F3
+	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
+	WORD $0x6e62dc02 // fmul v2.2d, v0.2d, v2.2d
+	FMOVQ (R21), F3
+	FMOVQ 16(R21), F1
+	WORD $0x4e62f422 // fmax v2.2d, v1.2d, v2.2d
+	WORD $0x4ee2f462 // fmin v2.2d, v3.2d, v2.2d
+	FMOVQ 192(R21), F3
+	WORD $0x4ee2d462 // fsub v2.2d, v3.2d, v2.2d
+	FMOVQ 32(R21), F3
+	FMOVQ 48(R21), F1
+	WORD $0x4e61cc43 // fmla v3.2d, v2.2d, v1.2d
+	FMOVQ 32(R21), F1
+	WORD $0x4ee1d461 // fsub v1.2d, v3.2d, v1.2d
+	FMOVQ 64(R21), F4
+	WORD $0x4ee4cc22 // fmls v2.2d, v1.2d, v4.2d
+	FMOVQ 80(R21), F4
+	FMOVQ 96(R21), F1
+	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
+	FMOVQ 112(R21), F1
+	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
+	FMOVQ 128(R21), F4
+	WORD $0x4e62cc24 // fmla v4.2d, v1.2d, v2.2d
+	FMOVQ 144(R21), F1
+	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
+	FMOVQ 160(R21), F4
+	WORD $0x4e62cc24 // fmla v4.2d, v1.2d, v2.2d
+	FMOVQ 176(R21), F1
+	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
+	VSHL $52, V3.D2, V3.D2
+	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
+	FMOVQ 208(R21), F1
+	WORD $0x4e61d461 // fadd v1.2d, v3.2d, v1.2d
+	FMOVQ 208(R21), F3
+	WORD $0x6e61fc61 // fdiv v1.2d, v3.2d, v1.2d
+	WORD $0x6e60dc03 // fmul v3.2d, v0.2d, v0.2d
+	FMOVQ 1184(R21), F2
+	FMOVQ 1264(R21), F4
+	WORD $0x4e64cc62 // fmla v2.2d, v3.2d, v4.2d
+	FMOVQ 208(R21), F4
+	WORD $0x4ee1d484 // fsub v4.2d, v4.2d, v1.2d
+	WORD $0x6e64dc24 // fmul v4.2d, v1.2d, v4.2d
+	WORD $0x6e60dc80 // fmul v0.2d, v4.2d, v0.2d
+	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
+	FMOVS (R10), F2
+	WORD $0x0e617842 // fcvtl v2.2d, v2.2s
+	WORD $0x6e62dc22 // fmul v2.2d, v1.2d, v2.2d
+	WORD $0x0e616841 // fcvtn v1.2s, v2.2d
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+done1:
+	RET
 
 // func addVVNEONF32(n int, d, x, y *float32)
 TEXT ·addVVNEONF32(SB), NOSPLIT, $0-32
-	MOVD n+0(FP), R0
-	MOVD d+8(FP), R1
-	MOVD x+16(FP), R2
-	MOVD y+24(FP), R3
-	CBZ R0, done2
+	MOVD d+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD y+24(FP), R2
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
 
-loop1:
-	VLD1.P 16(R2), [V0.S4]
-	VLD1.P 16(R3), [V1.S4]
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	VST1.P [V0.S4], 16(R1)
-	SUBS $4, R0
-	BNE loop1
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ 16(R10), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 32(R10), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ 48(R10), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R10
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R9), F0
+	FMOVS (R10), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
+	RET
+
+// func addRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
+TEXT ·addRowsNEONF32(SB), NOSPLIT, $0-56
+	MOVD d+16(FP), R0
+	MOVD x+24(FP), R1
+	MOVD y+32(FP), R2
+	MOVD rows+0(FP), R20
+
+row1:
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD n+8(FP), R19
+	SUBS $16, R19
+	BLT next4
+
+loop3:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ 16(R10), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 32(R10), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ 48(R10), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R10
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop3
+
+next4:
+	ADDS $16, R19
+	BEQ done2
+	SUBS $4, R19
+	BLT next6
+
+loop5:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop5
+
+next6:
+	ADDS $4, R19
+	BEQ done2
+	SUBS $1, R19
+	BLT done2
+
+loop7:
+	FMOVS (R9), F0
+	FMOVS (R10), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop7
 
 done2:
+	MOVD n+8(FP), R22
+	ADD R22<<2, R0
+	MOVD stepX+40(FP), R22
+	ADD R22<<2, R1
+	MOVD stepY+48(FP), R22
+	ADD R22<<2, R2
+	SUBS $1, R20
+	BNE row1
 	RET
 
 // func addVSNEONF32(n int, d, x *float32, y float32)
 TEXT ·addVSNEONF32(SB), NOSPLIT, $0-28
-	MOVD n+0(FP), R0
-	MOVD d+8(FP), R1
-	MOVD x+16(FP), R2
-	FMOVS y+24(FP), F31
-	VDUP V31.S[0], V31.S4
-	CBZ R0, done2
+	MOVD d+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVS y+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
 
-loop1:
-	VLD1.P 16(R2), [V0.S4]
-	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
-	VST1.P [V0.S4], 16(R1)
-	SUBS $4, R0
-	BNE loop1
+loop2:
+	FMOVQ (R9), F1
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F2
+	WORD $0x4e20d442 // fadd v2.4s, v2.4s, v0.4s
+	FMOVQ F2, 16(R8)
+	FMOVQ 32(R9), F1
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F2
+	WORD $0x4e20d442 // fadd v2.4s, v2.4s, v0.4s
+	FMOVQ F2, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
 
-done2:
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R9), F1
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
 	RET
 
 // func subVVNEONF32(n int, d, x, y *float32)
 TEXT ·subVVNEONF32(SB), NOSPLIT, $0-32
-	MOVD n+0(FP), R0
-	MOVD d+8(FP), R1
-	MOVD x+16(FP), R2
-	MOVD y+24(FP), R3
-	CBZ R0, done2
+	MOVD d+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD y+24(FP), R2
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
 
-loop1:
-	VLD1.P 16(R2), [V0.S4]
-	VLD1.P 16(R3), [V1.S4]
-	WORD $0x4ea1d400 // fsub v0.4s, v0.4s, v1.4s
-	VST1.P [V0.S4], 16(R1)
-	SUBS $4, R0
-	BNE loop1
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ 16(R10), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 32(R10), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ 48(R10), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R10
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R9), F0
+	FMOVS (R10), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
+	RET
+
+// func subRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
+TEXT ·subRowsNEONF32(SB), NOSPLIT, $0-56
+	MOVD d+16(FP), R0
+	MOVD x+24(FP), R1
+	MOVD y+32(FP), R2
+	MOVD rows+0(FP), R20
+
+row1:
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD n+8(FP), R19
+	SUBS $16, R19
+	BLT next4
+
+loop3:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ 16(R10), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 32(R10), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ 48(R10), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R10
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop3
+
+next4:
+	ADDS $16, R19
+	BEQ done2
+	SUBS $4, R19
+	BLT next6
+
+loop5:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop5
+
+next6:
+	ADDS $4, R19
+	BEQ done2
+	SUBS $1, R19
+	BLT done2
+
+loop7:
+	FMOVS (R9), F0
+	FMOVS (R10), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop7
 
 done2:
+	MOVD n+8(FP), R22
+	ADD R22<<2, R0
+	MOVD stepX+40(FP), R22
+	ADD R22<<2, R1
+	MOVD stepY+48(FP), R22
+	ADD R22<<2, R2
+	SUBS $1, R20
+	BNE row1
 	RET
 
 // func subVSNEONF32(n int, d, x *float32, y float32)
 TEXT ·subVSNEONF32(SB), NOSPLIT, $0-28
-	MOVD n+0(FP), R0
-	MOVD d+8(FP), R1
-	MOVD x+16(FP), R2
-	FMOVS y+24(FP), F31
-	VDUP V31.S[0], V31.S4
-	CBZ R0, done2
+	MOVD d+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVS y+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
 
-loop1:
-	VLD1.P 16(R2), [V0.S4]
-	WORD $0x4ebfd400 // fsub v0.4s, v0.4s, v31.4s
-	VST1.P [V0.S4], 16(R1)
-	SUBS $4, R0
-	BNE loop1
+loop2:
+	FMOVQ (R9), F1
+	WORD $0x4ea0d421 // fsub v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F2
+	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
+	FMOVQ F2, 16(R8)
+	FMOVQ 32(R9), F1
+	WORD $0x4ea0d421 // fsub v1.4s, v1.4s, v0.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F2
+	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
+	FMOVQ F2, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
 
-done2:
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	WORD $0x4ea0d421 // fsub v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R9), F1
+	WORD $0x4ea0d421 // fsub v1.4s, v1.4s, v0.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
+	RET
+
+// func subSVNEONF32(n int, d, y *float32, x float32)
+TEXT ·subSVNEONF32(SB), NOSPLIT, $0-28
+	MOVD d+8(FP), R0
+	MOVD y+16(FP), R1
+	FMOVS x+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F2
+	WORD $0x4ea2d402 // fsub v2.4s, v0.4s, v2.4s
+	FMOVQ F2, 16(R8)
+	FMOVQ 32(R9), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F2
+	WORD $0x4ea2d402 // fsub v2.4s, v0.4s, v2.4s
+	FMOVQ F2, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R9), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
 	RET
 
 // func mulVVNEONF32(n int, d, x, y *float32)
 TEXT ·mulVVNEONF32(SB), NOSPLIT, $0-32
-	MOVD n+0(FP), R0
-	MOVD d+8(FP), R1
-	MOVD x+16(FP), R2
-	MOVD y+24(FP), R3
-	CBZ R0, done2
+	MOVD d+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD y+24(FP), R2
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
 
-loop1:
-	VLD1.P 16(R2), [V0.S4]
-	VLD1.P 16(R3), [V1.S4]
-	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
-	VST1.P [V0.S4], 16(R1)
-	SUBS $4, R0
-	BNE loop1
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ 16(R10), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 32(R10), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ 48(R10), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R10
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R9), F0
+	FMOVS (R10), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
+	RET
+
+// func mulRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
+TEXT ·mulRowsNEONF32(SB), NOSPLIT, $0-56
+	MOVD d+16(FP), R0
+	MOVD x+24(FP), R1
+	MOVD y+32(FP), R2
+	MOVD rows+0(FP), R20
+
+row1:
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD n+8(FP), R19
+	SUBS $16, R19
+	BLT next4
+
+loop3:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ 16(R10), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 32(R10), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ 48(R10), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R10
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop3
+
+next4:
+	ADDS $16, R19
+	BEQ done2
+	SUBS $4, R19
+	BLT next6
+
+loop5:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop5
+
+next6:
+	ADDS $4, R19
+	BEQ done2
+	SUBS $1, R19
+	BLT done2
+
+loop7:
+	FMOVS (R9), F0
+	FMOVS (R10), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop7
 
 done2:
+	MOVD n+8(FP), R22
+	ADD R22<<2, R0
+	MOVD stepX+40(FP), R22
+	ADD R22<<2, R1
+	MOVD stepY+48(FP), R22
+	ADD R22<<2, R2
+	SUBS $1, R20
+	BNE row1
 	RET
 
 // func mulVSNEONF32(n int, d, x *float32, y float32)
 TEXT ·mulVSNEONF32(SB), NOSPLIT, $0-28
-	MOVD n+0(FP), R0
-	MOVD d+8(FP), R1
-	MOVD x+16(FP), R2
-	FMOVS y+24(FP), F31
-	VDUP V31.S[0], V31.S4
-	CBZ R0, done2
+	MOVD d+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVS y+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
 
-loop1:
-	VLD1.P 16(R2), [V0.S4]
-	WORD $0x6e3fdc00 // fmul v0.4s, v0.4s, v31.4s
-	VST1.P [V0.S4], 16(R1)
-	SUBS $4, R0
-	BNE loop1
+loop2:
+	FMOVQ (R9), F1
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F2
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	FMOVQ F2, 16(R8)
+	FMOVQ 32(R9), F1
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F2
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	FMOVQ F2, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
 
-done2:
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R9), F1
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
 	RET
 
 // func divVVNEONF32(n int, d, x, y *float32)
 TEXT ·divVVNEONF32(SB), NOSPLIT, $0-32
-	MOVD n+0(FP), R0
-	MOVD d+8(FP), R1
-	MOVD x+16(FP), R2
-	MOVD y+24(FP), R3
-	CBZ R0, done2
+	MOVD d+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD y+24(FP), R2
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
 
-loop1:
-	VLD1.P 16(R2), [V0.S4]
-	VLD1.P 16(R3), [V1.S4]
-	WORD $0x6e21fc00 // fdiv v0.4s, v0.4s, v1.4s
-	VST1.P [V0.S4], 16(R1)
-	SUBS $4, R0
-	BNE loop1
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ 16(R10), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 32(R10), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ 48(R10), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R10
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R9), F0
+	FMOVS (R10), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
+	RET
+
+// func divRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
+TEXT ·divRowsNEONF32(SB), NOSPLIT, $0-56
+	MOVD d+16(FP), R0
+	MOVD x+24(FP), R1
+	MOVD y+32(FP), R2
+	MOVD rows+0(FP), R20
+
+row1:
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD n+8(FP), R19
+	SUBS $16, R19
+	BLT next4
+
+loop3:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ 16(R10), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 32(R10), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ 48(R10), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R10
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop3
+
+next4:
+	ADDS $16, R19
+	BEQ done2
+	SUBS $4, R19
+	BLT next6
+
+loop5:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop5
+
+next6:
+	ADDS $4, R19
+	BEQ done2
+	SUBS $1, R19
+	BLT done2
+
+loop7:
+	FMOVS (R9), F0
+	FMOVS (R10), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop7
 
 done2:
+	MOVD n+8(FP), R22
+	ADD R22<<2, R0
+	MOVD stepX+40(FP), R22
+	ADD R22<<2, R1
+	MOVD stepY+48(FP), R22
+	ADD R22<<2, R2
+	SUBS $1, R20
+	BNE row1
 	RET
 
 // func divVSNEONF32(n int, d, x *float32, y float32)
 TEXT ·divVSNEONF32(SB), NOSPLIT, $0-28
-	MOVD n+0(FP), R0
-	MOVD d+8(FP), R1
-	MOVD x+16(FP), R2
-	FMOVS y+24(FP), F31
-	VDUP V31.S[0], V31.S4
-	CBZ R0, done2
+	MOVD d+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVS y+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
 
-loop1:
-	VLD1.P 16(R2), [V0.S4]
-	WORD $0x6e3ffc00 // fdiv v0.4s, v0.4s, v31.4s
-	VST1.P [V0.S4], 16(R1)
-	SUBS $4, R0
-	BNE loop1
+loop2:
+	FMOVQ (R9), F1
+	WORD $0x6e20fc21 // fdiv v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F2
+	WORD $0x6e20fc42 // fdiv v2.4s, v2.4s, v0.4s
+	FMOVQ F2, 16(R8)
+	FMOVQ 32(R9), F1
+	WORD $0x6e20fc21 // fdiv v1.4s, v1.4s, v0.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F2
+	WORD $0x6e20fc42 // fdiv v2.4s, v2.4s, v0.4s
+	FMOVQ F2, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
 
-done2:
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	WORD $0x6e20fc21 // fdiv v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R9), F1
+	WORD $0x6e20fc21 // fdiv v1.4s, v1.4s, v0.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
+	RET
+
+// func divSVNEONF32(n int, d, y *float32, x float32)
+TEXT ·divSVNEONF32(SB), NOSPLIT, $0-28
+	MOVD d+8(FP), R0
+	MOVD y+16(FP), R1
+	FMOVS x+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F2
+	WORD $0x6e22fc02 // fdiv v2.4s, v0.4s, v2.4s
+	FMOVQ F2, 16(R8)
+	FMOVQ 32(R9), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F2
+	WORD $0x6e22fc02 // fdiv v2.4s, v0.4s, v2.4s
+	FMOVQ F2, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R9), F1
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
 	RET
 
 // func addScaledNEONF32(n int, y, x *float32, alpha float32)
 TEXT ·addScaledNEONF32(SB), NOSPLIT, $0-28
-	MOVD n+0(FP), R0
-	MOVD y+8(FP), R1
-	MOVD x+16(FP), R2
-	FMOVS alpha+24(FP), F31
-	VDUP V31.S[0], V31.S4
-	CBZ R0, done2
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVS alpha+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
 
-loop1:
-	VLD1.P 16(R2), [V0.S4]
-	VLD1 (R1), [V1.S4]
-	WORD $0x6e3fdc00 // fmul v0.4s, v0.4s, v31.4s
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	VST1.P [V0.S4], 16(R1)
-	SUBS $4, R0
-	BNE loop1
+loop2:
+	FMOVQ (R9), F1
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	FMOVQ (R8), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	FMOVQ F2, (R8)
+	FMOVQ 16(R9), F1
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	FMOVQ 16(R8), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	FMOVQ F2, 16(R8)
+	FMOVQ 32(R9), F1
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	FMOVQ 32(R8), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	FMOVQ F2, 32(R8)
+	FMOVQ 48(R9), F1
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	FMOVQ 48(R8), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	FMOVQ F2, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
 
-done2:
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	FMOVQ (R8), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	FMOVQ F2, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R9), F1
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	FMOVS (R8), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	FMOVS F2, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
+	RET
+
+// func reluNEONF32(n int, y, x *float32)
+TEXT ·reluNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ 1120(R21), F0
+	FMOVQ (R9), F1
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	FMOVQ 1120(R21), F0
+	FMOVQ 16(R9), F1
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 1120(R21), F0
+	FMOVQ 32(R9), F1
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 1120(R21), F0
+	FMOVQ 48(R9), F1
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ 1120(R21), F0
+	FMOVQ (R9), F1
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVQ 1120(R21), F0
+	FMOVS (R9), F1
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
 	RET
 
 // func sumNEONF32(n int, x *float32) float64
 TEXT ·sumNEONF32(SB), NOSPLIT, $0-24
-	MOVD n+0(FP), R0
-	MOVD x+8(FP), R1
-	VEOR V29.B16, V29.B16, V29.B16
-	VEOR V30.B16, V30.B16, V30.B16
-	CBZ R0, done2
+	MOVD x+8(FP), R0
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $8, R19
+	BLT next3
 
-loop1:
-	VLD1.P 16(R1), [V0.S4]
-	WORD $0x0e617801 // fcvtl v1.2d, v0.2s
-	WORD $0x4e617802 // fcvtl2 v2.2d, v0.4s
-	WORD $0x4e61d7bd // fadd v29.2d, v29.2d, v1.2d
-	WORD $0x4e62d7de // fadd v30.2d, v30.2d, v2.2d
-	SUBS $4, R0
-	BNE loop1
+loop2:
+	FMOVD (R8), F4
+	WORD $0x0e617884 // fcvtl v4.2d, v4.2s
+	WORD $0x4e64d400 // fadd v0.2d, v0.2d, v4.2d
+	FMOVD 8(R8), F5
+	WORD $0x0e6178a5 // fcvtl v5.2d, v5.2s
+	WORD $0x4e65d421 // fadd v1.2d, v1.2d, v5.2d
+	FMOVD 16(R8), F4
+	WORD $0x0e617884 // fcvtl v4.2d, v4.2s
+	WORD $0x4e64d442 // fadd v2.2d, v2.2d, v4.2d
+	FMOVD 24(R8), F5
+	WORD $0x0e6178a5 // fcvtl v5.2d, v5.2s
+	WORD $0x4e65d463 // fadd v3.2d, v3.2d, v5.2d
+	ADD $32, R8
+	SUBS $8, R19
+	BGE loop2
 
-done2:
-	WORD $0x4e7ed7bd // fadd v29.2d, v29.2d, v30.2d
-	VMOV V29.D[1], R5
-	FMOVD R5, F30
-	FADDD F30, F29, F29
-	FMOVD F29, ret+16(FP)
+next3:
+	ADDS $8, R19
+	BEQ done1
+	SUBS $2, R19
+	BLT next5
+
+loop4:
+	FMOVD (R8), F4
+	WORD $0x0e617884 // fcvtl v4.2d, v4.2s
+	WORD $0x4e64d400 // fadd v0.2d, v0.2d, v4.2d
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop4
+
+next5:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R8), F4
+	WORD $0x0e617884 // fcvtl v4.2d, v4.2s
+	WORD $0x1e604085 // fmov d5, d4
+	WORD $0x4e65d400 // fadd v0.2d, v0.2d, v5.2d
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
+	WORD $0x4e62d400 // fadd v0.2d, v0.2d, v2.2d
+	WORD $0x4e63d421 // fadd v1.2d, v1.2d, v3.2d
+	WORD $0x4e61d400 // fadd v0.2d, v0.2d, v1.2d
+	WORD $0x6e60d400 // faddp v0.2d, v0.2d, v0.2d
+	FMOVD F0, ret+16(FP)
 	RET
 
 // func dotNEONF32(n int, x, y *float32) float64
 TEXT ·dotNEONF32(SB), NOSPLIT, $0-32
-	MOVD n+0(FP), R0
-	MOVD x+8(FP), R1
-	MOVD y+16(FP), R2
-	VEOR V29.B16, V29.B16, V29.B16
-	VEOR V30.B16, V30.B16, V30.B16
-	CBZ R0, done2
+	MOVD x+8(FP), R0
+	MOVD y+16(FP), R1
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD R0, R8
+	MOVD R1, R9
+	MOVD n+0(FP), R19
+	SUBS $8, R19
+	BLT next3
 
-loop1:
-	VLD1.P 16(R1), [V0.S4]
-	VLD1.P 16(R2), [V1.S4]
-	WORD $0x0e617802 // fcvtl v2.2d, v0.2s
-	WORD $0x4e617803 // fcvtl2 v3.2d, v0.4s
-	WORD $0x0e617824 // fcvtl v4.2d, v1.2s
-	WORD $0x4e617825 // fcvtl2 v5.2d, v1.4s
-	WORD $0x4e64cc5d // fmla v29.2d, v2.2d, v4.2d
-	WORD $0x4e65cc7e // fmla v30.2d, v3.2d, v5.2d
-	SUBS $4, R0
-	BNE loop1
+loop2:
+	FMOVD (R8), F4
+	WORD $0x0e617884 // fcvtl v4.2d, v4.2s
+	FMOVD (R9), F5
+	WORD $0x0e6178a5 // fcvtl v5.2d, v5.2s
+	WORD $0x4e65cc80 // fmla v0.2d, v4.2d, v5.2d
+	FMOVD 8(R8), F5
+	WORD $0x0e6178a5 // fcvtl v5.2d, v5.2s
+	FMOVD 8(R9), F4
+	WORD $0x0e617884 // fcvtl v4.2d, v4.2s
+	WORD $0x4e64cca1 // fmla v1.2d, v5.2d, v4.2d
+	FMOVD 16(R8), F4
+	WORD $0x0e617884 // fcvtl v4.2d, v4.2s
+	FMOVD 16(R9), F5
+	WORD $0x0e6178a5 // fcvtl v5.2d, v5.2s
+	WORD $0x4e65cc82 // fmla v2.2d, v4.2d, v5.2d
+	FMOVD 24(R8), F5
+	WORD $0x0e6178a5 // fcvtl v5.2d, v5.2s
+	FMOVD 24(R9), F4
+	WORD $0x0e617884 // fcvtl v4.2d, v4.2s
+	WORD $0x4e64cca3 // fmla v3.2d, v5.2d, v4.2d
+	ADD $32, R8
+	ADD $32, R9
+	SUBS $8, R19
+	BGE loop2
+
+next3:
+	ADDS $8, R19
+	BEQ done1
+	SUBS $2, R19
+	BLT next5
+
+loop4:
+	FMOVD (R8), F4
+	WORD $0x0e617884 // fcvtl v4.2d, v4.2s
+	FMOVD (R9), F5
+	WORD $0x0e6178a5 // fcvtl v5.2d, v5.2s
+	WORD $0x4e65cc80 // fmla v0.2d, v4.2d, v5.2d
+	ADD $8, R8
+	ADD $8, R9
+	SUBS $2, R19
+	BGE loop4
+
+next5:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R8), F4
+	WORD $0x0e617884 // fcvtl v4.2d, v4.2s
+	FMOVS (R9), F5
+	WORD $0x0e6178a5 // fcvtl v5.2d, v5.2s
+	WORD $0x4e65cc80 // fmla v0.2d, v4.2d, v5.2d
+	ADD $4, R8
+	ADD $4, R9
+	SUBS $1, R19
+	BGE loop6
+
+done1:
+	WORD $0x4e62d400 // fadd v0.2d, v0.2d, v2.2d
+	WORD $0x4e63d421 // fadd v1.2d, v1.2d, v3.2d
+	WORD $0x4e61d400 // fadd v0.2d, v0.2d, v1.2d
+	WORD $0x6e60d400 // faddp v0.2d, v0.2d, v0.2d
+	FMOVD F0, ret+24(FP)
+	RET
+
+// func aroundNEONF32(n int, x *float32, m float64) float64
+TEXT ·aroundNEONF32(SB), NOSPLIT, $0-32
+	MOVD x+8(FP), R0
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	FMOVD m+16(FP), F4
+	VDUP V4.D[0], V4.D2
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $8, R19
+	BLT next3
+
+loop2:
+	FMOVD (R8), F5
+	WORD $0x0e6178a5 // fcvtl v5.2d, v5.2s
+	WORD $0x4ee4d4a5 // fsub v5.2d, v5.2d, v4.2d
+	WORD $0x4e65cca0 // fmla v0.2d, v5.2d, v5.2d
+	FMOVD 8(R8), F5
+	WORD $0x0e6178a5 // fcvtl v5.2d, v5.2s
+	WORD $0x4ee4d4a5 // fsub v5.2d, v5.2d, v4.2d
+	WORD $0x4e65cca1 // fmla v1.2d, v5.2d, v5.2d
+	FMOVD 16(R8), F5
+	WORD $0x0e6178a5 // fcvtl v5.2d, v5.2s
+	WORD $0x4ee4d4a5 // fsub v5.2d, v5.2d, v4.2d
+	WORD $0x4e65cca2 // fmla v2.2d, v5.2d, v5.2d
+	FMOVD 24(R8), F5
+	WORD $0x0e6178a5 // fcvtl v5.2d, v5.2s
+	WORD $0x4ee4d4a5 // fsub v5.2d, v5.2d, v4.2d
+	WORD $0x4e65cca3 // fmla v3.2d, v5.2d, v5.2d
+	ADD $32, R8
+	SUBS $8, R19
+	BGE loop2
+
+next3:
+	ADDS $8, R19
+	BEQ done1
+	SUBS $2, R19
+	BLT next5
+
+loop4:
+	FMOVD (R8), F5
+	WORD $0x0e6178a5 // fcvtl v5.2d, v5.2s
+	WORD $0x4ee4d4a5 // fsub v5.2d, v5.2d, v4.2d
+	WORD $0x4e65cca0 // fmla v0.2d, v5.2d, v5.2d
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop4
+
+next5:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R8), F5
+	WORD $0x0e6178a5 // fcvtl v5.2d, v5.2s
+	WORD $0x4ee4d4a5 // fsub v5.2d, v5.2d, v4.2d
+	WORD $0x1e6040a5 // fmov d5, d5
+	WORD $0x4e65cca0 // fmla v0.2d, v5.2d, v5.2d
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
+	WORD $0x4e62d400 // fadd v0.2d, v0.2d, v2.2d
+	WORD $0x4e63d421 // fadd v1.2d, v1.2d, v3.2d
+	WORD $0x4e61d400 // fadd v0.2d, v0.2d, v1.2d
+	WORD $0x6e60d400 // faddp v0.2d, v0.2d, v0.2d
+	FMOVD F0, ret+24(FP)
+	RET
+
+// func sumLineNEONF32(n int, acc *float64, x *float32)
+TEXT ·sumLineNEONF32(SB), NOSPLIT, $0-24
+	MOVD acc+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $4, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ (R8), F1
+	WORD $0x4e61d401 // fadd v1.2d, v0.2d, v1.2d
+	FMOVQ F1, (R8)
+	FMOVD 8(R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 16(R8), F1
+	WORD $0x4e61d401 // fadd v1.2d, v0.2d, v1.2d
+	FMOVQ F1, 16(R8)
+	ADD $16, R9
+	ADD $32, R8
+	SUBS $4, R19
+	BGE loop2
+
+next3:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $2, R19
+	BLT next5
+
+loop4:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ (R8), F1
+	WORD $0x4e61d401 // fadd v1.2d, v0.2d, v1.2d
+	FMOVQ F1, (R8)
+	ADD $8, R9
+	ADD $16, R8
+	SUBS $2, R19
+	BGE loop4
+
+next5:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVD (R8), F1
+	WORD $0x4e61d401 // fadd v1.2d, v0.2d, v1.2d
+	FMOVD F1, (R8)
+	ADD $4, R9
+	ADD $8, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
+	RET
+
+// func squareLineNEONF32(n int, acc *float64, x *float32)
+TEXT ·squareLineNEONF32(SB), NOSPLIT, $0-24
+	MOVD acc+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $4, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ (R8), F1
+	WORD $0x4e60cc01 // fmla v1.2d, v0.2d, v0.2d
+	FMOVQ F1, (R8)
+	FMOVD 8(R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 16(R8), F1
+	WORD $0x4e60cc01 // fmla v1.2d, v0.2d, v0.2d
+	FMOVQ F1, 16(R8)
+	ADD $16, R9
+	ADD $32, R8
+	SUBS $4, R19
+	BGE loop2
+
+next3:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $2, R19
+	BLT next5
+
+loop4:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ (R8), F1
+	WORD $0x4e60cc01 // fmla v1.2d, v0.2d, v0.2d
+	FMOVQ F1, (R8)
+	ADD $8, R9
+	ADD $16, R8
+	SUBS $2, R19
+	BGE loop4
+
+next5:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVD (R8), F1
+	WORD $0x4e60cc01 // fmla v1.2d, v0.2d, v0.2d
+	FMOVD F1, (R8)
+	ADD $4, R9
+	ADD $8, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
+	RET
+
+// func softmaxNEONF32(rows, n int, y, x *float32)
+TEXT ·softmaxNEONF32(SB), NOSPLIT, $0-32
+	MOVD y+16(FP), R0
+	MOVD x+24(FP), R1
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD rows+0(FP), R20
+
+row1:
+	MOVD $0xff800000, R22
+	VDUP R22, V0.S4
+	VORR V0.B16, V0.B16, V1.B16
+	MOVD R1, R9
+	MOVD n+8(FP), R19
+	SUBS $8, R19
+	BLT next4
+
+loop3:
+	FMOVQ (R9), F4
+	WORD $0x4e24f400 // fmax v0.4s, v0.4s, v4.4s
+	FMOVQ 16(R9), F5
+	WORD $0x4e25f421 // fmax v1.4s, v1.4s, v5.4s
+	ADD $32, R9
+	SUBS $8, R19
+	BGE loop3
+
+next4:
+	ADDS $8, R19
+	BEQ done2
+	SUBS $4, R19
+	BLT next6
+
+loop5:
+	FMOVQ (R9), F4
+	WORD $0x4e24f400 // fmax v0.4s, v0.4s, v4.4s
+	ADD $16, R9
+	SUBS $4, R19
+	BGE loop5
+
+next6:
+	ADDS $4, R19
+	BEQ done2
+	SUBS $1, R19
+	BLT done2
+
+loop7:
+	FMOVS (R9), F4
+	VDUP V4.S[0], V5.S4
+	WORD $0x4e25f400 // fmax v0.4s, v0.4s, v5.4s
+	ADD $4, R9
+	SUBS $1, R19
+	BGE loop7
 
 done2:
-	WORD $0x4e7ed7bd // fadd v29.2d, v29.2d, v30.2d
-	VMOV V29.D[1], R5
-	FMOVD R5, F30
-	FADDD F30, F29, F29
-	FMOVD F29, ret+24(FP)
+	WORD $0x4e21f400 // fmax v0.4s, v0.4s, v1.4s
+	WORD $0x6e20f400 // fmaxp v0.4s, v0.4s, v0.4s
+	WORD $0x6e20f400 // fmaxp v0.4s, v0.4s, v0.4s
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+8(FP), R19
+	SUBS $16, R19
+	BLT next10
+
+loop9:
+	FMOVQ (R9), F4
+	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
+	FMOVQ 1280(R21), F5
+	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
+	FMOVQ 768(R21), F6
+	FMOVQ 784(R21), F7
+	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
+	FMOVQ 768(R21), F7
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	FMOVQ 800(R21), F8
+	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
+	FMOVQ 816(R21), F8
+	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
+	FMOVQ 1280(R21), F8
+	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
+	WORD $0x6e205908 // mvn v8.16b, v8.16b
+	FMOVQ 1296(R21), F4
+	FMOVQ 1312(R21), F7
+	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
+	FMOVQ 1328(R21), F7
+	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
+	FMOVQ 1344(R21), F4
+	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
+	FMOVQ 912(R21), F7
+	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
+	FMOVQ 1360(R21), F4
+	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
+	VSHL $23, V6.S4, V6.S4
+	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
+	VAND V6.B16, V8.B16, V6.B16
+	FMOVQ F6, (R8)
+	FMOVQ 16(R9), F8
+	WORD $0x4ea0d508 // fsub v8.4s, v8.4s, v0.4s
+	FMOVQ 1280(R21), F4
+	WORD $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
+	FMOVQ 768(R21), F5
+	FMOVQ 784(R21), F7
+	WORD $0x4e27cc85 // fmla v5.4s, v4.4s, v7.4s
+	FMOVQ 768(R21), F7
+	WORD $0x4ea7d4a7 // fsub v7.4s, v5.4s, v7.4s
+	FMOVQ 800(R21), F9
+	WORD $0x4ea9cce4 // fmls v4.4s, v7.4s, v9.4s
+	FMOVQ 816(R21), F9
+	WORD $0x4ea9cce4 // fmls v4.4s, v7.4s, v9.4s
+	FMOVQ 1280(R21), F9
+	WORD $0x6ea8e529 // fcmgt v9.4s, v9.4s, v8.4s
+	WORD $0x6e205929 // mvn v9.16b, v9.16b
+	FMOVQ 1296(R21), F8
+	FMOVQ 1312(R21), F7
+	WORD $0x4e27cc88 // fmla v8.4s, v4.4s, v7.4s
+	FMOVQ 1328(R21), F7
+	WORD $0x4e24cd07 // fmla v7.4s, v8.4s, v4.4s
+	FMOVQ 1344(R21), F8
+	WORD $0x4e24cce8 // fmla v8.4s, v7.4s, v4.4s
+	FMOVQ 912(R21), F7
+	WORD $0x4e24cd07 // fmla v7.4s, v8.4s, v4.4s
+	FMOVQ 1360(R21), F8
+	WORD $0x4e24cce8 // fmla v8.4s, v7.4s, v4.4s
+	VSHL $23, V5.S4, V5.S4
+	WORD $0x6e25dd05 // fmul v5.4s, v8.4s, v5.4s
+	VAND V5.B16, V9.B16, V5.B16
+	FMOVQ F5, 16(R8)
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	FMOVQ 32(R9), F6
+	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
+	FMOVQ 1280(R21), F9
+	WORD $0x4e26f529 // fmax v9.4s, v9.4s, v6.4s
+	FMOVQ 768(R21), F8
+	FMOVQ 784(R21), F4
+	WORD $0x4e24cd28 // fmla v8.4s, v9.4s, v4.4s
+	FMOVQ 768(R21), F4
+	WORD $0x4ea4d504 // fsub v4.4s, v8.4s, v4.4s
+	FMOVQ 800(R21), F7
+	WORD $0x4ea7cc89 // fmls v9.4s, v4.4s, v7.4s
+	FMOVQ 816(R21), F7
+	WORD $0x4ea7cc89 // fmls v9.4s, v4.4s, v7.4s
+	FMOVQ 1280(R21), F7
+	WORD $0x6ea6e4e7 // fcmgt v7.4s, v7.4s, v6.4s
+	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
+	FMOVQ 1296(R21), F6
+	FMOVQ 1312(R21), F4
+	WORD $0x4e24cd26 // fmla v6.4s, v9.4s, v4.4s
+	FMOVQ 1328(R21), F4
+	WORD $0x4e29ccc4 // fmla v4.4s, v6.4s, v9.4s
+	FMOVQ 1344(R21), F6
+	WORD $0x4e29cc86 // fmla v6.4s, v4.4s, v9.4s
+	FMOVQ 912(R21), F4
+	WORD $0x4e29ccc4 // fmla v4.4s, v6.4s, v9.4s
+	FMOVQ 1360(R21), F6
+	WORD $0x4e29cc86 // fmla v6.4s, v4.4s, v9.4s
+	VSHL $23, V8.S4, V8.S4
+	WORD $0x6e28dcc8 // fmul v8.4s, v6.4s, v8.4s
+	VAND V8.B16, V7.B16, V8.B16
+	FMOVQ F8, 32(R8)
+	WORD $0x4e28d4a8 // fadd v8.4s, v5.4s, v8.4s
+	FMOVQ 48(R9), F5
+	WORD $0x4ea0d4a5 // fsub v5.4s, v5.4s, v0.4s
+	FMOVQ 1280(R21), F7
+	WORD $0x4e25f4e7 // fmax v7.4s, v7.4s, v5.4s
+	FMOVQ 768(R21), F6
+	FMOVQ 784(R21), F9
+	WORD $0x4e29cce6 // fmla v6.4s, v7.4s, v9.4s
+	FMOVQ 768(R21), F9
+	WORD $0x4ea9d4c9 // fsub v9.4s, v6.4s, v9.4s
+	FMOVQ 800(R21), F4
+	WORD $0x4ea4cd27 // fmls v7.4s, v9.4s, v4.4s
+	FMOVQ 816(R21), F4
+	WORD $0x4ea4cd27 // fmls v7.4s, v9.4s, v4.4s
+	FMOVQ 1280(R21), F4
+	WORD $0x6ea5e484 // fcmgt v4.4s, v4.4s, v5.4s
+	WORD $0x6e205884 // mvn v4.16b, v4.16b
+	FMOVQ 1296(R21), F5
+	FMOVQ 1312(R21), F9
+	WORD $0x4e29cce5 // fmla v5.4s, v7.4s, v9.4s
+	FMOVQ 1328(R21), F9
+	WORD $0x4e27cca9 // fmla v9.4s, v5.4s, v7.4s
+	FMOVQ 1344(R21), F5
+	WORD $0x4e27cd25 // fmla v5.4s, v9.4s, v7.4s
+	FMOVQ 912(R21), F9
+	WORD $0x4e27cca9 // fmla v9.4s, v5.4s, v7.4s
+	FMOVQ 1360(R21), F5
+	WORD $0x4e27cd25 // fmla v5.4s, v9.4s, v7.4s
+	VSHL $23, V6.S4, V6.S4
+	WORD $0x6e26dca6 // fmul v6.4s, v5.4s, v6.4s
+	VAND V6.B16, V4.B16, V6.B16
+	FMOVQ F6, 48(R8)
+	WORD $0x4e26d506 // fadd v6.4s, v8.4s, v6.4s
+	WORD $0x0e6178c8 // fcvtl v8.2d, v6.2s
+	WORD $0x4e68d442 // fadd v2.2d, v2.2d, v8.2d
+	WORD $0x4e6178c8 // fcvtl2 v8.2d, v6.4s
+	WORD $0x4e68d463 // fadd v3.2d, v3.2d, v8.2d
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop9
+
+next10:
+	ADDS $16, R19
+	BEQ done8
+	SUBS $4, R19
+	BLT next12
+
+loop11:
+	FMOVQ (R9), F4
+	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
+	FMOVQ 1280(R21), F5
+	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
+	FMOVQ 768(R21), F6
+	FMOVQ 784(R21), F7
+	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
+	FMOVQ 768(R21), F7
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	FMOVQ 800(R21), F8
+	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
+	FMOVQ 816(R21), F8
+	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
+	FMOVQ 1280(R21), F8
+	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
+	WORD $0x6e205908 // mvn v8.16b, v8.16b
+	FMOVQ 1296(R21), F4
+	FMOVQ 1312(R21), F7
+	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
+	FMOVQ 1328(R21), F7
+	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
+	FMOVQ 1344(R21), F4
+	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
+	FMOVQ 912(R21), F7
+	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
+	FMOVQ 1360(R21), F4
+	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
+	VSHL $23, V6.S4, V6.S4
+	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
+	VAND V6.B16, V8.B16, V6.B16
+	FMOVQ F6, (R8)
+	WORD $0x0e6178c8 // fcvtl v8.2d, v6.2s
+	WORD $0x4e68d442 // fadd v2.2d, v2.2d, v8.2d
+	WORD $0x4e6178c8 // fcvtl2 v8.2d, v6.4s
+	WORD $0x4e68d463 // fadd v3.2d, v3.2d, v8.2d
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop11
+
+next12:
+	ADDS $4, R19
+	BEQ done8
+	SUBS $1, R19
+	BLT done8
+
+loop13:
+	FMOVS (R9), F4
+	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
+	FMOVQ 1280(R21), F5
+	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
+	FMOVQ 768(R21), F6
+	FMOVQ 784(R21), F7
+	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
+	FMOVQ 768(R21), F7
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	FMOVQ 800(R21), F8
+	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
+	FMOVQ 816(R21), F8
+	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
+	FMOVQ 1280(R21), F8
+	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
+	WORD $0x6e205908 // mvn v8.16b, v8.16b
+	FMOVQ 1296(R21), F4
+	FMOVQ 1312(R21), F7
+	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
+	FMOVQ 1328(R21), F7
+	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
+	FMOVQ 1344(R21), F4
+	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
+	FMOVQ 912(R21), F7
+	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
+	FMOVQ 1360(R21), F4
+	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
+	VSHL $23, V6.S4, V6.S4
+	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
+	VAND V6.B16, V8.B16, V6.B16
+	FMOVS F6, (R8)
+	WORD $0x1e2040c6 // fmov s6, s6
+	WORD $0x0e6178c8 // fcvtl v8.2d, v6.2s
+	WORD $0x4e68d442 // fadd v2.2d, v2.2d, v8.2d
+	WORD $0x4e6178c8 // fcvtl2 v8.2d, v6.4s
+	WORD $0x4e68d463 // fadd v3.2d, v3.2d, v8.2d
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop13
+
+done8:
+	WORD $0x4e63d442 // fadd v2.2d, v2.2d, v3.2d
+	WORD $0x6e62d442 // faddp v2.2d, v2.2d, v2.2d
+	MOVD $0x3ff0000000000000, R22
+	VDUP R22, V3.D2
+	WORD $0x6e62fc62 // fdiv v2.2d, v3.2d, v2.2d
+	FCVTDS F2, F2
+	VDUP V2.S[0], V2.S4
+	MOVD R0, R8
+	MOVD n+8(FP), R19
+	SUBS $16, R19
+	BLT next16
+
+loop15:
+	FMOVQ (R8), F4
+	WORD $0x6e22dc84 // fmul v4.4s, v4.4s, v2.4s
+	FMOVQ F4, (R8)
+	FMOVQ 16(R8), F5
+	WORD $0x6e22dca5 // fmul v5.4s, v5.4s, v2.4s
+	FMOVQ F5, 16(R8)
+	FMOVQ 32(R8), F4
+	WORD $0x6e22dc84 // fmul v4.4s, v4.4s, v2.4s
+	FMOVQ F4, 32(R8)
+	FMOVQ 48(R8), F5
+	WORD $0x6e22dca5 // fmul v5.4s, v5.4s, v2.4s
+	FMOVQ F5, 48(R8)
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop15
+
+next16:
+	ADDS $16, R19
+	BEQ done14
+	SUBS $4, R19
+	BLT next18
+
+loop17:
+	FMOVQ (R8), F4
+	WORD $0x6e22dc84 // fmul v4.4s, v4.4s, v2.4s
+	FMOVQ F4, (R8)
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop17
+
+next18:
+	ADDS $4, R19
+	BEQ done14
+	SUBS $1, R19
+	BLT done14
+
+loop19:
+	FMOVS (R8), F4
+	WORD $0x6e22dc84 // fmul v4.4s, v4.4s, v2.4s
+	FMOVS F4, (R8)
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop19
+
+done14:
+	MOVD n+8(FP), R22
+	ADD R22<<2, R0
+	MOVD n+8(FP), R22
+	ADD R22<<2, R1
+	SUBS $1, R20
+	BNE row1
+	RET
+
+// func softmaxGradNEONF32(rows, n int, dx, y, dy *float32)
+TEXT ·softmaxGradNEONF32(SB), NOSPLIT, $0-40
+	MOVD dx+16(FP), R0
+	MOVD y+24(FP), R1
+	MOVD dy+32(FP), R2
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	MOVD rows+0(FP), R20
+
+row1:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD n+8(FP), R19
+	SUBS $4, R19
+	BLT next4
+
+loop3:
+	FMOVD (R9), F2
+	WORD $0x0e617842 // fcvtl v2.2d, v2.2s
+	FMOVD (R10), F3
+	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
+	WORD $0x4e63cc40 // fmla v0.2d, v2.2d, v3.2d
+	FMOVD 8(R9), F3
+	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
+	FMOVD 8(R10), F2
+	WORD $0x0e617842 // fcvtl v2.2d, v2.2s
+	WORD $0x4e62cc61 // fmla v1.2d, v3.2d, v2.2d
+	ADD $16, R9
+	ADD $16, R10
+	SUBS $4, R19
+	BGE loop3
+
+next4:
+	ADDS $4, R19
+	BEQ done2
+	SUBS $2, R19
+	BLT next6
+
+loop5:
+	FMOVD (R9), F2
+	WORD $0x0e617842 // fcvtl v2.2d, v2.2s
+	FMOVD (R10), F3
+	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
+	WORD $0x4e63cc40 // fmla v0.2d, v2.2d, v3.2d
+	ADD $8, R9
+	ADD $8, R10
+	SUBS $2, R19
+	BGE loop5
+
+next6:
+	ADDS $2, R19
+	BEQ done2
+	SUBS $1, R19
+	BLT done2
+
+loop7:
+	FMOVS (R9), F2
+	WORD $0x0e617842 // fcvtl v2.2d, v2.2s
+	FMOVS (R10), F3
+	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
+	WORD $0x4e63cc40 // fmla v0.2d, v2.2d, v3.2d
+	ADD $4, R9
+	ADD $4, R10
+	SUBS $1, R19
+	BGE loop7
+
+done2:
+	WORD $0x4e61d400 // fadd v0.2d, v0.2d, v1.2d
+	WORD $0x6e60d400 // faddp v0.2d, v0.2d, v0.2d
+	FCVTDS F0, F0
+	VDUP V0.S[0], V0.S4
+	MOVD R2, R10
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+8(FP), R19
+	SUBS $8, R19
+	BLT next10
+
+loop9:
+	FMOVQ (R10), F2
+	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
+	FMOVQ (R9), F3
+	WORD $0x6e23dc43 // fmul v3.4s, v2.4s, v3.4s
+	FMOVQ F3, (R8)
+	FMOVQ 16(R10), F2
+	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
+	FMOVQ 16(R9), F3
+	WORD $0x6e23dc43 // fmul v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 16(R8)
+	ADD $32, R10
+	ADD $32, R9
+	ADD $32, R8
+	SUBS $8, R19
+	BGE loop9
+
+next10:
+	ADDS $8, R19
+	BEQ done8
+	SUBS $4, R19
+	BLT next12
+
+loop11:
+	FMOVQ (R10), F2
+	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
+	FMOVQ (R9), F3
+	WORD $0x6e23dc43 // fmul v3.4s, v2.4s, v3.4s
+	FMOVQ F3, (R8)
+	ADD $16, R10
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop11
+
+next12:
+	ADDS $4, R19
+	BEQ done8
+	SUBS $1, R19
+	BLT done8
+
+loop13:
+	FMOVS (R10), F2
+	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
+	FMOVS (R9), F3
+	WORD $0x6e23dc43 // fmul v3.4s, v2.4s, v3.4s
+	FMOVS F3, (R8)
+	ADD $4, R10
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop13
+
+done8:
+	MOVD n+8(FP), R22
+	ADD R22<<2, R0
+	MOVD n+8(FP), R22
+	ADD R22<<2, R1
+	MOVD n+8(FP), R22
+	ADD R22<<2, R2
+	SUBS $1, R20
+	BNE row1
+	RET
+
+// func expSumNEONF32(n int, x *float32, top, sum *float64)
+TEXT ·expSumNEONF32(SB), NOSPLIT, $0-32
+	MOVD x+8(FP), R0
+	MOVD top+16(FP), R1
+	MOVD sum+24(FP), R2
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD $0xff800000, R22
+	VDUP R22, V0.S4
+	VORR V0.B16, V0.B16, V1.B16
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $8, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R8), F4
+	WORD $0x4e24f400 // fmax v0.4s, v0.4s, v4.4s
+	FMOVQ 16(R8), F5
+	WORD $0x4e25f421 // fmax v1.4s, v1.4s, v5.4s
+	ADD $32, R8
+	SUBS $8, R19
+	BGE loop2
+
+next3:
+	ADDS $8, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R8), F4
+	WORD $0x4e24f400 // fmax v0.4s, v0.4s, v4.4s
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R8), F4
+	VDUP V4.S[0], V5.S4
+	WORD $0x4e25f400 // fmax v0.4s, v0.4s, v5.4s
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+done1:
+	WORD $0x4e21f400 // fmax v0.4s, v0.4s, v1.4s
+	WORD $0x6e20f400 // fmaxp v0.4s, v0.4s, v0.4s
+	WORD $0x6e20f400 // fmaxp v0.4s, v0.4s, v0.4s
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next9
+
+loop8:
+	FMOVQ (R8), F4
+	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
+	FMOVQ 1280(R21), F5
+	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
+	FMOVQ 768(R21), F6
+	FMOVQ 784(R21), F7
+	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
+	FMOVQ 768(R21), F7
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	FMOVQ 800(R21), F8
+	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
+	FMOVQ 816(R21), F8
+	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
+	FMOVQ 1280(R21), F8
+	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
+	WORD $0x6e205908 // mvn v8.16b, v8.16b
+	FMOVQ 1296(R21), F4
+	FMOVQ 1312(R21), F7
+	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
+	FMOVQ 1328(R21), F7
+	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
+	FMOVQ 1344(R21), F4
+	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
+	FMOVQ 912(R21), F7
+	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
+	FMOVQ 1360(R21), F4
+	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
+	VSHL $23, V6.S4, V6.S4
+	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
+	VAND V6.B16, V8.B16, V6.B16
+	FMOVQ 16(R8), F8
+	WORD $0x4ea0d508 // fsub v8.4s, v8.4s, v0.4s
+	FMOVQ 1280(R21), F4
+	WORD $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
+	FMOVQ 768(R21), F5
+	FMOVQ 784(R21), F7
+	WORD $0x4e27cc85 // fmla v5.4s, v4.4s, v7.4s
+	FMOVQ 768(R21), F7
+	WORD $0x4ea7d4a7 // fsub v7.4s, v5.4s, v7.4s
+	FMOVQ 800(R21), F9
+	WORD $0x4ea9cce4 // fmls v4.4s, v7.4s, v9.4s
+	FMOVQ 816(R21), F9
+	WORD $0x4ea9cce4 // fmls v4.4s, v7.4s, v9.4s
+	FMOVQ 1280(R21), F9
+	WORD $0x6ea8e529 // fcmgt v9.4s, v9.4s, v8.4s
+	WORD $0x6e205929 // mvn v9.16b, v9.16b
+	FMOVQ 1296(R21), F8
+	FMOVQ 1312(R21), F7
+	WORD $0x4e27cc88 // fmla v8.4s, v4.4s, v7.4s
+	FMOVQ 1328(R21), F7
+	WORD $0x4e24cd07 // fmla v7.4s, v8.4s, v4.4s
+	FMOVQ 1344(R21), F8
+	WORD $0x4e24cce8 // fmla v8.4s, v7.4s, v4.4s
+	FMOVQ 912(R21), F7
+	WORD $0x4e24cd07 // fmla v7.4s, v8.4s, v4.4s
+	FMOVQ 1360(R21), F8
+	WORD $0x4e24cce8 // fmla v8.4s, v7.4s, v4.4s
+	VSHL $23, V5.S4, V5.S4
+	WORD $0x6e25dd05 // fmul v5.4s, v8.4s, v5.4s
+	VAND V5.B16, V9.B16, V5.B16
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	FMOVQ 32(R8), F6
+	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
+	FMOVQ 1280(R21), F9
+	WORD $0x4e26f529 // fmax v9.4s, v9.4s, v6.4s
+	FMOVQ 768(R21), F8
+	FMOVQ 784(R21), F4
+	WORD $0x4e24cd28 // fmla v8.4s, v9.4s, v4.4s
+	FMOVQ 768(R21), F4
+	WORD $0x4ea4d504 // fsub v4.4s, v8.4s, v4.4s
+	FMOVQ 800(R21), F7
+	WORD $0x4ea7cc89 // fmls v9.4s, v4.4s, v7.4s
+	FMOVQ 816(R21), F7
+	WORD $0x4ea7cc89 // fmls v9.4s, v4.4s, v7.4s
+	FMOVQ 1280(R21), F7
+	WORD $0x6ea6e4e7 // fcmgt v7.4s, v7.4s, v6.4s
+	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
+	FMOVQ 1296(R21), F6
+	FMOVQ 1312(R21), F4
+	WORD $0x4e24cd26 // fmla v6.4s, v9.4s, v4.4s
+	FMOVQ 1328(R21), F4
+	WORD $0x4e29ccc4 // fmla v4.4s, v6.4s, v9.4s
+	FMOVQ 1344(R21), F6
+	WORD $0x4e29cc86 // fmla v6.4s, v4.4s, v9.4s
+	FMOVQ 912(R21), F4
+	WORD $0x4e29ccc4 // fmla v4.4s, v6.4s, v9.4s
+	FMOVQ 1360(R21), F6
+	WORD $0x4e29cc86 // fmla v6.4s, v4.4s, v9.4s
+	VSHL $23, V8.S4, V8.S4
+	WORD $0x6e28dcc8 // fmul v8.4s, v6.4s, v8.4s
+	VAND V8.B16, V7.B16, V8.B16
+	WORD $0x4e28d4a8 // fadd v8.4s, v5.4s, v8.4s
+	FMOVQ 48(R8), F5
+	WORD $0x4ea0d4a5 // fsub v5.4s, v5.4s, v0.4s
+	FMOVQ 1280(R21), F7
+	WORD $0x4e25f4e7 // fmax v7.4s, v7.4s, v5.4s
+	FMOVQ 768(R21), F6
+	FMOVQ 784(R21), F9
+	WORD $0x4e29cce6 // fmla v6.4s, v7.4s, v9.4s
+	FMOVQ 768(R21), F9
+	WORD $0x4ea9d4c9 // fsub v9.4s, v6.4s, v9.4s
+	FMOVQ 800(R21), F4
+	WORD $0x4ea4cd27 // fmls v7.4s, v9.4s, v4.4s
+	FMOVQ 816(R21), F4
+	WORD $0x4ea4cd27 // fmls v7.4s, v9.4s, v4.4s
+	FMOVQ 1280(R21), F4
+	WORD $0x6ea5e484 // fcmgt v4.4s, v4.4s, v5.4s
+	WORD $0x6e205884 // mvn v4.16b, v4.16b
+	FMOVQ 1296(R21), F5
+	FMOVQ 1312(R21), F9
+	WORD $0x4e29cce5 // fmla v5.4s, v7.4s, v9.4s
+	FMOVQ 1328(R21), F9
+	WORD $0x4e27cca9 // fmla v9.4s, v5.4s, v7.4s
+	FMOVQ 1344(R21), F5
+	WORD $0x4e27cd25 // fmla v5.4s, v9.4s, v7.4s
+	FMOVQ 912(R21), F9
+	WORD $0x4e27cca9 // fmla v9.4s, v5.4s, v7.4s
+	FMOVQ 1360(R21), F5
+	WORD $0x4e27cd25 // fmla v5.4s, v9.4s, v7.4s
+	VSHL $23, V6.S4, V6.S4
+	WORD $0x6e26dca6 // fmul v6.4s, v5.4s, v6.4s
+	VAND V6.B16, V4.B16, V6.B16
+	WORD $0x4e26d506 // fadd v6.4s, v8.4s, v6.4s
+	WORD $0x0e6178c8 // fcvtl v8.2d, v6.2s
+	WORD $0x4e68d442 // fadd v2.2d, v2.2d, v8.2d
+	WORD $0x4e6178c8 // fcvtl2 v8.2d, v6.4s
+	WORD $0x4e68d463 // fadd v3.2d, v3.2d, v8.2d
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop8
+
+next9:
+	ADDS $16, R19
+	BEQ done7
+	SUBS $4, R19
+	BLT next11
+
+loop10:
+	FMOVQ (R8), F4
+	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
+	FMOVQ 1280(R21), F5
+	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
+	FMOVQ 768(R21), F6
+	FMOVQ 784(R21), F7
+	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
+	FMOVQ 768(R21), F7
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	FMOVQ 800(R21), F8
+	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
+	FMOVQ 816(R21), F8
+	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
+	FMOVQ 1280(R21), F8
+	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
+	WORD $0x6e205908 // mvn v8.16b, v8.16b
+	FMOVQ 1296(R21), F4
+	FMOVQ 1312(R21), F7
+	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
+	FMOVQ 1328(R21), F7
+	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
+	FMOVQ 1344(R21), F4
+	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
+	FMOVQ 912(R21), F7
+	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
+	FMOVQ 1360(R21), F4
+	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
+	VSHL $23, V6.S4, V6.S4
+	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
+	VAND V6.B16, V8.B16, V6.B16
+	WORD $0x0e6178c8 // fcvtl v8.2d, v6.2s
+	WORD $0x4e68d442 // fadd v2.2d, v2.2d, v8.2d
+	WORD $0x4e6178c8 // fcvtl2 v8.2d, v6.4s
+	WORD $0x4e68d463 // fadd v3.2d, v3.2d, v8.2d
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop10
+
+next11:
+	ADDS $4, R19
+	BEQ done7
+	SUBS $1, R19
+	BLT done7
+
+loop12:
+	FMOVS (R8), F4
+	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
+	FMOVQ 1280(R21), F5
+	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
+	FMOVQ 768(R21), F6
+	FMOVQ 784(R21), F7
+	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
+	FMOVQ 768(R21), F7
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	FMOVQ 800(R21), F8
+	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
+	FMOVQ 816(R21), F8
+	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
+	FMOVQ 1280(R21), F8
+	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
+	WORD $0x6e205908 // mvn v8.16b, v8.16b
+	FMOVQ 1296(R21), F4
+	FMOVQ 1312(R21), F7
+	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
+	FMOVQ 1328(R21), F7
+	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
+	FMOVQ 1344(R21), F4
+	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
+	FMOVQ 912(R21), F7
+	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
+	FMOVQ 1360(R21), F4
+	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
+	VSHL $23, V6.S4, V6.S4
+	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
+	VAND V6.B16, V8.B16, V6.B16
+	WORD $0x1e2040c6 // fmov s6, s6
+	WORD $0x0e6178c8 // fcvtl v8.2d, v6.2s
+	WORD $0x4e68d442 // fadd v2.2d, v2.2d, v8.2d
+	WORD $0x4e6178c8 // fcvtl2 v8.2d, v6.4s
+	WORD $0x4e68d463 // fadd v3.2d, v3.2d, v8.2d
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop12
+
+done7:
+	WORD $0x4e63d442 // fadd v2.2d, v2.2d, v3.2d
+	WORD $0x6e62d442 // faddp v2.2d, v2.2d, v2.2d
+	FMOVD F2, (R2)
+	FCVTSD F0, F0
+	FMOVD F0, (R1)
+	RET
+
+// func expScaledNEONF32(n int, y, x *float32, top, scale, less float32)
+TEXT ·expScaledNEONF32(SB), NOSPLIT, $0-36
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVS top+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	FMOVS scale+28(FP), F1
+	VDUP V1.S[0], V1.S4
+	FMOVS less+32(FP), F2
+	VDUP V2.S[0], V2.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $4, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F3
+	WORD $0x4ea0d463 // fsub v3.4s, v3.4s, v0.4s
+	FMOVQ 1280(R21), F4
+	WORD $0x4e23f484 // fmax v4.4s, v4.4s, v3.4s
+	FMOVQ 768(R21), F5
+	FMOVQ 784(R21), F6
+	WORD $0x4e26cc85 // fmla v5.4s, v4.4s, v6.4s
+	FMOVQ 768(R21), F6
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	FMOVQ 800(R21), F7
+	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
+	FMOVQ 816(R21), F7
+	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
+	FMOVQ 1280(R21), F7
+	WORD $0x6ea3e4e7 // fcmgt v7.4s, v7.4s, v3.4s
+	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
+	FMOVQ 1296(R21), F3
+	FMOVQ 1312(R21), F6
+	WORD $0x4e26cc83 // fmla v3.4s, v4.4s, v6.4s
+	FMOVQ 1328(R21), F6
+	WORD $0x4e24cc66 // fmla v6.4s, v3.4s, v4.4s
+	FMOVQ 1344(R21), F3
+	WORD $0x4e24ccc3 // fmla v3.4s, v6.4s, v4.4s
+	FMOVQ 912(R21), F6
+	WORD $0x4e24cc66 // fmla v6.4s, v3.4s, v4.4s
+	FMOVQ 1360(R21), F3
+	WORD $0x4e24ccc3 // fmla v3.4s, v6.4s, v4.4s
+	VSHL $23, V5.S4, V5.S4
+	WORD $0x6e25dc65 // fmul v5.4s, v3.4s, v5.4s
+	VAND V5.B16, V7.B16, V5.B16
+	WORD $0x6e21dca5 // fmul v5.4s, v5.4s, v1.4s
+	WORD $0x4ea2d4a5 // fsub v5.4s, v5.4s, v2.4s
+	FMOVQ F5, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop2
+
+next3:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop4:
+	FMOVS (R9), F3
+	WORD $0x4ea0d463 // fsub v3.4s, v3.4s, v0.4s
+	FMOVQ 1280(R21), F4
+	WORD $0x4e23f484 // fmax v4.4s, v4.4s, v3.4s
+	FMOVQ 768(R21), F5
+	FMOVQ 784(R21), F6
+	WORD $0x4e26cc85 // fmla v5.4s, v4.4s, v6.4s
+	FMOVQ 768(R21), F6
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	FMOVQ 800(R21), F7
+	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
+	FMOVQ 816(R21), F7
+	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
+	FMOVQ 1280(R21), F7
+	WORD $0x6ea3e4e7 // fcmgt v7.4s, v7.4s, v3.4s
+	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
+	FMOVQ 1296(R21), F3
+	FMOVQ 1312(R21), F6
+	WORD $0x4e26cc83 // fmla v3.4s, v4.4s, v6.4s
+	FMOVQ 1328(R21), F6
+	WORD $0x4e24cc66 // fmla v6.4s, v3.4s, v4.4s
+	FMOVQ 1344(R21), F3
+	WORD $0x4e24ccc3 // fmla v3.4s, v6.4s, v4.4s
+	FMOVQ 912(R21), F6
+	WORD $0x4e24cc66 // fmla v6.4s, v3.4s, v4.4s
+	FMOVQ 1360(R21), F3
+	WORD $0x4e24ccc3 // fmla v3.4s, v6.4s, v4.4s
+	VSHL $23, V5.S4, V5.S4
+	WORD $0x6e25dc65 // fmul v5.4s, v3.4s, v5.4s
+	VAND V5.B16, V7.B16, V5.B16
+	WORD $0x6e21dca5 // fmul v5.4s, v5.4s, v1.4s
+	WORD $0x4ea2d4a5 // fsub v5.4s, v5.4s, v2.4s
+	FMOVS F5, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+done1:
+	RET
+
+// func rmsNormNEONF32(rows, n int, y, x, gamma, invrms *float32, eps float64)
+TEXT ·rmsNormNEONF32(SB), NOSPLIT, $0-56
+	MOVD y+16(FP), R0
+	MOVD x+24(FP), R1
+	MOVD gamma+32(FP), R2
+	MOVD invrms+40(FP), R3
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	FMOVD eps+48(FP), F4
+	VDUP V4.D[0], V4.D2
+	MOVD n+8(FP), R22
+	SCVTFD R22, F5
+	VDUP V5.D[0], V5.D2
+	MOVD rows+0(FP), R20
+
+row1:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD R1, R9
+	MOVD n+8(FP), R19
+	SUBS $8, R19
+	BLT next4
+
+loop3:
+	FMOVD (R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x4e66ccc0 // fmla v0.2d, v6.2d, v6.2d
+	FMOVD 8(R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x4e66ccc1 // fmla v1.2d, v6.2d, v6.2d
+	FMOVD 16(R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x4e66ccc2 // fmla v2.2d, v6.2d, v6.2d
+	FMOVD 24(R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x4e66ccc3 // fmla v3.2d, v6.2d, v6.2d
+	ADD $32, R9
+	SUBS $8, R19
+	BGE loop3
+
+next4:
+	ADDS $8, R19
+	BEQ done2
+	SUBS $2, R19
+	BLT next6
+
+loop5:
+	FMOVD (R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x4e66ccc0 // fmla v0.2d, v6.2d, v6.2d
+	ADD $8, R9
+	SUBS $2, R19
+	BGE loop5
+
+next6:
+	ADDS $2, R19
+	BEQ done2
+	SUBS $1, R19
+	BLT done2
+
+loop7:
+	FMOVS (R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x4e66ccc0 // fmla v0.2d, v6.2d, v6.2d
+	ADD $4, R9
+	SUBS $1, R19
+	BGE loop7
+
+done2:
+	WORD $0x4e62d400 // fadd v0.2d, v0.2d, v2.2d
+	WORD $0x4e63d421 // fadd v1.2d, v1.2d, v3.2d
+	WORD $0x4e61d400 // fadd v0.2d, v0.2d, v1.2d
+	WORD $0x6e60d400 // faddp v0.2d, v0.2d, v0.2d
+	WORD $0x6e65fc00 // fdiv v0.2d, v0.2d, v5.2d
+	WORD $0x4e64d400 // fadd v0.2d, v0.2d, v4.2d
+	WORD $0x6ee1f800 // fsqrt v0.2d, v0.2d
+	MOVD $0x3ff0000000000000, R22
+	VDUP R22, V1.D2
+	WORD $0x6e60fc20 // fdiv v0.2d, v1.2d, v0.2d
+	CBZ R3, skip8
+	FCVTDS F0, F1
+	FMOVS F1, (R3)
+	ADD $4, R3
+
+skip8:
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD n+8(FP), R19
+	SUBS $4, R19
+	BLT next11
+
+loop10:
+	FMOVD (R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x6e60dcc6 // fmul v6.2d, v6.2d, v0.2d
+	FMOVD (R10), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x6e67dcc7 // fmul v7.2d, v6.2d, v7.2d
+	WORD $0x0e6168e6 // fcvtn v6.2s, v7.2d
+	FMOVD F6, (R8)
+	FMOVD 8(R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x6e60dcc6 // fmul v6.2d, v6.2d, v0.2d
+	FMOVD 8(R10), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x6e67dcc7 // fmul v7.2d, v6.2d, v7.2d
+	WORD $0x0e6168e6 // fcvtn v6.2s, v7.2d
+	FMOVD F6, 8(R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop10
+
+next11:
+	ADDS $4, R19
+	BEQ done9
+	SUBS $2, R19
+	BLT next13
+
+loop12:
+	FMOVD (R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x6e60dcc6 // fmul v6.2d, v6.2d, v0.2d
+	FMOVD (R10), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x6e67dcc7 // fmul v7.2d, v6.2d, v7.2d
+	WORD $0x0e6168e6 // fcvtn v6.2s, v7.2d
+	FMOVD F6, (R8)
+	ADD $8, R9
+	ADD $8, R10
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop12
+
+next13:
+	ADDS $2, R19
+	BEQ done9
+	SUBS $1, R19
+	BLT done9
+
+loop14:
+	FMOVS (R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x6e60dcc6 // fmul v6.2d, v6.2d, v0.2d
+	FMOVS (R10), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x6e67dcc7 // fmul v7.2d, v6.2d, v7.2d
+	WORD $0x0e6168e6 // fcvtn v6.2s, v7.2d
+	FMOVS F6, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop14
+
+done9:
+	MOVD n+8(FP), R22
+	ADD R22<<2, R0
+	MOVD n+8(FP), R22
+	ADD R22<<2, R1
+	SUBS $1, R20
+	BNE row1
+	RET
+
+// func layerNormNEONF32(rows, n int, y, x, gamma, beta, mean, invstd *float32, eps float64)
+TEXT ·layerNormNEONF32(SB), NOSPLIT, $0-72
+	MOVD y+16(FP), R0
+	MOVD x+24(FP), R1
+	MOVD gamma+32(FP), R2
+	MOVD beta+40(FP), R3
+	MOVD mean+48(FP), R4
+	MOVD invstd+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	FMOVD eps+64(FP), F5
+	VDUP V5.D[0], V5.D2
+	MOVD n+8(FP), R22
+	SCVTFD R22, F6
+	VDUP V6.D[0], V6.D2
+	MOVD rows+0(FP), R20
+
+row1:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD R1, R9
+	MOVD n+8(FP), R19
+	SUBS $8, R19
+	BLT next4
+
+loop3:
+	FMOVD (R9), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x4e67d400 // fadd v0.2d, v0.2d, v7.2d
+	FMOVD 8(R9), F8
+	WORD $0x0e617908 // fcvtl v8.2d, v8.2s
+	WORD $0x4e68d421 // fadd v1.2d, v1.2d, v8.2d
+	FMOVD 16(R9), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x4e67d442 // fadd v2.2d, v2.2d, v7.2d
+	FMOVD 24(R9), F8
+	WORD $0x0e617908 // fcvtl v8.2d, v8.2s
+	WORD $0x4e68d463 // fadd v3.2d, v3.2d, v8.2d
+	ADD $32, R9
+	SUBS $8, R19
+	BGE loop3
+
+next4:
+	ADDS $8, R19
+	BEQ done2
+	SUBS $2, R19
+	BLT next6
+
+loop5:
+	FMOVD (R9), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x4e67d400 // fadd v0.2d, v0.2d, v7.2d
+	ADD $8, R9
+	SUBS $2, R19
+	BGE loop5
+
+next6:
+	ADDS $2, R19
+	BEQ done2
+	SUBS $1, R19
+	BLT done2
+
+loop7:
+	FMOVS (R9), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x1e6040e8 // fmov d8, d7
+	WORD $0x4e68d400 // fadd v0.2d, v0.2d, v8.2d
+	ADD $4, R9
+	SUBS $1, R19
+	BGE loop7
+
+done2:
+	WORD $0x4e62d400 // fadd v0.2d, v0.2d, v2.2d
+	WORD $0x4e63d421 // fadd v1.2d, v1.2d, v3.2d
+	WORD $0x4e61d400 // fadd v0.2d, v0.2d, v1.2d
+	WORD $0x6e60d400 // faddp v0.2d, v0.2d, v0.2d
+	WORD $0x6e66fc04 // fdiv v4.2d, v0.2d, v6.2d
+	CBZ R4, skip8
+	FCVTDS F4, F1
+	FMOVS F1, (R4)
+	ADD $4, R4
+
+skip8:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD R1, R9
+	MOVD n+8(FP), R19
+	SUBS $8, R19
+	BLT next11
+
+loop10:
+	FMOVD (R9), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
+	WORD $0x4e67cce0 // fmla v0.2d, v7.2d, v7.2d
+	FMOVD 8(R9), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
+	WORD $0x4e67cce1 // fmla v1.2d, v7.2d, v7.2d
+	FMOVD 16(R9), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
+	WORD $0x4e67cce2 // fmla v2.2d, v7.2d, v7.2d
+	FMOVD 24(R9), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
+	WORD $0x4e67cce3 // fmla v3.2d, v7.2d, v7.2d
+	ADD $32, R9
+	SUBS $8, R19
+	BGE loop10
+
+next11:
+	ADDS $8, R19
+	BEQ done9
+	SUBS $2, R19
+	BLT next13
+
+loop12:
+	FMOVD (R9), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
+	WORD $0x4e67cce0 // fmla v0.2d, v7.2d, v7.2d
+	ADD $8, R9
+	SUBS $2, R19
+	BGE loop12
+
+next13:
+	ADDS $2, R19
+	BEQ done9
+	SUBS $1, R19
+	BLT done9
+
+loop14:
+	FMOVS (R9), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
+	WORD $0x1e6040e7 // fmov d7, d7
+	WORD $0x4e67cce0 // fmla v0.2d, v7.2d, v7.2d
+	ADD $4, R9
+	SUBS $1, R19
+	BGE loop14
+
+done9:
+	WORD $0x4e62d400 // fadd v0.2d, v0.2d, v2.2d
+	WORD $0x4e63d421 // fadd v1.2d, v1.2d, v3.2d
+	WORD $0x4e61d400 // fadd v0.2d, v0.2d, v1.2d
+	WORD $0x6e60d400 // faddp v0.2d, v0.2d, v0.2d
+	WORD $0x6e66fc00 // fdiv v0.2d, v0.2d, v6.2d
+	WORD $0x4e65d400 // fadd v0.2d, v0.2d, v5.2d
+	WORD $0x6ee1f800 // fsqrt v0.2d, v0.2d
+	MOVD $0x3ff0000000000000, R22
+	VDUP R22, V1.D2
+	WORD $0x6e60fc20 // fdiv v0.2d, v1.2d, v0.2d
+	CBZ R5, skip15
+	FCVTDS F0, F1
+	FMOVS F1, (R5)
+	ADD $4, R5
+
+skip15:
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R3, R11
+	MOVD R0, R8
+	MOVD n+8(FP), R19
+	SUBS $4, R19
+	BLT next18
+
+loop17:
+	FMOVD (R9), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
+	WORD $0x6e60dce7 // fmul v7.2d, v7.2d, v0.2d
+	FMOVD (R10), F8
+	WORD $0x0e617908 // fcvtl v8.2d, v8.2s
+	FMOVD (R11), F9
+	WORD $0x0e617929 // fcvtl v9.2d, v9.2s
+	WORD $0x4e68cce9 // fmla v9.2d, v7.2d, v8.2d
+	WORD $0x0e616928 // fcvtn v8.2s, v9.2d
+	FMOVD F8, (R8)
+	FMOVD 8(R9), F8
+	WORD $0x0e617908 // fcvtl v8.2d, v8.2s
+	WORD $0x4ee4d508 // fsub v8.2d, v8.2d, v4.2d
+	WORD $0x6e60dd08 // fmul v8.2d, v8.2d, v0.2d
+	FMOVD 8(R10), F9
+	WORD $0x0e617929 // fcvtl v9.2d, v9.2s
+	FMOVD 8(R11), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x4e69cd07 // fmla v7.2d, v8.2d, v9.2d
+	WORD $0x0e6168e9 // fcvtn v9.2s, v7.2d
+	FMOVD F9, 8(R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R11
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop17
+
+next18:
+	ADDS $4, R19
+	BEQ done16
+	SUBS $2, R19
+	BLT next20
+
+loop19:
+	FMOVD (R9), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
+	WORD $0x6e60dce7 // fmul v7.2d, v7.2d, v0.2d
+	FMOVD (R10), F8
+	WORD $0x0e617908 // fcvtl v8.2d, v8.2s
+	FMOVD (R11), F9
+	WORD $0x0e617929 // fcvtl v9.2d, v9.2s
+	WORD $0x4e68cce9 // fmla v9.2d, v7.2d, v8.2d
+	WORD $0x0e616928 // fcvtn v8.2s, v9.2d
+	FMOVD F8, (R8)
+	ADD $8, R9
+	ADD $8, R10
+	ADD $8, R11
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop19
+
+next20:
+	ADDS $2, R19
+	BEQ done16
+	SUBS $1, R19
+	BLT done16
+
+loop21:
+	FMOVS (R9), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
+	WORD $0x6e60dce7 // fmul v7.2d, v7.2d, v0.2d
+	FMOVS (R10), F8
+	WORD $0x0e617908 // fcvtl v8.2d, v8.2s
+	FMOVS (R11), F9
+	WORD $0x0e617929 // fcvtl v9.2d, v9.2s
+	WORD $0x4e68cce9 // fmla v9.2d, v7.2d, v8.2d
+	WORD $0x0e616928 // fcvtn v8.2s, v9.2d
+	FMOVS F8, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R11
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop21
+
+done16:
+	MOVD n+8(FP), R22
+	ADD R22<<2, R0
+	MOVD n+8(FP), R22
+	ADD R22<<2, R1
+	SUBS $1, R20
+	BNE row1
+	RET
+
+// func rmsNormGradNEONF32(rows, n int, dx, x, gamma, dy, inv *float32)
+TEXT ·rmsNormGradNEONF32(SB), NOSPLIT, $0-56
+	MOVD dx+16(FP), R0
+	MOVD x+24(FP), R1
+	MOVD gamma+32(FP), R2
+	MOVD dy+40(FP), R3
+	MOVD inv+48(FP), R4
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	MOVD n+8(FP), R22
+	SCVTFD R22, F4
+	VDUP V4.D[0], V4.D2
+	MOVD rows+0(FP), R20
+
+row1:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	FMOVS (R4), F3
+	FCVTSD F3, F3
+	VDUP V3.D[0], V3.D2
+	MOVD R3, R11
+	MOVD R2, R10
+	MOVD R1, R9
+	MOVD n+8(FP), R19
+	SUBS $2, R19
+	BLT next4
+
+loop3:
+	FMOVD (R11), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	FMOVD (R10), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x6e67dcc7 // fmul v7.2d, v6.2d, v7.2d
+	FMOVD (R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x4e66cce1 // fmla v1.2d, v7.2d, v6.2d
+	ADD $8, R11
+	ADD $8, R10
+	ADD $8, R9
+	SUBS $2, R19
+	BGE loop3
+
+next4:
+	ADDS $2, R19
+	BEQ done2
+	SUBS $1, R19
+	BLT done2
+
+loop5:
+	FMOVS (R11), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	FMOVS (R10), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x6e67dcc7 // fmul v7.2d, v6.2d, v7.2d
+	FMOVS (R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x4e66cce1 // fmla v1.2d, v7.2d, v6.2d
+	ADD $4, R11
+	ADD $4, R10
+	ADD $4, R9
+	SUBS $1, R19
+	BGE loop5
+
+done2:
+	WORD $0x6e61d421 // faddp v1.2d, v1.2d, v1.2d
+	WORD $0x6e63dc21 // fmul v1.2d, v1.2d, v3.2d
+	WORD $0x6e63dc21 // fmul v1.2d, v1.2d, v3.2d
+	WORD $0x6e64fc21 // fdiv v1.2d, v1.2d, v4.2d
+	MOVD R3, R11
+	MOVD R2, R10
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+8(FP), R19
+	SUBS $2, R19
+	BLT next8
+
+loop7:
+	FMOVD (R11), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	FMOVD (R10), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x6e67dcc7 // fmul v7.2d, v6.2d, v7.2d
+	FMOVD (R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x4ee1ccc7 // fmls v7.2d, v6.2d, v1.2d
+	WORD $0x6e63dce7 // fmul v7.2d, v7.2d, v3.2d
+	WORD $0x0e6168e6 // fcvtn v6.2s, v7.2d
+	FMOVD F6, (R8)
+	ADD $8, R11
+	ADD $8, R10
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop7
+
+next8:
+	ADDS $2, R19
+	BEQ done6
+	SUBS $1, R19
+	BLT done6
+
+loop9:
+	FMOVS (R11), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	FMOVS (R10), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x6e67dcc7 // fmul v7.2d, v6.2d, v7.2d
+	FMOVS (R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x4ee1ccc7 // fmls v7.2d, v6.2d, v1.2d
+	WORD $0x6e63dce7 // fmul v7.2d, v7.2d, v3.2d
+	WORD $0x0e6168e6 // fcvtn v6.2s, v7.2d
+	FMOVS F6, (R8)
+	ADD $4, R11
+	ADD $4, R10
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop9
+
+done6:
+	MOVD n+8(FP), R22
+	ADD R22<<2, R0
+	MOVD n+8(FP), R22
+	ADD R22<<2, R1
+	MOVD n+8(FP), R22
+	ADD R22<<2, R3
+	ADD $4, R4
+	SUBS $1, R20
+	BNE row1
+	RET
+
+// func layerNormGradNEONF32(rows, n int, dx, x, gamma, dy, inv, mean *float32)
+TEXT ·layerNormGradNEONF32(SB), NOSPLIT, $0-64
+	MOVD dx+16(FP), R0
+	MOVD x+24(FP), R1
+	MOVD gamma+32(FP), R2
+	MOVD dy+40(FP), R3
+	MOVD inv+48(FP), R4
+	MOVD mean+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	MOVD n+8(FP), R22
+	SCVTFD R22, F4
+	VDUP V4.D[0], V4.D2
+	MOVD rows+0(FP), R20
+
+row1:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	FMOVS (R4), F3
+	FCVTSD F3, F3
+	VDUP V3.D[0], V3.D2
+	FMOVS (R5), F2
+	FCVTSD F2, F2
+	VDUP V2.D[0], V2.D2
+	MOVD R3, R11
+	MOVD R2, R10
+	MOVD R1, R9
+	MOVD n+8(FP), R19
+	SUBS $2, R19
+	BLT next4
+
+loop3:
+	FMOVD (R11), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	FMOVD (R10), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x6e67dcc7 // fmul v7.2d, v6.2d, v7.2d
+	WORD $0x4e67d400 // fadd v0.2d, v0.2d, v7.2d
+	FMOVD (R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x4ee2d4c6 // fsub v6.2d, v6.2d, v2.2d
+	WORD $0x4e66cce1 // fmla v1.2d, v7.2d, v6.2d
+	ADD $8, R11
+	ADD $8, R10
+	ADD $8, R9
+	SUBS $2, R19
+	BGE loop3
+
+next4:
+	ADDS $2, R19
+	BEQ done2
+	SUBS $1, R19
+	BLT done2
+
+loop5:
+	FMOVS (R11), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	FMOVS (R10), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x6e67dcc7 // fmul v7.2d, v6.2d, v7.2d
+	WORD $0x1e6040e6 // fmov d6, d7
+	WORD $0x4e66d400 // fadd v0.2d, v0.2d, v6.2d
+	FMOVS (R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x4ee2d4c6 // fsub v6.2d, v6.2d, v2.2d
+	WORD $0x4e66cce1 // fmla v1.2d, v7.2d, v6.2d
+	ADD $4, R11
+	ADD $4, R10
+	ADD $4, R9
+	SUBS $1, R19
+	BGE loop5
+
+done2:
+	WORD $0x6e61d421 // faddp v1.2d, v1.2d, v1.2d
+	WORD $0x6e63dc21 // fmul v1.2d, v1.2d, v3.2d
+	WORD $0x6e63dc21 // fmul v1.2d, v1.2d, v3.2d
+	WORD $0x6e64fc21 // fdiv v1.2d, v1.2d, v4.2d
+	WORD $0x6e60d400 // faddp v0.2d, v0.2d, v0.2d
+	WORD $0x6e64fc00 // fdiv v0.2d, v0.2d, v4.2d
+	MOVD R3, R11
+	MOVD R2, R10
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+8(FP), R19
+	SUBS $2, R19
+	BLT next8
+
+loop7:
+	FMOVD (R11), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	FMOVD (R10), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x6e67dcc7 // fmul v7.2d, v6.2d, v7.2d
+	WORD $0x4ee0d4e7 // fsub v7.2d, v7.2d, v0.2d
+	FMOVD (R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x4ee2d4c6 // fsub v6.2d, v6.2d, v2.2d
+	WORD $0x4ee1ccc7 // fmls v7.2d, v6.2d, v1.2d
+	WORD $0x6e63dce7 // fmul v7.2d, v7.2d, v3.2d
+	WORD $0x0e6168e6 // fcvtn v6.2s, v7.2d
+	FMOVD F6, (R8)
+	ADD $8, R11
+	ADD $8, R10
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop7
+
+next8:
+	ADDS $2, R19
+	BEQ done6
+	SUBS $1, R19
+	BLT done6
+
+loop9:
+	FMOVS (R11), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	FMOVS (R10), F7
+	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
+	WORD $0x6e67dcc7 // fmul v7.2d, v6.2d, v7.2d
+	WORD $0x4ee0d4e7 // fsub v7.2d, v7.2d, v0.2d
+	FMOVS (R9), F6
+	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
+	WORD $0x4ee2d4c6 // fsub v6.2d, v6.2d, v2.2d
+	WORD $0x4ee1ccc7 // fmls v7.2d, v6.2d, v1.2d
+	WORD $0x6e63dce7 // fmul v7.2d, v7.2d, v3.2d
+	WORD $0x0e6168e6 // fcvtn v6.2s, v7.2d
+	FMOVS F6, (R8)
+	ADD $4, R11
+	ADD $4, R10
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop9
+
+done6:
+	MOVD n+8(FP), R22
+	ADD R22<<2, R0
+	MOVD n+8(FP), R22
+	ADD R22<<2, R1
+	MOVD n+8(FP), R22
+	ADD R22<<2, R3
+	ADD $4, R4
+	ADD $4, R5
+	SUBS $1, R20
+	BNE row1
+	RET
+
+// func normParamNEONF32(n int, dg, db *float64, x, dy *float32, mean, inv float64)
+TEXT ·normParamNEONF32(SB), NOSPLIT, $0-56
+	MOVD dg+8(FP), R0
+	MOVD db+16(FP), R1
+	MOVD x+24(FP), R2
+	MOVD dy+32(FP), R3
+	FMOVD mean+40(FP), F0
+	VDUP V0.D[0], V0.D2
+	FMOVD inv+48(FP), F1
+	VDUP V1.D[0], V1.D2
+	MOVD R3, R11
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD R1, R9
+	MOVD n+0(FP), R19
+	SUBS $4, R19
+	BLT next3
+
+loop2:
+	FMOVD (R11), F2
+	WORD $0x0e617842 // fcvtl v2.2d, v2.2s
+	FMOVD (R10), F3
+	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
+	WORD $0x4ee0d463 // fsub v3.2d, v3.2d, v0.2d
+	WORD $0x6e63dc43 // fmul v3.2d, v2.2d, v3.2d
+	FMOVQ (R8), F4
+	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
+	FMOVQ F4, (R8)
+	FMOVQ (R9), F3
+	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
+	FMOVQ F3, (R9)
+	FMOVD 8(R11), F2
+	WORD $0x0e617842 // fcvtl v2.2d, v2.2s
+	FMOVD 8(R10), F3
+	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
+	WORD $0x4ee0d463 // fsub v3.2d, v3.2d, v0.2d
+	WORD $0x6e63dc43 // fmul v3.2d, v2.2d, v3.2d
+	FMOVQ 16(R8), F4
+	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
+	FMOVQ F4, 16(R8)
+	FMOVQ 16(R9), F3
+	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
+	FMOVQ F3, 16(R9)
+	ADD $16, R11
+	ADD $16, R10
+	ADD $32, R8
+	ADD $32, R9
+	SUBS $4, R19
+	BGE loop2
+
+next3:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $2, R19
+	BLT next5
+
+loop4:
+	FMOVD (R11), F2
+	WORD $0x0e617842 // fcvtl v2.2d, v2.2s
+	FMOVD (R10), F3
+	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
+	WORD $0x4ee0d463 // fsub v3.2d, v3.2d, v0.2d
+	WORD $0x6e63dc43 // fmul v3.2d, v2.2d, v3.2d
+	FMOVQ (R8), F4
+	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
+	FMOVQ F4, (R8)
+	FMOVQ (R9), F3
+	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
+	FMOVQ F3, (R9)
+	ADD $8, R11
+	ADD $8, R10
+	ADD $16, R8
+	ADD $16, R9
+	SUBS $2, R19
+	BGE loop4
+
+next5:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R11), F2
+	WORD $0x0e617842 // fcvtl v2.2d, v2.2s
+	FMOVS (R10), F3
+	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
+	WORD $0x4ee0d463 // fsub v3.2d, v3.2d, v0.2d
+	WORD $0x6e63dc43 // fmul v3.2d, v2.2d, v3.2d
+	FMOVD (R8), F4
+	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
+	FMOVD F4, (R8)
+	FMOVD (R9), F3
+	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
+	FMOVD F3, (R9)
+	ADD $4, R11
+	ADD $4, R10
+	ADD $8, R8
+	ADD $8, R9
+	SUBS $1, R19
+	BGE loop6
+
+done1:
+	RET
+
+// func adamWNEONF32(n int, w, m, v, dw *float32, rate, unbias, keep, beta1, rest1, beta2, rest2, eps float64)
+TEXT ·adamWNEONF32(SB), NOSPLIT, $0-104
+	MOVD w+8(FP), R0
+	MOVD m+16(FP), R1
+	MOVD v+24(FP), R2
+	MOVD dw+32(FP), R3
+	FMOVD rate+40(FP), F0
+	VDUP V0.D[0], V0.D2
+	FMOVD unbias+48(FP), F1
+	VDUP V1.D[0], V1.D2
+	FMOVD keep+56(FP), F2
+	VDUP V2.D[0], V2.D2
+	FMOVD beta1+64(FP), F3
+	VDUP V3.D[0], V3.D2
+	FMOVD rest1+72(FP), F4
+	VDUP V4.D[0], V4.D2
+	FMOVD beta2+80(FP), F5
+	VDUP V5.D[0], V5.D2
+	FMOVD rest2+88(FP), F6
+	VDUP V6.D[0], V6.D2
+	FMOVD eps+96(FP), F7
+	VDUP V7.D[0], V7.D2
+	MOVD R3, R11
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R11), F8
+	WORD $0x0e617908 // fcvtl v8.2d, v8.2s
+	FMOVD (R9), F9
+	WORD $0x0e617929 // fcvtl v9.2d, v9.2s
+	WORD $0x6e64dd0a // fmul v10.2d, v8.2d, v4.2d
+	WORD $0x4e63cd2a // fmla v10.2d, v9.2d, v3.2d
+	FMOVD (R10), F9
+	WORD $0x0e617929 // fcvtl v9.2d, v9.2s
+	WORD $0x6e68dd08 // fmul v8.2d, v8.2d, v8.2d
+	WORD $0x6e66dd08 // fmul v8.2d, v8.2d, v6.2d
+	WORD $0x4e65cd28 // fmla v8.2d, v9.2d, v5.2d
+	WORD $0x0e616949 // fcvtn v9.2s, v10.2d
+	FMOVD F9, (R9)
+	WORD $0x0e616909 // fcvtn v9.2s, v8.2d
+	FMOVD F9, (R10)
+	WORD $0x6e60dd4a // fmul v10.2d, v10.2d, v0.2d
+	WORD $0x6ee1f908 // fsqrt v8.2d, v8.2d
+	VORR V7.B16, V7.B16, V9.B16
+	WORD $0x4e61cd09 // fmla v9.2d, v8.2d, v1.2d
+	WORD $0x6e69fd49 // fdiv v9.2d, v10.2d, v9.2d
+	FMOVD (R8), F10
+	WORD $0x0e61794a // fcvtl v10.2d, v10.2s
+	WORD $0x6e62dd4a // fmul v10.2d, v10.2d, v2.2d
+	WORD $0x4ee9d549 // fsub v9.2d, v10.2d, v9.2d
+	WORD $0x0e61692a // fcvtn v10.2s, v9.2d
+	FMOVD F10, (R8)
+	ADD $8, R11
+	ADD $8, R9
+	ADD $8, R10
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop4:
+	FMOVS (R11), F8
+	WORD $0x0e617908 // fcvtl v8.2d, v8.2s
+	FMOVS (R9), F9
+	WORD $0x0e617929 // fcvtl v9.2d, v9.2s
+	WORD $0x6e64dd0a // fmul v10.2d, v8.2d, v4.2d
+	WORD $0x4e63cd2a // fmla v10.2d, v9.2d, v3.2d
+	FMOVS (R10), F9
+	WORD $0x0e617929 // fcvtl v9.2d, v9.2s
+	WORD $0x6e68dd08 // fmul v8.2d, v8.2d, v8.2d
+	WORD $0x6e66dd08 // fmul v8.2d, v8.2d, v6.2d
+	WORD $0x4e65cd28 // fmla v8.2d, v9.2d, v5.2d
+	WORD $0x0e616949 // fcvtn v9.2s, v10.2d
+	FMOVS F9, (R9)
+	WORD $0x0e616909 // fcvtn v9.2s, v8.2d
+	FMOVS F9, (R10)
+	WORD $0x6e60dd4a // fmul v10.2d, v10.2d, v0.2d
+	WORD $0x6ee1f908 // fsqrt v8.2d, v8.2d
+	VORR V7.B16, V7.B16, V9.B16
+	WORD $0x4e61cd09 // fmla v9.2d, v8.2d, v1.2d
+	WORD $0x6e69fd49 // fdiv v9.2d, v10.2d, v9.2d
+	FMOVS (R8), F10
+	WORD $0x0e61794a // fcvtl v10.2d, v10.2s
+	WORD $0x6e62dd4a // fmul v10.2d, v10.2d, v2.2d
+	WORD $0x4ee9d549 // fsub v9.2d, v10.2d, v9.2d
+	WORD $0x0e61692a // fcvtn v10.2s, v9.2d
+	FMOVS F10, (R8)
+	ADD $4, R11
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+done1:
+	RET
+
+// func turnHalvesNEONF32(n int, y0, y1, x0, x1, c0, c1, s0, s1 *float32)
+TEXT ·turnHalvesNEONF32(SB), NOSPLIT, $0-72
+	MOVD y0+8(FP), R0
+	MOVD y1+16(FP), R1
+	MOVD x0+24(FP), R2
+	MOVD x1+32(FP), R3
+	MOVD c0+40(FP), R4
+	MOVD c1+48(FP), R5
+	MOVD s0+56(FP), R6
+	MOVD s1+64(FP), R7
+	MOVD R2, R10
+	MOVD R3, R11
+	MOVD R4, R12
+	MOVD R6, R14
+	MOVD R5, R13
+	MOVD R7, R15
+	MOVD R0, R8
+	MOVD R1, R9
+	MOVD n+0(FP), R19
+	SUBS $8, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R10), F0
+	FMOVQ (R11), F1
+	FMOVQ (R12), F2
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	FMOVQ (R14), F3
+	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
+	WORD $0x4ea3d443 // fsub v3.4s, v2.4s, v3.4s
+	FMOVQ (R13), F2
+	WORD $0x6e22dc22 // fmul v2.4s, v1.4s, v2.4s
+	FMOVQ (R15), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	FMOVQ F3, (R8)
+	FMOVQ F1, (R9)
+	FMOVQ 16(R10), F2
+	FMOVQ 16(R11), F1
+	FMOVQ 16(R12), F3
+	WORD $0x6e23dc43 // fmul v3.4s, v2.4s, v3.4s
+	FMOVQ 16(R14), F0
+	WORD $0x6e20dc20 // fmul v0.4s, v1.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	FMOVQ 16(R13), F3
+	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
+	FMOVQ 16(R15), F1
+	WORD $0x6e21dc41 // fmul v1.4s, v2.4s, v1.4s
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+	FMOVQ F0, 16(R8)
+	FMOVQ F1, 16(R9)
+	ADD $32, R10
+	ADD $32, R11
+	ADD $32, R12
+	ADD $32, R14
+	ADD $32, R13
+	ADD $32, R15
+	ADD $32, R8
+	ADD $32, R9
+	SUBS $8, R19
+	BGE loop2
+
+next3:
+	ADDS $8, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R10), F0
+	FMOVQ (R11), F1
+	FMOVQ (R12), F2
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	FMOVQ (R14), F3
+	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
+	WORD $0x4ea3d443 // fsub v3.4s, v2.4s, v3.4s
+	FMOVQ (R13), F2
+	WORD $0x6e22dc22 // fmul v2.4s, v1.4s, v2.4s
+	FMOVQ (R15), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	FMOVQ F3, (R8)
+	FMOVQ F1, (R9)
+	ADD $16, R10
+	ADD $16, R11
+	ADD $16, R12
+	ADD $16, R14
+	ADD $16, R13
+	ADD $16, R15
+	ADD $16, R8
+	ADD $16, R9
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT done1
+
+loop6:
+	FMOVS (R10), F0
+	FMOVS (R11), F1
+	FMOVS (R12), F2
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	FMOVS (R14), F3
+	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
+	WORD $0x4ea3d443 // fsub v3.4s, v2.4s, v3.4s
+	FMOVS (R13), F2
+	WORD $0x6e22dc22 // fmul v2.4s, v1.4s, v2.4s
+	FMOVS (R15), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	FMOVS F3, (R8)
+	FMOVS F1, (R9)
+	ADD $4, R10
+	ADD $4, R11
+	ADD $4, R12
+	ADD $4, R14
+	ADD $4, R13
+	ADD $4, R15
+	ADD $4, R8
+	ADD $4, R9
+	SUBS $1, R19
+	BGE loop6
+
+done1:
 	RET

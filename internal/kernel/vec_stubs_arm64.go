@@ -4,12 +4,89 @@
 
 package kernel
 
+// expNEONF32 is e**x:
+//
+//	for i < n: y[i] = exp(x[i])
+//
+//go:noescape
+func expNEONF32(n int, y, x *float32)
+
+// sigmoidNEONF32 is 1/(1+e**-x):
+//
+//	for i < n: y[i] = sigmoid(x[i])
+//
+//go:noescape
+func sigmoidNEONF32(n int, y, x *float32)
+
+// tanhNEONF32 is the hyperbolic tangent:
+//
+//	for i < n: y[i] = tanh(x[i])
+//
+//go:noescape
+func tanhNEONF32(n int, y, x *float32)
+
+// erfNEONF32 is the error function:
+//
+//	for i < n: y[i] = erf(x[i])
+//
+//go:noescape
+func erfNEONF32(n int, y, x *float32)
+
+// siluNEONF32 is x*sigmoid(x):
+//
+//	for i < n: y[i] = silu(x[i])
+//
+//go:noescape
+func siluNEONF32(n int, y, x *float32)
+
+// geluNEONF32 is x*Phi(x), Phi being the normal distribution:
+//
+//	for i < n: y[i] = gelu(x[i])
+//
+//go:noescape
+func geluNEONF32(n int, y, x *float32)
+
+// geluTanhNEONF32 is 0.5*x*(1+tanh(sqrt(2/pi)*(x+0.044715*x**3))):
+//
+//	for i < n: y[i] = geluTanh(x[i])
+//
+//go:noescape
+func geluTanhNEONF32(n int, y, x *float32)
+
+// siluGradNEONF32 multiplies by the derivative:
+//
+//	for i < n: dx[i] = dy[i] * silu'(x[i])
+//
+//go:noescape
+func siluGradNEONF32(n int, dx, x, dy *float32)
+
+// geluGradNEONF32 multiplies by the derivative:
+//
+//	for i < n: dx[i] = dy[i] * gelu'(x[i])
+//
+//go:noescape
+func geluGradNEONF32(n int, dx, x, dy *float32)
+
+// geluTanhGradNEONF32 multiplies by the derivative:
+//
+//	for i < n: dx[i] = dy[i] * geluTanh'(x[i])
+//
+//go:noescape
+func geluTanhGradNEONF32(n int, dx, x, dy *float32)
+
 // addVVNEONF32 is
 //
 //	for i < n: d[i] = x[i] + y[i]
 //
 //go:noescape
 func addVVNEONF32(n int, d, x, y *float32)
+
+// addRowsNEONF32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] + y[i]
+//
+//go:noescape
+func addRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
 
 // addVSNEONF32 is
 //
@@ -25,6 +102,13 @@ func addVSNEONF32(n int, d, x *float32, y float32)
 //go:noescape
 func subVVNEONF32(n int, d, x, y *float32)
 
+// subRowsNEONF32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] - y[i]
+//
+//go:noescape
+func subRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
+
 // subVSNEONF32 is
 //
 //	for i < n: d[i] = x[i] - y
@@ -32,12 +116,26 @@ func subVVNEONF32(n int, d, x, y *float32)
 //go:noescape
 func subVSNEONF32(n int, d, x *float32, y float32)
 
+// subSVNEONF32 is
+//
+//	for i < n: d[i] = x - y[i]
+//
+//go:noescape
+func subSVNEONF32(n int, d, y *float32, x float32)
+
 // mulVVNEONF32 is
 //
 //	for i < n: d[i] = x[i] * y[i]
 //
 //go:noescape
 func mulVVNEONF32(n int, d, x, y *float32)
+
+// mulRowsNEONF32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] * y[i]
+//
+//go:noescape
+func mulRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
 
 // mulVSNEONF32 is
 //
@@ -53,6 +151,13 @@ func mulVSNEONF32(n int, d, x *float32, y float32)
 //go:noescape
 func divVVNEONF32(n int, d, x, y *float32)
 
+// divRowsNEONF32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] / y[i]
+//
+//go:noescape
+func divRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
+
 // divVSNEONF32 is
 //
 //	for i < n: d[i] = x[i] / y
@@ -60,12 +165,26 @@ func divVVNEONF32(n int, d, x, y *float32)
 //go:noescape
 func divVSNEONF32(n int, d, x *float32, y float32)
 
+// divSVNEONF32 is
+//
+//	for i < n: d[i] = x / y[i]
+//
+//go:noescape
+func divSVNEONF32(n int, d, y *float32, x float32)
+
 // addScaledNEONF32 is
 //
 //	for i < n: y[i] += alpha*x[i], the product rounded
 //
 //go:noescape
 func addScaledNEONF32(n int, y, x *float32, alpha float32)
+
+// reluNEONF32 is
+//
+//	for i < n: y[i] = max(x[i], 0), NaN for NaN
+//
+//go:noescape
+func reluNEONF32(n int, y, x *float32)
 
 // sumNEONF32 is the sum of x[i] for i < n.
 //
@@ -76,3 +195,89 @@ func sumNEONF32(n int, x *float32) float64
 //
 //go:noescape
 func dotNEONF32(n int, x, y *float32) float64
+
+// aroundNEONF32 is the sum of (x[i]-m)**2 for i < n.
+//
+//go:noescape
+func aroundNEONF32(n int, x *float32, m float64) float64
+
+// sumLineNEONF32 adds a line to sums:
+//
+//	for i < n: acc[i] += x[i]
+//
+//go:noescape
+func sumLineNEONF32(n int, acc *float64, x *float32)
+
+// squareLineNEONF32 adds a line to sums:
+//
+//	for i < n: acc[i] += x[i]**2
+//
+//go:noescape
+func squareLineNEONF32(n int, acc *float64, x *float32)
+
+// softmaxNEONF32 is Softmax of rows of n > 0 elements that follow each other.
+//
+//go:noescape
+func softmaxNEONF32(rows, n int, y, x *float32)
+
+// softmaxGradNEONF32 is SoftmaxGrad of rows of n > 0 elements that follow each other.
+//
+//go:noescape
+func softmaxGradNEONF32(rows, n int, dx, y, dy *float32)
+
+// expSumNEONF32 is the greatest of n > 0 elements, NaNs perhaps passed over, and
+//
+//	sum = sum over i < n of e**(x[i]-top)
+//
+//go:noescape
+func expSumNEONF32(n int, x *float32, top, sum *float64)
+
+// expScaledNEONF32 is, for x[i] <= top,
+//
+//	for i < n: y[i] = scale*e**(x[i]-top) - less
+//
+//go:noescape
+func expScaledNEONF32(n int, y, x *float32, top, scale, less float32)
+
+// rmsNormNEONF32 is RMSNorm; invrms may be nil.
+//
+//go:noescape
+func rmsNormNEONF32(rows, n int, y, x, gamma, invrms *float32, eps float64)
+
+// layerNormNEONF32 is LayerNorm; mean and invstd may be nil.
+//
+//go:noescape
+func layerNormNEONF32(rows, n int, y, x, gamma, beta, mean, invstd *float32, eps float64)
+
+// rmsNormGradNEONF32 is dx of the gradient.
+//
+//go:noescape
+func rmsNormGradNEONF32(rows, n int, dx, x, gamma, dy, inv *float32)
+
+// layerNormGradNEONF32 is dx of the gradient.
+//
+//go:noescape
+func layerNormGradNEONF32(rows, n int, dx, x, gamma, dy, inv, mean *float32)
+
+// normParamNEONF32 adds what a row gives to the gradients of a norm's parameters:
+//
+//	for j < n: dg[j] += dy[j]*(x[j]-mean)*inv; db[j] += dy[j]
+//
+//go:noescape
+func normParamNEONF32(n int, dg, db *float64, x, dy *float32, mean, inv float64)
+
+// adamWNEONF32 is a step of AdamW, rest1 and rest2 being 1-beta1 and 1-beta2:
+//
+//	m[i] = beta1*m[i] + rest1*dw[i]
+//	v[i] = beta2*v[i] + rest2*dw[i]*dw[i]
+//	w[i] = keep*w[i] - rate*m[i]/(sqrt(v[i])*unbias+eps)
+//
+//go:noescape
+func adamWNEONF32(n int, w, m, v, dw *float32, rate, unbias, keep, beta1, rest1, beta2, rest2, eps float64)
+
+// turnHalvesNEONF32 is, products rounded,
+//
+//	for i < n: y0[i], y1[i] = x0[i]*c0[i] - x1[i]*s0[i], x1[i]*c1[i] + x0[i]*s1[i]
+//
+//go:noescape
+func turnHalvesNEONF32(n int, y0, y1, x0, x1, c0, c1, s0, s1 *float32)

@@ -15,10 +15,9 @@ func (p *pass) write() {
 	}
 	r := &registers{pass: p, of: map[int]string{}}
 	for _, n := range p.free {
-		if !p.isa.masked && p.tail && (n == memMask2 || p.wide && n == laneMask2) {
-			continue
+		if !p.reserved(p, n) {
+			r.vectors = append(r.vectors, p.isa.r(n))
 		}
-		r.vectors = append(r.vectors, p.isa.r(n))
 	}
 	for i := 2; i < 8; i++ {
 		r.masks = append(r.masks, fmt.Sprintf("K%d", i))
@@ -63,17 +62,34 @@ func (r *registers) name(v val) string {
 	return r.of[v.id]
 }
 
+// same tells whether two values lie in one register.
+func same(a, b val) bool {
+	return a.id == b.id && a.fixed == b.fixed && a.words == nil && b.words == nil
+}
+
+// constant takes a register for a constant and loads it.
+func (r *registers) constant(v val) string {
+	reg := r.take(false)
+	r.lower(r.pass, inst{op: "REG", src: []val{v}}, reg, nil)
+	return reg
+}
+
 // write writes one instruction. dies tells which sources it is the last to
 // use, used whether anything uses what it makes.
 func (r *registers) write(in inst, dies func(val) bool, used bool) {
-	if in.fma {
-		r.writeFMA(in, dies)
+	if in.fused() {
+		r.fuse(r, in, dies)
 		return
 	}
-	var names []string
-	for _, s := range in.src {
-		if s.words == nil {
-			names = append(names, r.name(s))
+	names := make([]string, len(in.src))
+	var constants []string
+	for i, s := range in.src {
+		switch {
+		case s.words == nil:
+			names[i] = r.name(s)
+		case r.constants() && in.op != "REG":
+			names[i] = r.constant(s)
+			constants = append(constants, names[i])
 		}
 	}
 	free := func() {
@@ -84,6 +100,9 @@ func (r *registers) write(in inst, dies func(val) bool, used bool) {
 				done[s.id] = true
 			}
 		}
+		for _, c := range constants {
+			r.release(c)
+		}
 	}
 	var dst string
 	if in.keep {
@@ -93,23 +112,7 @@ func (r *registers) write(in inst, dies func(val) bool, used bool) {
 		free()
 		dst = r.take(in.mask)
 	}
-	if in.emit != nil {
-		in.emit(dst, names)
-	} else {
-		op, second := in.op, ""
-		if y := in.src[1]; y.words != nil {
-			suffix := ""
-			second, suffix = r.operand(y)
-			op += suffix
-		} else {
-			second = names[1]
-		}
-		if in.imm != "" {
-			r.a.op(op, in.imm, second, names[0], dst)
-		} else {
-			r.a.op(op, second, names[0], dst)
-		}
-	}
+	r.lower(r.pass, in, dst, names)
 	if used {
 		r.of[in.dst.id] = dst
 	} else {
@@ -117,47 +120,9 @@ func (r *registers) write(in inst, dies func(val) bool, used bool) {
 	}
 }
 
-// writeFMA chooses the form that overwrites a source of no further use.
-func (r *registers) writeFMA(in inst, dies func(val) bool) {
-	x, y, z := in.src[0], in.src[1], in.src[2]
-	op := "VFMADD"
-	if in.neg {
-		op = "VFNMADD"
-	}
-	loses := func(v val) bool { return v.words == nil && dies(v) }
-	write := func(form string, last val, second, dst string) {
-		operand, suffix := "", ""
-		if last.words != nil {
-			operand, suffix = r.operand(last)
-		} else {
-			operand = r.name(last)
-		}
-		r.a.op(r.f(op+form)+suffix, operand, second, dst)
-	}
-	same := func(a, b val) bool { return a.id == b.id && a.fixed == b.fixed && a.words == nil && b.words == nil }
-	var dst string
-	switch {
-	case loses(z) && !same(z, x) && !same(z, y): // z += x*y
-		dst = r.name(z)
-		write("231", y, r.name(x), dst)
-	case loses(x) && y.words == nil && !same(x, y) && !same(x, z): // x = y*x + z
-		dst = r.name(x)
-		write("213", z, r.name(y), dst)
-	case loses(y) && !same(x, y) && !same(y, z): // y = x*y + z
-		dst = r.name(y)
-		write("213", z, r.name(x), dst)
-	case loses(x) && !same(x, z) && z.words == nil: // x = x*y + z, y maybe a constant or x itself
-		dst = r.name(x)
-		write("132", y, r.name(z), dst)
-	default:
-		dst = r.take(false)
-		if z.words != nil {
-			r.a.op("VBROADCAST"+r.isa.ss, r.a.constant(z.words...)+"(SB)", dst)
-		} else {
-			r.a.op(r.f("VMOVA"), r.name(z), dst)
-		}
-		write("231", y, r.name(x), dst)
-	}
+// made says that dst has what a fused instruction makes, and frees the sources
+// that it is the last to use.
+func (r *registers) made(in inst, dst string, dies func(val) bool) {
 	done := map[string]bool{dst: true}
 	for _, s := range in.src {
 		if dies(s) && !done[r.name(s)] {

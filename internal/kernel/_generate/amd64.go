@@ -2,15 +2,15 @@ package main
 
 import "fmt"
 
-// A vecISA is one of the vector extensions of amd64 for one element type.
+// A vecISA is a vector extension for one element type.
 type vecISA struct {
 	tag    string // in names of functions
-	reg    string // of registers: Z or Y
+	reg    string // of registers: Z, Y or V
 	bytes  int    // of a register
 	masked bool   // has mask registers, else masks are vectors
 	elem   string // Go's name of the element
 	size   int    // its bytes
-	ps, ss string // suffixes of packed and scalar instructions
+	ps, ss string // suffixes of packed and scalar instructions of amd64
 }
 
 var (
@@ -19,6 +19,22 @@ var (
 	avx2f32   = vecISA{"AVX2F32", "Y", 32, false, "float32", 4, "PS", "SS"}
 	avx2f64   = vecISA{"AVX2F64", "Y", 32, false, "float64", 8, "PD", "SD"}
 )
+
+// of is the extension for float64, or as it is.
+func (v vecISA) of(f64 bool) vecISA {
+	if f64 {
+		v.elem, v.size, v.ps, v.ss = "float64", 8, "PD", "SD"
+	}
+	return v
+}
+
+// machine is how loops are written for the extension.
+func (v vecISA) machine(l *loop) machine {
+	if v.reg == "V" {
+		return neon{l}
+	}
+	return x86{l}
+}
 
 // lanes is how many elements a register holds.
 func (v vecISA) lanes() int { return v.bytes / v.size }

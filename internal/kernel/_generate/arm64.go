@@ -10,23 +10,9 @@ func (a *asm) word(code uint32, text string, args ...any) {
 	fmt.Fprintf(&a.text, "\tWORD $0x%08x // %s\n", code, fmt.Sprintf(text, args...))
 }
 
-// The instructions on four float32, or two float64, in vector registers d, n
-// and m; d is written. See the Arm architecture reference, C7.2.
-func (a *asm) fadd(d, n, m int) {
-	a.word(0x4e20d400|uint32(m<<16|n<<5|d), "fadd v%d.4s, v%d.4s, v%d.4s", d, n, m)
-}
-
-func (a *asm) fsub(d, n, m int) {
-	a.word(0x4ea0d400|uint32(m<<16|n<<5|d), "fsub v%d.4s, v%d.4s, v%d.4s", d, n, m)
-}
-
-func (a *asm) fmul(d, n, m int) {
-	a.word(0x6e20dc00|uint32(m<<16|n<<5|d), "fmul v%d.4s, v%d.4s, v%d.4s", d, n, m)
-}
-
-func (a *asm) fdiv(d, n, m int) {
-	a.word(0x6e20fc00|uint32(m<<16|n<<5|d), "fdiv v%d.4s, v%d.4s, v%d.4s", d, n, m)
-}
+// The instructions on vector registers d, n and m that are not in the table of
+// arithmetic (arm64_pass.go); d is written. See the Arm architecture reference,
+// C7.2.
 
 // fmla adds the product with element i of m.
 func (a *asm) fmla(d, n, m, i int) {
@@ -47,12 +33,9 @@ func (a *asm) fcvtl2(d, n int) {
 	a.word(0x4e617800|uint32(n<<5|d), "fcvtl2 v%d.2d, v%d.4s", d, n)
 }
 
-func (a *asm) fadd64(d, n, m int) {
-	a.word(0x4e60d400|uint32(m<<16|n<<5|d), "fadd v%d.2d, v%d.2d, v%d.2d", d, n, m)
-}
-
-func (a *asm) fmla64(d, n, m int) {
-	a.word(0x4e60cc00|uint32(m<<16|n<<5|d), "fmla v%d.2d, v%d.2d, v%d.2d", d, n, m)
+// fcvtn rounds two float64 to the lower two float32.
+func (a *asm) fcvtn(d, n int) {
+	a.word(0x0e616800|uint32(n<<5|d), "fcvtn v%d.2s, v%d.2d", d, n)
 }
 
 func (a *asm) clearNEON(from, to int) {

@@ -17,7 +17,7 @@ func gemmARM64(a *asm) {
 			microNEON(a, rows, nv)
 		}
 	}
-	t := tile{vecISA: vecISA{tag: "NEONF32", bytes: 16, elem: "float32", size: 4}, mr: neonRows, nv: neonVecs}
+	t := tile{vecISA: neonf32, mr: neonRows, nv: neonVecs}
 	t.table(a)
 	axpyNEON(a)
 }
@@ -85,7 +85,7 @@ func putNEON(a *asm, rows, nv int, add, part bool) {
 			if add {
 				a.op("VLD1", "(R3)", s4(neonB, whole))
 				for v := range whole {
-					a.fadd(sums+v, sums+v, neonB+v)
+					a.neon("ADD", false, sums+v, sums+v, neonB+v)
 				}
 			}
 			a.op("VST1", s4(sums, whole), "(R3)")
@@ -94,7 +94,7 @@ func putNEON(a *asm, rows, nv int, add, part bool) {
 			a.op("ADD", imm(16*whole), "R3", "R7")
 			if add {
 				lanesNEON(a, func(lane string) { a.op("VLD1.P", "4(R7)", fmt.Sprintf("V%d.S%s", neonB, lane)) })
-				a.fadd(sums+whole, sums+whole, neonB)
+				a.neon("ADD", false, sums+whole, sums+whole, neonB)
 				a.op("ADD", imm(16*whole), "R3", "R7")
 			}
 			lanesNEON(a, func(lane string) { a.op("VST1.P", fmt.Sprintf("V%d.S%s", sums+whole, lane), "4(R7)") })
