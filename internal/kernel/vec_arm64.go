@@ -24,6 +24,16 @@ func normParam32(dg, db []float64, x, dy []float32, mean, inv float64) {
 	normParamNEONF32(n, at0(dg, n), at0(db, n), at0(x, n), at0(dy, n), mean, inv)
 }
 
+// turnPairs32 is turnPairs by assembly where pairs fill vectors.
+func turnPairs32(rows, pairs int, y, x, cos, sin []float32, step int, back bool) {
+	if pairs%4 != 0 || pairs == 0 || rows == 0 {
+		turnPairs(rows, pairs, y, x, cos, sin, step, back)
+		return
+	}
+	n, table := 2*rows*pairs, (rows-1)*step+pairs
+	turnPairsNEONF32(rows, pairs, at0(y, n), at0(x, n), at0(cos, table), at0(sin, table), step, back)
+}
+
 func vectorsNEON() vecRow[float32] {
 	return vecRow[float32]{
 		name: "neon", supported: hasNEON,
@@ -124,7 +134,7 @@ func vectorsNEON() vecRow[float32] {
 			n := len(y0)
 			turnHalvesNEONF32(n, at0(y0, n), at0(y1, n), at0(x0, n), at0(x1, n), at0(c0, n), at0(c1, n), at0(s0, n), at0(s1, n))
 		},
-		turnPairs: turnPairs[float32],
+		turnPairs: turnPairs32,
 
 		adamW: func(w, m, v, g []float32, s adamWStep) {
 			n := len(w)

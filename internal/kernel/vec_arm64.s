@@ -401,7 +401,7 @@ next3:
 	ADDS $2, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next5
 
 loop4:
 	FMOVS (R9), F0
@@ -438,6 +438,8 @@ loop4:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop4
+
+next5:
 
 done1:
 	RET
@@ -499,7 +501,7 @@ next3:
 	ADDS $2, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next5
 
 loop4:
 	FMOVS (R9), F0
@@ -542,6 +544,8 @@ loop4:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop4
+
+next5:
 
 done1:
 	RET
@@ -608,7 +612,7 @@ next3:
 	ADDS $2, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next5
 
 loop4:
 	FMOVS (R9), F0
@@ -656,6 +660,8 @@ loop4:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop4
+
+next5:
 
 done1:
 	RET
@@ -766,7 +772,7 @@ next3:
 	ADDS $2, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next5
 
 loop4:
 	FMOVS (R9), F0
@@ -859,6 +865,8 @@ loop4:
 	SUBS $1, R19
 	BGE loop4
 
+next5:
+
 done1:
 	RET
 
@@ -922,7 +930,7 @@ next3:
 	ADDS $2, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next5
 
 loop4:
 	FMOVS (R9), F0
@@ -968,6 +976,8 @@ loop4:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop4
+
+next5:
 
 done1:
 	RET
@@ -1065,7 +1075,7 @@ next3:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next5
 
 loop4:
 	FMOVS (R9), F0
@@ -1145,6 +1155,8 @@ loop4:
 	SUBS $1, R19
 	BGE loop4
 
+next5:
+
 done1:
 	RET
 
@@ -1217,7 +1229,7 @@ next3:
 	ADDS $2, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next5
 
 loop4:
 	FMOVS (R9), F0
@@ -1272,6 +1284,8 @@ loop4:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop4
+
+next5:
 
 done1:
 	RET
@@ -1344,7 +1358,7 @@ next3:
 	ADDS $2, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next5
 
 loop4:
 	FMOVS (R9), F0
@@ -1396,6 +1410,8 @@ loop4:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop4
+
+next5:
 
 done1:
 	RET
@@ -1504,7 +1520,7 @@ next3:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next5
 
 loop4:
 	FMOVS (R9), F0
@@ -1593,6 +1609,8 @@ loop4:
 	SUBS $1, R19
 	BGE loop4
 
+next5:
+
 done1:
 	RET
 
@@ -1677,7 +1695,7 @@ next3:
 	ADDS $2, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next5
 
 loop4:
 	FMOVS (R9), F0
@@ -1743,6 +1761,8 @@ loop4:
 	SUBS $1, R19
 	BGE loop4
 
+next5:
+
 done1:
 	RET
 
@@ -1802,7 +1822,7 @@ next5:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R9), F0
@@ -1814,6 +1834,8 @@ loop6:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	RET
@@ -1877,7 +1899,7 @@ next6:
 	ADDS $4, R19
 	BEQ done2
 	SUBS $1, R19
-	BLT done2
+	BLT next8
 
 loop7:
 	FMOVS (R9), F0
@@ -1889,6 +1911,8 @@ loop7:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop7
+
+next8:
 
 done2:
 	MOVD n+8(FP), R22
@@ -1950,7 +1974,7 @@ next5:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R9), F1
@@ -1960,6 +1984,8 @@ loop6:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	RET
@@ -2020,7 +2046,7 @@ next5:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R9), F0
@@ -2032,6 +2058,8 @@ loop6:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	RET
@@ -2095,7 +2123,7 @@ next6:
 	ADDS $4, R19
 	BEQ done2
 	SUBS $1, R19
-	BLT done2
+	BLT next8
 
 loop7:
 	FMOVS (R9), F0
@@ -2107,6 +2135,8 @@ loop7:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop7
+
+next8:
 
 done2:
 	MOVD n+8(FP), R22
@@ -2168,7 +2198,7 @@ next5:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R9), F1
@@ -2178,6 +2208,8 @@ loop6:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	RET
@@ -2231,7 +2263,7 @@ next5:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R9), F1
@@ -2241,6 +2273,8 @@ loop6:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	RET
@@ -2301,7 +2335,7 @@ next5:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R9), F0
@@ -2313,6 +2347,8 @@ loop6:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	RET
@@ -2376,7 +2412,7 @@ next6:
 	ADDS $4, R19
 	BEQ done2
 	SUBS $1, R19
-	BLT done2
+	BLT next8
 
 loop7:
 	FMOVS (R9), F0
@@ -2388,6 +2424,8 @@ loop7:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop7
+
+next8:
 
 done2:
 	MOVD n+8(FP), R22
@@ -2449,7 +2487,7 @@ next5:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R9), F1
@@ -2459,6 +2497,8 @@ loop6:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	RET
@@ -2519,7 +2559,7 @@ next5:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R9), F0
@@ -2531,6 +2571,8 @@ loop6:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	RET
@@ -2594,7 +2636,7 @@ next6:
 	ADDS $4, R19
 	BEQ done2
 	SUBS $1, R19
-	BLT done2
+	BLT next8
 
 loop7:
 	FMOVS (R9), F0
@@ -2606,6 +2648,8 @@ loop7:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop7
+
+next8:
 
 done2:
 	MOVD n+8(FP), R22
@@ -2667,7 +2711,7 @@ next5:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R9), F1
@@ -2677,6 +2721,8 @@ loop6:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	RET
@@ -2730,7 +2776,7 @@ next5:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R9), F1
@@ -2740,6 +2786,8 @@ loop6:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	RET
@@ -2803,7 +2851,7 @@ next5:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R9), F1
@@ -2815,6 +2863,8 @@ loop6:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	RET
@@ -2872,7 +2922,7 @@ next5:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVQ 1120(R21), F0
@@ -2883,6 +2933,8 @@ loop6:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	RET
@@ -2934,7 +2986,7 @@ next5:
 	ADDS $2, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R8), F4
@@ -2944,6 +2996,8 @@ loop6:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	WORD $0x4e62d400 // fadd v0.2d, v0.2d, v2.2d
@@ -3014,7 +3068,7 @@ next5:
 	ADDS $2, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R8), F4
@@ -3026,6 +3080,8 @@ loop6:
 	ADD $4, R9
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	WORD $0x4e62d400 // fadd v0.2d, v0.2d, v2.2d
@@ -3089,7 +3145,7 @@ next5:
 	ADDS $2, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R8), F5
@@ -3100,6 +3156,8 @@ loop6:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	WORD $0x4e62d400 // fadd v0.2d, v0.2d, v2.2d
@@ -3156,7 +3214,7 @@ next5:
 	ADDS $2, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R9), F0
@@ -3168,6 +3226,8 @@ loop6:
 	ADD $8, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	RET
@@ -3219,7 +3279,7 @@ next5:
 	ADDS $2, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R9), F0
@@ -3231,6 +3291,8 @@ loop6:
 	ADD $8, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	RET
@@ -3278,7 +3340,7 @@ next6:
 	ADDS $4, R19
 	BEQ done2
 	SUBS $1, R19
-	BLT done2
+	BLT next8
 
 loop7:
 	FMOVS (R9), F4
@@ -3287,6 +3349,8 @@ loop7:
 	ADD $4, R9
 	SUBS $1, R19
 	BGE loop7
+
+next8:
 
 done2:
 	WORD $0x4e21f400 // fmax v0.4s, v0.4s, v1.4s
@@ -3299,9 +3363,9 @@ done2:
 	MOVD $constants<>(SB), R21
 	MOVD n+8(FP), R19
 	SUBS $16, R19
-	BLT next10
+	BLT next11
 
-loop9:
+loop10:
 	FMOVQ (R9), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
 	FMOVQ 1280(R21), F5
@@ -3436,15 +3500,15 @@ loop9:
 	ADD $64, R9
 	ADD $64, R8
 	SUBS $16, R19
-	BGE loop9
+	BGE loop10
 
-next10:
+next11:
 	ADDS $16, R19
-	BEQ done8
+	BEQ done9
 	SUBS $4, R19
-	BLT next12
+	BLT next13
 
-loop11:
+loop12:
 	FMOVQ (R9), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
 	FMOVQ 1280(R21), F5
@@ -3483,15 +3547,15 @@ loop11:
 	ADD $16, R9
 	ADD $16, R8
 	SUBS $4, R19
-	BGE loop11
+	BGE loop12
 
-next12:
+next13:
 	ADDS $4, R19
-	BEQ done8
+	BEQ done9
 	SUBS $1, R19
-	BLT done8
+	BLT next15
 
-loop13:
+loop14:
 	FMOVS (R9), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
 	FMOVQ 1280(R21), F5
@@ -3531,9 +3595,11 @@ loop13:
 	ADD $4, R9
 	ADD $4, R8
 	SUBS $1, R19
-	BGE loop13
+	BGE loop14
 
-done8:
+next15:
+
+done9:
 	WORD $0x4e63d442 // fadd v2.2d, v2.2d, v3.2d
 	WORD $0x6e62d442 // faddp v2.2d, v2.2d, v2.2d
 	MOVD $0x3ff0000000000000, R22
@@ -3544,9 +3610,9 @@ done8:
 	MOVD R0, R8
 	MOVD n+8(FP), R19
 	SUBS $16, R19
-	BLT next16
+	BLT next18
 
-loop15:
+loop17:
 	FMOVQ (R8), F4
 	WORD $0x6e22dc84 // fmul v4.4s, v4.4s, v2.4s
 	FMOVQ F4, (R8)
@@ -3561,37 +3627,39 @@ loop15:
 	FMOVQ F5, 48(R8)
 	ADD $64, R8
 	SUBS $16, R19
-	BGE loop15
+	BGE loop17
 
-next16:
+next18:
 	ADDS $16, R19
-	BEQ done14
+	BEQ done16
 	SUBS $4, R19
-	BLT next18
+	BLT next20
 
-loop17:
+loop19:
 	FMOVQ (R8), F4
 	WORD $0x6e22dc84 // fmul v4.4s, v4.4s, v2.4s
 	FMOVQ F4, (R8)
 	ADD $16, R8
 	SUBS $4, R19
-	BGE loop17
+	BGE loop19
 
-next18:
+next20:
 	ADDS $4, R19
-	BEQ done14
+	BEQ done16
 	SUBS $1, R19
-	BLT done14
+	BLT next22
 
-loop19:
+loop21:
 	FMOVS (R8), F4
 	WORD $0x6e22dc84 // fmul v4.4s, v4.4s, v2.4s
 	FMOVS F4, (R8)
 	ADD $4, R8
 	SUBS $1, R19
-	BGE loop19
+	BGE loop21
 
-done14:
+next22:
+
+done16:
 	MOVD n+8(FP), R22
 	ADD R22<<2, R0
 	MOVD n+8(FP), R22
@@ -3655,7 +3723,7 @@ next6:
 	ADDS $2, R19
 	BEQ done2
 	SUBS $1, R19
-	BLT done2
+	BLT next8
 
 loop7:
 	FMOVS (R9), F2
@@ -3668,6 +3736,8 @@ loop7:
 	SUBS $1, R19
 	BGE loop7
 
+next8:
+
 done2:
 	WORD $0x4e61d400 // fadd v0.2d, v0.2d, v1.2d
 	WORD $0x6e60d400 // faddp v0.2d, v0.2d, v0.2d
@@ -3678,9 +3748,9 @@ done2:
 	MOVD R0, R8
 	MOVD n+8(FP), R19
 	SUBS $8, R19
-	BLT next10
+	BLT next11
 
-loop9:
+loop10:
 	FMOVQ (R10), F2
 	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
 	FMOVQ (R9), F3
@@ -3695,15 +3765,15 @@ loop9:
 	ADD $32, R9
 	ADD $32, R8
 	SUBS $8, R19
-	BGE loop9
+	BGE loop10
 
-next10:
+next11:
 	ADDS $8, R19
-	BEQ done8
+	BEQ done9
 	SUBS $4, R19
-	BLT next12
+	BLT next13
 
-loop11:
+loop12:
 	FMOVQ (R10), F2
 	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
 	FMOVQ (R9), F3
@@ -3713,15 +3783,15 @@ loop11:
 	ADD $16, R9
 	ADD $16, R8
 	SUBS $4, R19
-	BGE loop11
+	BGE loop12
 
-next12:
+next13:
 	ADDS $4, R19
-	BEQ done8
+	BEQ done9
 	SUBS $1, R19
-	BLT done8
+	BLT next15
 
-loop13:
+loop14:
 	FMOVS (R10), F2
 	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
 	FMOVS (R9), F3
@@ -3731,9 +3801,11 @@ loop13:
 	ADD $4, R9
 	ADD $4, R8
 	SUBS $1, R19
-	BGE loop13
+	BGE loop14
 
-done8:
+next15:
+
+done9:
 	MOVD n+8(FP), R22
 	ADD R22<<2, R0
 	MOVD n+8(FP), R22
@@ -3785,7 +3857,7 @@ next5:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R8), F4
@@ -3794,6 +3866,8 @@ loop6:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	WORD $0x4e21f400 // fmax v0.4s, v0.4s, v1.4s
@@ -3805,9 +3879,9 @@ done1:
 	MOVD $constants<>(SB), R21
 	MOVD n+0(FP), R19
 	SUBS $16, R19
-	BLT next9
+	BLT next10
 
-loop8:
+loop9:
 	FMOVQ (R8), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
 	FMOVQ 1280(R21), F5
@@ -3937,15 +4011,15 @@ loop8:
 	WORD $0x4e68d463 // fadd v3.2d, v3.2d, v8.2d
 	ADD $64, R8
 	SUBS $16, R19
-	BGE loop8
+	BGE loop9
 
-next9:
+next10:
 	ADDS $16, R19
-	BEQ done7
+	BEQ done8
 	SUBS $4, R19
-	BLT next11
+	BLT next12
 
-loop10:
+loop11:
 	FMOVQ (R8), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
 	FMOVQ 1280(R21), F5
@@ -3982,15 +4056,15 @@ loop10:
 	WORD $0x4e68d463 // fadd v3.2d, v3.2d, v8.2d
 	ADD $16, R8
 	SUBS $4, R19
-	BGE loop10
+	BGE loop11
 
-next11:
+next12:
 	ADDS $4, R19
-	BEQ done7
+	BEQ done8
 	SUBS $1, R19
-	BLT done7
+	BLT next14
 
-loop12:
+loop13:
 	FMOVS (R8), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
 	FMOVQ 1280(R21), F5
@@ -4028,9 +4102,11 @@ loop12:
 	WORD $0x4e68d463 // fadd v3.2d, v3.2d, v8.2d
 	ADD $4, R8
 	SUBS $1, R19
-	BGE loop12
+	BGE loop13
 
-done7:
+next14:
+
+done8:
 	WORD $0x4e63d442 // fadd v2.2d, v2.2d, v3.2d
 	WORD $0x6e62d442 // faddp v2.2d, v2.2d, v2.2d
 	FMOVD F2, (R2)
@@ -4098,7 +4174,7 @@ next3:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next5
 
 loop4:
 	FMOVS (R9), F3
@@ -4138,6 +4214,8 @@ loop4:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop4
+
+next5:
 
 done1:
 	RET
@@ -4204,7 +4282,7 @@ next6:
 	ADDS $2, R19
 	BEQ done2
 	SUBS $1, R19
-	BLT done2
+	BLT next8
 
 loop7:
 	FMOVS (R9), F6
@@ -4213,6 +4291,8 @@ loop7:
 	ADD $4, R9
 	SUBS $1, R19
 	BGE loop7
+
+next8:
 
 done2:
 	WORD $0x4e62d400 // fadd v0.2d, v0.2d, v2.2d
@@ -4225,20 +4305,20 @@ done2:
 	MOVD $0x3ff0000000000000, R22
 	VDUP R22, V1.D2
 	WORD $0x6e60fc20 // fdiv v0.2d, v1.2d, v0.2d
-	CBZ R3, skip8
+	CBZ R3, skip9
 	FCVTDS F0, F1
 	FMOVS F1, (R3)
 	ADD $4, R3
 
-skip8:
+skip9:
 	MOVD R1, R9
 	MOVD R2, R10
 	MOVD R0, R8
 	MOVD n+8(FP), R19
 	SUBS $4, R19
-	BLT next11
+	BLT next12
 
-loop10:
+loop11:
 	FMOVD (R9), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	WORD $0x6e60dcc6 // fmul v6.2d, v6.2d, v0.2d
@@ -4259,15 +4339,15 @@ loop10:
 	ADD $16, R10
 	ADD $16, R8
 	SUBS $4, R19
-	BGE loop10
+	BGE loop11
 
-next11:
+next12:
 	ADDS $4, R19
-	BEQ done9
+	BEQ done10
 	SUBS $2, R19
-	BLT next13
+	BLT next14
 
-loop12:
+loop13:
 	FMOVD (R9), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	WORD $0x6e60dcc6 // fmul v6.2d, v6.2d, v0.2d
@@ -4280,15 +4360,15 @@ loop12:
 	ADD $8, R10
 	ADD $8, R8
 	SUBS $2, R19
-	BGE loop12
+	BGE loop13
 
-next13:
+next14:
 	ADDS $2, R19
-	BEQ done9
+	BEQ done10
 	SUBS $1, R19
-	BLT done9
+	BLT next16
 
-loop14:
+loop15:
 	FMOVS (R9), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	WORD $0x6e60dcc6 // fmul v6.2d, v6.2d, v0.2d
@@ -4301,9 +4381,11 @@ loop14:
 	ADD $4, R10
 	ADD $4, R8
 	SUBS $1, R19
-	BGE loop14
+	BGE loop15
 
-done9:
+next16:
+
+done10:
 	MOVD n+8(FP), R22
 	ADD R22<<2, R0
 	MOVD n+8(FP), R22
@@ -4376,7 +4458,7 @@ next6:
 	ADDS $2, R19
 	BEQ done2
 	SUBS $1, R19
-	BLT done2
+	BLT next8
 
 loop7:
 	FMOVS (R9), F7
@@ -4387,18 +4469,20 @@ loop7:
 	SUBS $1, R19
 	BGE loop7
 
+next8:
+
 done2:
 	WORD $0x4e62d400 // fadd v0.2d, v0.2d, v2.2d
 	WORD $0x4e63d421 // fadd v1.2d, v1.2d, v3.2d
 	WORD $0x4e61d400 // fadd v0.2d, v0.2d, v1.2d
 	WORD $0x6e60d400 // faddp v0.2d, v0.2d, v0.2d
 	WORD $0x6e66fc04 // fdiv v4.2d, v0.2d, v6.2d
-	CBZ R4, skip8
+	CBZ R4, skip9
 	FCVTDS F4, F1
 	FMOVS F1, (R4)
 	ADD $4, R4
 
-skip8:
+skip9:
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -4406,9 +4490,9 @@ skip8:
 	MOVD R1, R9
 	MOVD n+8(FP), R19
 	SUBS $8, R19
-	BLT next11
+	BLT next12
 
-loop10:
+loop11:
 	FMOVD (R9), F7
 	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
 	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
@@ -4427,30 +4511,30 @@ loop10:
 	WORD $0x4e67cce3 // fmla v3.2d, v7.2d, v7.2d
 	ADD $32, R9
 	SUBS $8, R19
-	BGE loop10
+	BGE loop11
 
-next11:
+next12:
 	ADDS $8, R19
-	BEQ done9
+	BEQ done10
 	SUBS $2, R19
-	BLT next13
+	BLT next14
 
-loop12:
+loop13:
 	FMOVD (R9), F7
 	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
 	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
 	WORD $0x4e67cce0 // fmla v0.2d, v7.2d, v7.2d
 	ADD $8, R9
 	SUBS $2, R19
-	BGE loop12
+	BGE loop13
 
-next13:
+next14:
 	ADDS $2, R19
-	BEQ done9
+	BEQ done10
 	SUBS $1, R19
-	BLT done9
+	BLT next16
 
-loop14:
+loop15:
 	FMOVS (R9), F7
 	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
 	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
@@ -4458,9 +4542,11 @@ loop14:
 	WORD $0x4e67cce0 // fmla v0.2d, v7.2d, v7.2d
 	ADD $4, R9
 	SUBS $1, R19
-	BGE loop14
+	BGE loop15
 
-done9:
+next16:
+
+done10:
 	WORD $0x4e62d400 // fadd v0.2d, v0.2d, v2.2d
 	WORD $0x4e63d421 // fadd v1.2d, v1.2d, v3.2d
 	WORD $0x4e61d400 // fadd v0.2d, v0.2d, v1.2d
@@ -4471,21 +4557,21 @@ done9:
 	MOVD $0x3ff0000000000000, R22
 	VDUP R22, V1.D2
 	WORD $0x6e60fc20 // fdiv v0.2d, v1.2d, v0.2d
-	CBZ R5, skip15
+	CBZ R5, skip17
 	FCVTDS F0, F1
 	FMOVS F1, (R5)
 	ADD $4, R5
 
-skip15:
+skip17:
 	MOVD R1, R9
 	MOVD R2, R10
 	MOVD R3, R11
 	MOVD R0, R8
 	MOVD n+8(FP), R19
 	SUBS $4, R19
-	BLT next18
+	BLT next20
 
-loop17:
+loop19:
 	FMOVD (R9), F7
 	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
 	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
@@ -4513,15 +4599,15 @@ loop17:
 	ADD $16, R11
 	ADD $16, R8
 	SUBS $4, R19
-	BGE loop17
+	BGE loop19
 
-next18:
+next20:
 	ADDS $4, R19
-	BEQ done16
+	BEQ done18
 	SUBS $2, R19
-	BLT next20
+	BLT next22
 
-loop19:
+loop21:
 	FMOVD (R9), F7
 	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
 	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
@@ -4538,15 +4624,15 @@ loop19:
 	ADD $8, R11
 	ADD $8, R8
 	SUBS $2, R19
-	BGE loop19
+	BGE loop21
 
-next20:
+next22:
 	ADDS $2, R19
-	BEQ done16
+	BEQ done18
 	SUBS $1, R19
-	BLT done16
+	BLT next24
 
-loop21:
+loop23:
 	FMOVS (R9), F7
 	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
 	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
@@ -4563,9 +4649,11 @@ loop21:
 	ADD $4, R11
 	ADD $4, R8
 	SUBS $1, R19
-	BGE loop21
+	BGE loop23
 
-done16:
+next24:
+
+done18:
 	MOVD n+8(FP), R22
 	ADD R22<<2, R0
 	MOVD n+8(FP), R22
@@ -4620,7 +4708,7 @@ next4:
 	ADDS $2, R19
 	BEQ done2
 	SUBS $1, R19
-	BLT done2
+	BLT next6
 
 loop5:
 	FMOVS (R11), F6
@@ -4637,6 +4725,8 @@ loop5:
 	SUBS $1, R19
 	BGE loop5
 
+next6:
+
 done2:
 	WORD $0x6e61d421 // faddp v1.2d, v1.2d, v1.2d
 	WORD $0x6e63dc21 // fmul v1.2d, v1.2d, v3.2d
@@ -4648,9 +4738,9 @@ done2:
 	MOVD R0, R8
 	MOVD n+8(FP), R19
 	SUBS $2, R19
-	BLT next8
+	BLT next9
 
-loop7:
+loop8:
 	FMOVD (R11), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	FMOVD (R10), F7
@@ -4667,15 +4757,15 @@ loop7:
 	ADD $8, R9
 	ADD $8, R8
 	SUBS $2, R19
-	BGE loop7
+	BGE loop8
 
-next8:
+next9:
 	ADDS $2, R19
-	BEQ done6
+	BEQ done7
 	SUBS $1, R19
-	BLT done6
+	BLT next11
 
-loop9:
+loop10:
 	FMOVS (R11), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	FMOVS (R10), F7
@@ -4692,9 +4782,11 @@ loop9:
 	ADD $4, R9
 	ADD $4, R8
 	SUBS $1, R19
-	BGE loop9
+	BGE loop10
 
-done6:
+next11:
+
+done7:
 	MOVD n+8(FP), R22
 	ADD R22<<2, R0
 	MOVD n+8(FP), R22
@@ -4758,7 +4850,7 @@ next4:
 	ADDS $2, R19
 	BEQ done2
 	SUBS $1, R19
-	BLT done2
+	BLT next6
 
 loop5:
 	FMOVS (R11), F6
@@ -4778,6 +4870,8 @@ loop5:
 	SUBS $1, R19
 	BGE loop5
 
+next6:
+
 done2:
 	WORD $0x6e61d421 // faddp v1.2d, v1.2d, v1.2d
 	WORD $0x6e63dc21 // fmul v1.2d, v1.2d, v3.2d
@@ -4791,9 +4885,9 @@ done2:
 	MOVD R0, R8
 	MOVD n+8(FP), R19
 	SUBS $2, R19
-	BLT next8
+	BLT next9
 
-loop7:
+loop8:
 	FMOVD (R11), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	FMOVD (R10), F7
@@ -4812,15 +4906,15 @@ loop7:
 	ADD $8, R9
 	ADD $8, R8
 	SUBS $2, R19
-	BGE loop7
+	BGE loop8
 
-next8:
+next9:
 	ADDS $2, R19
-	BEQ done6
+	BEQ done7
 	SUBS $1, R19
-	BLT done6
+	BLT next11
 
-loop9:
+loop10:
 	FMOVS (R11), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	FMOVS (R10), F7
@@ -4839,9 +4933,11 @@ loop9:
 	ADD $4, R9
 	ADD $4, R8
 	SUBS $1, R19
-	BGE loop9
+	BGE loop10
 
-done6:
+next11:
+
+done7:
 	MOVD n+8(FP), R22
 	ADD R22<<2, R0
 	MOVD n+8(FP), R22
@@ -4934,7 +5030,7 @@ next5:
 	ADDS $2, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R11), F2
@@ -4955,6 +5051,8 @@ loop6:
 	ADD $8, R9
 	SUBS $1, R19
 	BGE loop6
+
+next7:
 
 done1:
 	RET
@@ -5027,7 +5125,7 @@ next3:
 	ADDS $2, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next5
 
 loop4:
 	FMOVS (R11), F8
@@ -5062,6 +5160,8 @@ loop4:
 	ADD $4, R8
 	SUBS $1, R19
 	BGE loop4
+
+next5:
 
 done1:
 	RET
@@ -5164,7 +5264,7 @@ next5:
 	ADDS $4, R19
 	BEQ done1
 	SUBS $1, R19
-	BLT done1
+	BLT next7
 
 loop6:
 	FMOVS (R10), F0
@@ -5192,5 +5292,44 @@ loop6:
 	SUBS $1, R19
 	BGE loop6
 
+next7:
+
 done1:
+	RET
+
+// func turnPairsNEONF32(rows, pairs int, y, x, cos, sin *float32, step int, back bool)
+TEXT ·turnPairsNEONF32(SB), NOSPLIT, $0-57
+	MOVD rows+0(FP), R5
+	MOVD y+16(FP), R0
+	MOVD x+24(FP), R1
+	MOVD cos+32(FP), R2
+	MOVD sin+40(FP), R3
+	MOVD step+48(FP), R4
+	MOVBU back+56(FP), R22
+	LSL $31, R22
+	VDUP R22, V7.S4
+
+row1:
+	MOVD pairs+8(FP), R19
+	MOVD R2, R7
+	MOVD R3, R8
+
+loop2:
+	VLD2.P 32(R1), [V0.S4, V1.S4]
+	VLD1.P 16(R7), [V2.S4]
+	VLD1.P 16(R8), [V3.S4]
+	VEOR V7.B16, V3.B16, V3.B16
+	WORD $0x6e22dc04 // fmul v4.4s, v0.4s, v2.4s
+	WORD $0x6e23dc25 // fmul v5.4s, v1.4s, v3.4s
+	WORD $0x4ea5d484 // fsub v4.4s, v4.4s, v5.4s
+	WORD $0x6e22dc21 // fmul v1.4s, v1.4s, v2.4s
+	WORD $0x6e23dc00 // fmul v0.4s, v0.4s, v3.4s
+	WORD $0x4e20d425 // fadd v5.4s, v1.4s, v0.4s
+	VST2.P [V4.S4, V5.S4], 32(R0)
+	SUBS $4, R19
+	BNE loop2
+	ADD R4<<2, R2
+	ADD R4<<2, R3
+	SUBS $1, R5
+	BNE row1
 	RET

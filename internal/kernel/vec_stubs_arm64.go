@@ -281,3 +281,13 @@ func adamWNEONF32(n int, w, m, v, dw *float32, rate, unbias, keep, beta1, rest1,
 //
 //go:noescape
 func turnHalvesNEONF32(n int, y0, y1, x0, x1, c0, c1, s0, s1 *float32)
+
+// turnPairsNEONF32 turns pairs of rows that follow each other, by rows of tables that lie step
+// elements apart; pairs, of a row, are a multiple of four. Products are rounded:
+//
+//	for i < pairs: y[2i], y[2i+1] = x[2i]*cos[i] - x[2i+1]*sin[i], x[2i+1]*cos[i] + x[2i]*sin[i]
+//
+// with -sin for sin where back.
+//
+//go:noescape
+func turnPairsNEONF32(rows, pairs int, y, x, cos, sin *float32, step int, back bool)

@@ -203,10 +203,12 @@ func x86SumWide(p *pass, in inst, tmp string, src []string) {
 	p.a.op("VADDPD", tmp, in.acc[1].fixed, in.acc[1].fixed)
 }
 
+var x86Fused = map[string]string{"FMA": "VFMADD", "FNMA": "VFNMADD"}
+
 // fuse chooses the form that overwrites a source of no further use.
 func (m x86) fuse(r *registers, in inst, dies func(val) bool) {
 	x, y, z := in.src[0], in.src[1], in.src[2]
-	op := map[string]string{"FMA": "VFMADD", "FNMA": "VFNMADD"}[in.op]
+	op := x86Fused[in.op]
 	loses := func(v val) bool { return v.words == nil && dies(v) }
 	write := func(form string, last val, second, dst string) {
 		name, suffix := "", ""

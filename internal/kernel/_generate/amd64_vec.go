@@ -10,13 +10,7 @@ func vecAMD64(a *asm) {
 
 // turnPairs turns pairs that lie side by side, four at a time.
 func turnPairs(a *asm, v vecISA) {
-	a.function("turnPairs"+v.tag, "rows, pairs int, y, x, cos, sin *float32, step int, back bool",
-		`turns pairs of rows that follow each other, by rows of tables that lie step
-elements apart; pairs, of a row, are a multiple of four. Products are rounded:
-
-	for i < pairs: y[2i], y[2i+1] = x[2i]*cos[i] - x[2i+1]*sin[i], x[2i+1]*cos[i] + x[2i]*sin[i]
-
-with -sin for sin where back.`)
+	beginTurnPairs(a, v)
 	for _, p := range [][2]string{{"rows", "R13"}, {"y", "DI"}, {"x", "SI"}, {"cos", "R8"}, {"sin", "R9"}, {"step", "R10"}} {
 		a.op("MOVQ", a.arg(p[0]), p[1])
 	}

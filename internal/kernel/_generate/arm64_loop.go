@@ -54,8 +54,8 @@ func (m neon) nextRow(arrays ...string) {
 // goOn moves an array on by as many elements as a parameter says.
 func (m neon) goOn(array, by string) {
 	m.a.op("MOVD", m.a.arg(by), neonTemp)
-	shift := map[int]int{4: 2, 8: 3}[m.step[array]]
-	m.a.op("ADD", fmt.Sprintf("%s<<%d", neonTemp, shift), m.ptr[array])
+	scale := vecISA{size: m.step[array]}.scale()
+	m.a.op("ADD", fmt.Sprintf("%s<<%d", neonTemp, scale), m.ptr[array])
 }
 
 func (m neon) rowsOf(body func(p *pass), arrays ...[2]string) {
@@ -71,42 +71,39 @@ func (m neon) rowsOf(body func(p *pass), arrays ...[2]string) {
 func (m neon) end() { m.a.ret() }
 
 func (m neon) eachOf(wide bool, unroll int, body func(p *pass, times int)) {
-	a := m.a
 	arrays := m.prepare(wide, body)
-	a.op("MOVD", a.arg("n"), neonLeft)
-	parts := []struct {
-		times int
-		tail  bool
-	}{{unroll, false}, {1, false}, {1, true}}
-	if unroll == 1 {
-		parts = parts[1:]
+	m.a.op("MOVD", m.a.arg("n"), neonLeft)
+	done := m.a.label("done")
+	if unroll > 1 {
+		m.part(m.newPass(wide, false), unroll, arrays, body, done)
 	}
-	done := a.label("done")
-	for i, part := range parts {
-		p := m.newPass(wide, part.tail)
-		elems := part.times
-		if !part.tail {
-			elems *= p.isa.lanes()
-		}
-		here, next := a.label("loop"), done
-		if i < len(parts)-1 {
-			next = a.label("next")
-		}
-		a.op("SUBS", imm(elems), neonLeft)
-		a.op("BLT", next)
-		a.at(here)
-		body(p, part.times)
-		p.write()
-		for _, name := range arrays {
-			a.op("ADD", imm(elems*m.step[name]), m.cursor(name))
-		}
-		a.op("SUBS", imm(elems), neonLeft)
-		a.op("BGE", here)
-		a.at(next)
-		if i < len(parts)-1 {
-			a.op("ADDS", imm(elems), neonLeft)
-			a.op("BEQ", done)
-		}
+	m.part(m.newPass(wide, false), 1, arrays, body, done)
+	m.part(m.newPass(wide, true), 1, arrays, body, done)
+	m.a.at(done)
+}
+
+// part repeats a body for as long as there are elements for it, and goes to
+// done where none are left then.
+func (m neon) part(p *pass, times int, arrays []string, body func(p *pass, times int), done string) {
+	elems := times
+	if !p.tail {
+		elems *= p.isa.lanes()
+	}
+	here, next := m.a.label("loop"), m.a.label("next")
+	m.a.op("SUBS", imm(elems), neonLeft)
+	m.a.op("BLT", next)
+	m.a.at(here)
+	body(p, times)
+	p.write()
+	for _, name := range arrays {
+		m.a.op("ADD", imm(elems*m.step[name]), m.cursor(name))
+	}
+	m.a.op("SUBS", imm(elems), neonLeft)
+	m.a.op("BGE", here)
+	m.a.at(next)
+	if !p.tail {
+		m.a.op("ADDS", imm(elems), neonLeft)
+		m.a.op("BEQ", done)
 	}
 }
 
@@ -137,7 +134,11 @@ func scalarReg(v val) string { return fmt.Sprintf("F%d", v.num) }
 
 // spread copies the first lane to all.
 func (m neon) spread(v val, f64 bool) {
-	m.a.op("VDUP", v.fixed+map[bool]string{false: ".S[0]", true: ".D[0]"}[f64], v.fixed+lanesOf(f64))
+	lane := ".S[0]"
+	if f64 {
+		lane = ".D[0]"
+	}
+	m.a.op("VDUP", v.fixed+lane, v.fixed+lanesOf(f64))
 }
 
 // lanesOf is the suffix that counts lanes.
@@ -150,7 +151,7 @@ func lanesOf(f64 bool) string {
 
 func (m neon) scalar(name string, f64 bool) val {
 	v := m.pin()
-	m.a.op(map[bool]string{false: "FMOVS", true: "FMOVD"}[f64], m.a.arg(name), scalarReg(v))
+	m.a.op(fmov[m.v.of(f64).size], m.a.arg(name), scalarReg(v))
 	m.spread(v, f64)
 	return v
 }

@@ -35,6 +35,17 @@ func halves(a *asm, v vecISA) {
 	l.end()
 }
 
+// beginTurnPairs begins a function that turns pairs that lie side by side.
+func beginTurnPairs(a *asm, v vecISA) {
+	a.function("turnPairs"+v.tag, "rows, pairs int, y, x, cos, sin *float32, step int, back bool",
+		`turns pairs of rows that follow each other, by rows of tables that lie step
+elements apart; pairs, of a row, are a multiple of four. Products are rounded:
+
+	for i < pairs: y[2i], y[2i+1] = x[2i]*cos[i] - x[2i+1]*sin[i], x[2i+1]*cos[i] + x[2i]*sin[i]
+
+with -sin for sin where back.`)
+}
+
 // binaries are functions of two vectors, and of a vector and a scalar.
 func binaries(a *asm, v vecISA) {
 	for _, b := range []struct {
