@@ -170,6 +170,10 @@ func TestVectorRows(t *testing.T) {
 func testVectorRows(t *testing.T, row, portable *vecRow[float32], rows, n int) {
 	x, dy := afterNaN(1, rows*n), afterNaN(2, rows*n)
 	gamma, beta := afterNaN(3, n), afterNaN(4, n)
+	low := slices.Clone(x) // zeros beside it would show
+	for i := range low {
+		low[i] -= 200
+	}
 	type result struct {
 		name string
 		tol  float64
@@ -184,6 +188,7 @@ func testVectorRows(t *testing.T, row, portable *vecRow[float32], rows, n int) {
 	all := rows * n
 	for _, c := range []result{
 		{"softmax", 3e-7, all, func(r *vecRow[float32], d []float32) { r.softmax(rows, n, d, x) }},
+		{"softmax far down", 3e-7, all, func(r *vecRow[float32], d []float32) { r.softmax(rows, n, d, low) }},
 		{"softmax in place", 3e-7, all, func(r *vecRow[float32], d []float32) { copy(d, x); r.softmax(rows, n, d, d) }},
 		{"softmaxGrad", 1e-6, all, func(r *vecRow[float32], d []float32) { r.softmaxGrad(rows, n, d, gammaRows(x, all), dy) }},
 		{"rmsNorm", 3e-7, all, func(r *vecRow[float32], d []float32) { r.rmsNorm(rows, n, d, x, gamma, nil, 1e-5) }},
@@ -213,10 +218,12 @@ func testVectorRows(t *testing.T, row, portable *vecRow[float32], rows, n int) {
 		check()
 		checkClose(t, fmt.Sprintf("%s %dx%d", c.name, rows, n), got, wide(want), c.tol)
 	}
-	top, sum := row.expSum(x[:n])
-	wantTop, wantSum := portable.expSum(x[:n])
-	if top != wantTop || !close64(sum, wantSum, 1e-6, 0) {
-		t.Fatalf("expSum of %d: %v, %v; want %v, %v", n, top, sum, wantTop, wantSum)
+	for _, x := range [][]float32{x[:n], low[:n]} {
+		top, sum := row.expSum(x)
+		wantTop, wantSum := portable.expSum(x)
+		if top != wantTop || !close64(sum, wantSum, 1e-6, 0) {
+			t.Fatalf("expSum of %d: %v, %v; want %v, %v", n, top, sum, wantTop, wantSum)
+		}
 	}
 }
 

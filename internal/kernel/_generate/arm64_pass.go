@@ -198,19 +198,13 @@ func neonLess(p *pass, _ inst, dst string, src []string) {
 	p.a.neon("GT", p.wide, regNum(dst), regNum(src[1]), regNum(src[0]))
 }
 
-// neonPick lets bits in where the mask has them, or where it has not.
+// neonPick lets in the bits that the mask has. The register that is free first
+// is that of the last source, unless that is still wanted.
 func neonPick(p *pass, _ inst, dst string, src []string) {
-	switch mask, x, y := src[0], src[1], src[2]; dst {
-	case y:
-		p.a.bits("VBIT", mask, x, dst)
-	case x:
-		p.a.bits("VBIF", mask, y, dst)
-	case mask:
-		p.a.bits("VBSL", y, x, dst)
-	default:
-		p.a.copyNEON(regNum(y), regNum(dst))
-		p.a.bits("VBIT", mask, x, dst)
+	if dst != src[2] {
+		panic(p.a.fn + ": what is picked from is still wanted")
 	}
+	p.a.bits("VBIT", src[0], src[1], dst)
 }
 
 // fuse adds to the third source where it is of no further use, else to a copy.
