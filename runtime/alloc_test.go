@@ -121,6 +121,7 @@ func TestShapesThatAreReady(t *testing.T) {
 // allocating are the operators that may allocate in a steady run, and what.
 var allocating = map[string]string{
 	"GridSample":       "the taps of a point, once a chunk",
+	"RegexFullMatch":   "what package regexp has dropped from its pool, as it does under the race detector",
 	"StringConcat":     "strings",
 	"StringNormalizer": "strings",
 	"StringSplit":      "strings",

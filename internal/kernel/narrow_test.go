@@ -168,9 +168,8 @@ func TestGemmNarrow(t *testing.T) {
 // TestGemmNarrowAllocates: a steady step must not.
 func TestGemmNarrowAllocates(t *testing.T) {
 	w, _ := newNarrow(newRand(), NarrowUint4, narrowCase{96, 128, 1, 32, 2})
-	a, d, c := make([]float32, 4*96), make([]float32, 8*96), make([]float32, 4*128)
 	w.Trans = true
-	a, d = make([]float32, 4*128), make([]float32, 8*96)
+	a, d, c := make([]float32, 4*128), make([]float32, 8*96), make([]float32, 4*128)
 	scratch := make([]float32, GemmNarrowScratch(w, false, 4, 8))
 	p := par.New(2)
 	defer p.Close()
