@@ -34,7 +34,7 @@ type pairing struct{ ours, theirs []time.Duration }
 // take a processor from the other: so each side waits before it runs. As
 // processors that slept are slow at first, it then runs untimed for a while.
 const (
-	rest   = 200 * time.Millisecond
+	rest   = 120 * time.Millisecond
 	warmUp = 40 * time.Millisecond
 )
 
