@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 
 	ort "github.com/yalue/onnxruntime_go"
 
@@ -23,28 +22,18 @@ func forwards(ctx context.Context, p *page, o options, dir string) error {
 	}
 	p.peer("ONNX Runtime: %s, of the npm package onnxruntime-node, through onnxruntime_go; default options but the number of threads.", version)
 	p.table("Forward pass against ONNX Runtime", "model", "form", "size", "threads", "ratio", "bonnx ms", "ORT ms", "bonnx GFLOP/s", "bonnx MiB", "ORT MiB")
-	for _, s := range subjects {
-		if !strings.Contains(s.name, o.only) {
-			continue
-		}
-		paths, err := s.files(ctx, o, dir)
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
-		}
+	return eachSubject(ctx, o, dir, anySubject, func(s subject, paths map[string]string) error {
 		for _, size := range s.shapes {
 			for _, v := range variants {
 				for _, threads := range o.threads {
-					if paths == nil {
-						continue
-					}
 					if err := forward(ctx, p, o, s, v, paths[v], size, threads); err != nil {
-						return fmt.Errorf("%s, %s: %w", s.name, v, err)
+						return fmt.Errorf("%s: %w", v, err)
 					}
 				}
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func forward(ctx context.Context, p *page, o options, s subject, variant, path string, size [2]int, threads int) error {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/bonnx/bonnx"
 	"github.com/bonnx/bonnx/internal/testmodel"
@@ -39,6 +40,29 @@ var subjects = []subject{
 	{name: "vit-b/16, 4 layers", rank: 64, shapes: [][2]int{{1, 224}, {4, 224}},
 		build: testmodel.ViT{Image: 224, Patch: 16, Dim: 768, Heads: 12, Hidden: 3072, Layers: 4, Labels: 1000}.Model},
 }
+
+// eachSubject does something with the files of the models that are asked for, here,
+// and wanted.
+func eachSubject(ctx context.Context, o options, dir string, wanted func(subject) bool, do func(s subject, paths map[string]string) error) error {
+	for _, s := range subjects {
+		if !wanted(s) || !strings.Contains(s.name, o.only) {
+			continue
+		}
+		paths, err := s.files(ctx, o, dir)
+		if err == nil && paths != nil {
+			err = do(s, paths)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+func anySubject(subject) bool { return true }
+
+// trained reports whether steps of training are measured on s.
+func trained(s subject) bool { return s.train[0] > 0 }
 
 // variants are the forms in which a model is run.
 var variants = []string{"base", "bone", "merged"}

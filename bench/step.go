@@ -6,7 +6,6 @@ import (
 	"iter"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/bonnx/bonnx"
@@ -22,24 +21,14 @@ func steps(ctx context.Context, p *page, o options, dir string) error {
 		return err
 	}
 	p.table("Training step against ONNX Runtime", "model", "adapter", "size", "threads", "ratio", "bonnx ms", "ORT ms", "bonnx MiB", "ORT MiB")
-	for _, s := range subjects {
-		if s.train[0] == 0 || !strings.Contains(s.name, o.only) {
-			continue
-		}
-		paths, err := s.files(ctx, o, dir)
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
-		}
+	return eachSubject(ctx, o, dir, trained, func(s subject, paths map[string]string) error {
 		for _, threads := range o.threads {
-			if paths == nil {
-				continue
-			}
 			if err := s.step(ctx, p, o, paths["base"], dir, threads); err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
+				return err
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func (s subject) step(ctx context.Context, p *page, o options, base, dir string, threads int) error {

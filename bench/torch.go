@@ -41,25 +41,19 @@ func torches(ctx context.Context, p *page, o options, dir string) error {
 	}
 	p.table("Training step against PyTorch", "model", "adapter", "size", "threads", "PyTorch", "ratio", "bonnx ms", "PyTorch ms", "bonnx MiB", "PyTorch MiB")
 	version := ""
-	for _, s := range subjects {
-		if s.train[0] == 0 || !strings.Contains(s.name, o.only) {
-			continue
-		}
-		paths, err := s.files(ctx, o, dir)
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
-		}
+	err := eachSubject(ctx, o, dir, trained, func(s subject, paths map[string]string) (err error) {
 		for _, threads := range o.threads {
 			for _, way := range torchWays[:min(threads, len(torchWays))] {
-				if paths == nil {
-					continue
-				}
 				j := job{Path: paths["base"], Vocab: s.vocab, Size: s.train, Threads: threads, Rank: s.rank}
 				if version, err = s.againstTorch(ctx, p, o, j, way.name, way.env); err != nil {
-					return fmt.Errorf("%s: %w", s.name, err)
+					return err
 				}
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	p.peer("PyTorch: %s, eager, the same Bone layers and AdamW; its OpenBLAS is told to use the kernels for this processor.", version)
 	return nil
