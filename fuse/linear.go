@@ -103,19 +103,11 @@ func activationOf(n *ir.Node) string {
 // isBias reports whether v is a vector as long as y's last axis.
 func (r *rewriter) isBias(v, y *ir.Value) bool {
 	f, g := r.fact(v), r.fact(y)
-	return f.Ranked && f.Rank() == 1 && g.Ranked && sameDim(f.Dim(0), g.Dim(-1))
+	return f.Ranked && f.Rank() == 1 && g.Ranked && ops.SameDim(f.Dim(0), g.Dim(-1))
 }
 
 // sameExtents reports whether v and y are known to have one shape.
 func (r *rewriter) sameExtents(v, y *ir.Value) bool {
 	f, g := r.fact(v), r.fact(y)
-	return f.Ranked && g.Ranked && slices.EqualFunc(f.Dims, g.Dims, sameDim)
-}
-
-// sameDim reports whether two extents are known to be equal.
-func sameDim(a, b ir.Dim) bool {
-	if a.Known || b.Known {
-		return a.Known && b.Known && a.Value == b.Value
-	}
-	return a.Sym != "" && a.Sym == b.Sym
+	return f.Ranked && g.Ranked && slices.EqualFunc(f.Dims, g.Dims, ops.SameDim)
 }

@@ -140,7 +140,10 @@ func bindBone[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB bool) (S
 		return nil, err
 	}
 	slot := scratchOf[T](p, max(w.scratch(false), kernel.GemmScratch[T](s.rows, s.out, s.r)))
-	sums := scratchOf[T](p, s.rows*s.r)
+	var sums Slot
+	if !s.tiled {
+		sums = scratchOf[T](p, s.rows*s.r)
+	}
 	return func(f *Frame, in, out []*tensor.Tensor) error {
 		x, d, y := tensor.Data[T](in[0]), tensor.Data[T](in[2]), tensor.Data[T](out[0])
 		scratch, folded := ScratchOf[T](f, slot), ScratchOf[T](f, sums)

@@ -56,14 +56,6 @@ func newLinear(a *Args) (Op, error) {
 // Inputs of a Linear that may be left out.
 const linearBias, linearResidual = 2, 3
 
-// optional is input i, absent where it is left out.
-func optional(in []Fact, i int) Fact {
-	if i < len(in) {
-		return in[i]
-	}
-	return Fact{}
-}
-
 func (o linear) Infer(in []Fact) ([]Fact, error) {
 	if in[1].Ranked && in[1].Rank() != 2 {
 		return nil, fmt.Errorf("weight %v: %w", in[1], errRank)
@@ -77,7 +69,7 @@ func (o linear) Infer(in []Fact) ([]Fact, error) {
 		name string
 		f    Fact
 		rank int
-	}{{"bias", optional(in, linearBias), 1}, {"residual", optional(in, linearResidual), y.Rank()}} {
+	}{{"bias", at(in, linearBias), 1}, {"residual", at(in, linearResidual), y.Rank()}} {
 		switch f := extra.f; {
 		case f.Absent() || !f.Ranked || !y.Ranked:
 		case f.DType != y.DType || f.Rank() != extra.rank:
@@ -103,50 +95,22 @@ func (o linear) Bind(p *Binder, in, _ []Fact) (Step, error) {
 		act = *o.act
 	}
 	return floatStep(in[0].DType,
-		func() (Step, error) {
-			if step, err := bindNarrowLinear(p, g, in[1], act.f32); step != nil || err != nil {
-				return step, err
-			}
-			return bindLinear(p, g, in[1], act.f32)
-		},
-		func() (Step, error) { return bindLinear(p, g, in[1], act.f64) })
+		func() (Step, error) { return bindMatrix(p, g, in[1], ending(g, act.f32)) },
+		func() (Step, error) { return bindMatrix(p, g, in[1], ending(g, act.f64)) })
 }
 
-func bindLinear[T tensor.Float](p *Binder, g *gemmPlan, w Fact, act func(p *par.Pool, dst, x []T)) (Step, error) {
-	slot := scratchOf[T](p, kernel.GemmScratch[T](g.m, g.n, g.k))
-	packed := packedTurned[T](p, w, g)
-	turned := packed != nil
-	if !turned {
-		var err error
-		if packed, err = packConstant[T](p, w, g.transB, g.n, g.k, g.ldb); err != nil {
-			return nil, err
+// ending adds bias and residual, where there are any, and applies act.
+func ending[T tensor.Float](g *gemmPlan, act func(p *par.Pool, dst, x []T)) finisher[T] {
+	return func(in []*tensor.Tensor) kernel.Finish[T] {
+		f := kernel.Finish[T]{Act: act, LDA: g.n}
+		if bias := arg(in, linearBias); bias != nil {
+			f.Bias = tensor.Data[T](bias)
 		}
-	}
-	if packed != nil {
-		p.Unread(1)
-	}
-	return func(f *Frame, in, out []*tensor.Tensor) error {
-		finish := finishOf(g, act, in)
-		var b []T
-		if packed == nil {
-			b = tensor.Data[T](in[1])
+		if residual := arg(in, linearResidual); residual != nil {
+			f.Add = tensor.Data[T](residual)
 		}
-		kernel.GemmFinished(f.Pool, g.transB, g.m, g.n, g.k, tensor.Data[T](in[0]), g.lda, b, g.ldb, packed, turned,
-			finish, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, slot))
-		return nil
-	}, nil
-}
-
-// finishOf is what follows a product of the inputs.
-func finishOf[T tensor.Float](g *gemmPlan, act func(p *par.Pool, dst, x []T), in []*tensor.Tensor) kernel.Finish[T] {
-	finish := kernel.Finish[T]{Act: act, LDA: g.n}
-	if len(in) > linearBias && in[linearBias] != nil {
-		finish.Bias = tensor.Data[T](in[linearBias])
+		return f
 	}
-	if len(in) > linearResidual && in[linearResidual] != nil {
-		finish.Add = tensor.Data[T](in[linearResidual])
-	}
-	return finish
 }
 
 // Expand spells out the product and what follows.

@@ -2,7 +2,6 @@ package ops
 
 import (
 	"github.com/bonnx/bonnx/internal/kernel"
-	"github.com/bonnx/bonnx/internal/par"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/tensor"
 )
@@ -56,7 +55,7 @@ func (b *Binder) narrow(c ir.Data) (*kernel.Narrow, error) {
 
 // bindNarrow is the step of a product by a constant that is stored in few bits,
 // nil where it is not.
-func bindNarrow(p *Binder, g *gemmPlan, b Fact) (Step, error) {
+func bindNarrow(p *Binder, g *gemmPlan, b Fact, finish finisher[float32]) (Step, error) {
 	if g.transA || b.DType != tensor.Float32 {
 		return nil, nil
 	}
@@ -67,23 +66,8 @@ func bindNarrow(p *Binder, g *gemmPlan, b Fact) (Step, error) {
 	p.Unread(1)
 	s := scratchOf[float32](p, kernel.GemmNarrowScratch(w, g.transB, g.m, 0))
 	return func(f *Frame, in, out []*tensor.Tensor) error {
-		kernel.GemmNarrow(f.Pool, g.transB, g.m, float32(g.alpha), tensor.Data[float32](in[0]), g.lda, w,
-			nil, 0, 0, g.accumulate, tensor.Data[float32](out[0]), g.n, ScratchOf[float32](f, s))
-		return nil
-	}, nil
-}
-
-// bindNarrowLinear is bindNarrow for a Linear.
-func bindNarrowLinear(p *Binder, g *gemmPlan, w Fact, act func(p *par.Pool, dst, x []float32)) (Step, error) {
-	b, err := p.narrow(w.Const)
-	if b == nil || err != nil {
-		return nil, err
-	}
-	p.Unread(1)
-	s := scratchOf[float32](p, kernel.GemmNarrowScratch(b, g.transB, g.m, 0))
-	return func(f *Frame, in, out []*tensor.Tensor) error {
-		kernel.GemmNarrowFinished(f.Pool, g.transB, g.m, tensor.Data[float32](in[0]), g.lda, b,
-			finishOf(g, act, in), tensor.Data[float32](out[0]), g.n, ScratchOf[float32](f, s))
+		kernel.GemmNarrowFinished(f.Pool, g.transB, g.m, float32(g.alpha), tensor.Data[float32](in[0]), g.lda, w,
+			finish(in), g.accumulate, tensor.Data[float32](out[0]), g.n, ScratchOf[float32](f, s))
 		return nil
 	}, nil
 }

@@ -154,33 +154,41 @@ func bindProduct[T kernel.Float](p *Binder, g *gemmPlan, b Fact) (Step, error) {
 			return nil
 		}, nil
 	}
-	if step, err := bindNarrow(p, g, b); step != nil || err != nil {
-		return step, err
+	return bindMatrix(p, g, b, unfinished[T])
+}
+
+// A finisher is what follows a product of the inputs.
+type finisher[T kernel.Float] = func(in []*tensor.Tensor) kernel.Finish[T]
+
+func unfinished[T kernel.Float]([]*tensor.Tensor) kernel.Finish[T] { return kernel.Finish[T]{} }
+
+// bindMatrix makes the step of a product by the one matrix b, in whichever form
+// that is read.
+func bindMatrix[T kernel.Float](p *Binder, g *gemmPlan, b Fact, finish finisher[T]) (Step, error) {
+	if f, ok := any(finish).(finisher[float32]); ok {
+		if step, err := bindNarrow(p, g, b, f); step != nil || err != nil {
+			return step, err
+		}
 	}
 	s := scratchOf[T](p, kernel.GemmScratch[T](g.m, g.n, g.k))
-	if turned := packedTurned[T](p, b, g); turned != nil {
+	packed := packedTurned[T](p, b, g)
+	turned := packed != nil
+	if !turned {
+		var err error
+		if packed, err = packConstant[T](p, b, g.transB, g.n, g.k, g.ldb); err != nil {
+			return nil, err
+		}
+	}
+	if packed != nil {
 		p.Unread(1)
-		return func(f *Frame, in, out []*tensor.Tensor) error {
-			kernel.GemmRepacked(f.Pool, true, g.m, g.n, g.k, T(g.alpha), tensor.Data[T](in[0]), g.lda,
-				turned, nil, 0, 0, g.accumulate, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, s))
-			return nil
-		}, nil
 	}
-	packed, err := packConstant[T](p, b, g.transB, g.n, g.k, g.ldb)
-	if err != nil {
-		return nil, err
-	}
-	if packed == nil {
-		return func(f *Frame, in, out []*tensor.Tensor) error {
-			kernel.Gemm(f.Pool, g.transA, g.transB, g.m, g.n, g.k, T(g.alpha), tensor.Data[T](in[0]), g.lda,
-				tensor.Data[T](in[1]), g.ldb, g.accumulate, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, s))
-			return nil
-		}, nil
-	}
-	p.Unread(1)
 	return func(f *Frame, in, out []*tensor.Tensor) error {
-		kernel.GemmPacked(f.Pool, g.transA, g.m, g.n, g.k, T(g.alpha), tensor.Data[T](in[0]), g.lda,
-			packed, g.accumulate, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, s))
+		var read []T
+		if packed == nil {
+			read = tensor.Data[T](in[1])
+		}
+		kernel.GemmFinished(f.Pool, g.transA, g.transB, g.m, g.n, g.k, T(g.alpha), tensor.Data[T](in[0]), g.lda, read, g.ldb,
+			packed, turned, finish(in), g.accumulate, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, s))
 		return nil
 	}, nil
 }

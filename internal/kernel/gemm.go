@@ -64,12 +64,19 @@ func GemmRepacked[T Float](p *par.Pool, transB bool, m, n, k int, alpha T, a []T
 	d []T, r, ldd int, accumulate bool, c []T, ldc int, scratch []T) {
 	g := gemm[T]{p: p, row: chosenRow[T](), m: m, n: n, k: k, alpha: alpha, acc: accumulate, c: c, ldc: ldc}
 	g.a = matrix[T]{data: a, ld: lda}
+	g.b = inPanels(g.row, transB, n, k, packed)
+	g.b.tile, g.b.r, g.b.ldt = d, r, ldd
+	g.run(scratch)
+}
+
+// inPanels is a B that PackB packed: of k rows and n columns, or where transB of
+// n rows and k columns.
+func inPanels[T Float](row *gemmRow[T], transB bool, n, k int, packed []T) matrix[T] {
 	rows, cols := k, n
 	if transB {
 		rows, cols = n, k
 	}
-	g.b = matrix[T]{data: packed, trans: transB, tile: d, r: r, ldt: ldd, rows: rows, width: roundUp(cols, g.row.nr)}
-	g.run(scratch)
+	return matrix[T]{data: packed, trans: transB, rows: rows, width: roundUp(cols, row.nr)}
 }
 
 // A gemm is one product under way.

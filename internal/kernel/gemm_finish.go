@@ -12,15 +12,15 @@ type Finish[T Float] struct {
 	Act  func(p *par.Pool, dst, x []T)
 }
 
-// GemmFinished is C = finish(A op(B)), with op(B) as it lies or, where packed is
-// not nil, as PackB packed it or, turned, its transpose.
-func GemmFinished[T Float](p *par.Pool, transB bool, m, n, k int, a []T, lda int, b []T, ldb int, packed []T, turned bool,
-	f Finish[T], c []T, ldc int, scratch []T) {
-	g := gemm[T]{p: p, row: chosenRow[T](), m: m, n: n, k: k, alpha: 1, c: c, ldc: ldc, finish: f}
-	g.a = matrix[T]{data: a, ld: lda}
+// GemmFinished is Gemm whose result is then finished, with op(B) as it lies or,
+// where packed is not nil, as PackB packed it or, turned, its transpose.
+func GemmFinished[T Float](p *par.Pool, transA, transB bool, m, n, k int, alpha T, a []T, lda int, b []T, ldb int,
+	packed []T, turned bool, f Finish[T], accumulate bool, c []T, ldc int, scratch []T) {
+	g := gemm[T]{p: p, row: chosenRow[T](), m: m, n: n, k: k, alpha: alpha, acc: accumulate, c: c, ldc: ldc, finish: f}
+	g.a = matrix[T]{data: a, ld: lda, trans: transA}
 	g.b = matrix[T]{data: b, ld: ldb, trans: transB}
 	if turned {
-		g.b = matrix[T]{data: packed, trans: true, rows: n, width: roundUp(k, g.row.nr)}
+		g.b = inPanels(g.row, true, n, k, packed)
 	} else {
 		g.packed = packed
 	}

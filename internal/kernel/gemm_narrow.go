@@ -51,10 +51,10 @@ func GemmNarrow(p *par.Pool, transB bool, m int, alpha float32, a []float32, lda
 
 // GemmNarrowFinished is GemmFinished with the matrix w, or its transpose where
 // transB, for B.
-func GemmNarrowFinished(p *par.Pool, transB bool, m int, a []float32, lda int, w *Narrow, finish Finish[float32],
-	c []float32, ldc int, scratch []float32) {
+func GemmNarrowFinished(p *par.Pool, transB bool, m int, alpha float32, a []float32, lda int, w *Narrow,
+	finish Finish[float32], accumulate bool, c []float32, ldc int, scratch []float32) {
 	g := newNarrowGemm(p, transB, m, a, lda, w, c, ldc)
-	g.finish = finish
+	g.alpha, g.acc, g.finish = alpha, accumulate, finish
 	g.run(scratch)
 }
 

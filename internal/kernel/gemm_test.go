@@ -241,7 +241,8 @@ func TestGemmFinished(t *testing.T) {
 			Tanh(nil, want, want)
 			for i, panels := range [][]float32{nil, packed, turned} {
 				got, check := guarded[float32](t, c.m*c.n)
-				GemmFinished(p, false, c.m, c.n, c.k, a, c.k, b, c.n, panels, i == 2, Finish[float32]{bias, more, lda, Tanh[float32]}, got, c.n, scratch)
+				GemmFinished(p, false, false, c.m, c.n, c.k, 1, a, c.k, b, c.n, panels, i == 2,
+					Finish[float32]{bias, more, lda, Tanh[float32]}, false, got, c.n, scratch)
 				check()
 				checkSame(t, fmt.Sprintf("%+v form %d", c, i), got, want)
 			}
