@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/bonnx/bonnx/ir"
@@ -66,24 +67,38 @@ func (m *Model) Bench(ctx context.Context, feeds map[string]*tensor.Tensor, runs
 func (r *BenchResult) profile(ctx context.Context, s *runtime.Session, feeds map[string]*tensor.Tensor) error {
 	at := map[string]int{}
 	last := time.Now()
-	_, err := s.RunObserved(ctx, feeds, func(n *ir.Node, _ []*tensor.Tensor) {
+	_, err := s.RunProfiled(ctx, feeds, func(nodes ...*ir.Node) {
 		now := time.Now()
-		name := n.OpType
-		if n.Domain != "" {
-			name = n.Domain + "." + name
-		}
+		name := operatorsOf(nodes)
 		i, ok := at[name]
 		if !ok {
 			i, at[name] = len(r.Ops), len(r.Ops)
 			r.Ops = append(r.Ops, opTime{Op: name})
 		}
-		r.Ops[i].Nodes++
+		r.Ops[i].Nodes += len(nodes)
 		r.Ops[i].Time += now.Sub(last)
 		last = time.Now()
 	})
 	slices.SortFunc(r.Ops, func(a, b opTime) int { return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(a.Op, b.Op)) })
 	return err
 }
+
+// operatorsOf names the operators of a step, those of a chain in order.
+func operatorsOf(nodes []*ir.Node) string {
+	names := make([]string, len(nodes))
+	for i, n := range nodes {
+		if names[i] = n.OpType; n.Domain != "" {
+			names[i] = n.Domain + "." + n.OpType
+		}
+	}
+	if len(names) > longestChainNamed {
+		names = append(names[:longestChainNamed], "...")
+	}
+	return strings.Join(names, "+")
+}
+
+// longestChainNamed is how many operators of a chain a table names.
+const longestChainNamed = 6
 
 // Feeds makes inputs for the model: those in given, and for the rest random
 // ones, the same for the same seed. shapes fixes the extents of inputs by

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -17,6 +18,7 @@ import (
 // which order, and where every value lies. It is immutable and shared.
 type Plan struct {
 	prog    *Program
+	apart   bool // each node has a step of its own
 	steps   []step
 	slots   []slot
 	inputs  []int // slots of graph inputs that are fed, in feed order
@@ -31,14 +33,32 @@ type Plan struct {
 	index   map[*ir.Value]int // slots, for sub-graphs that capture values
 }
 
-// step is one node of the schedule.
+// step is one node of the schedule, or a chain of them.
 type step struct {
-	node    *ir.Node
+	node    *ir.Node   // the last one of a chain
+	chain   []*ir.Node // nil where it is not a chain
 	op      ops.Op
 	run     ops.Step // nil where shapes depend on data: run then binds anew
 	view    bool     // output 0 is the storage of input viewOf
 	viewOf  int
 	in, out []int // slots, -1 where left out
+}
+
+// nodes are those that the step runs.
+func (st *step) nodes() []*ir.Node {
+	if st.chain != nil {
+		return st.chain
+	}
+	return []*ir.Node{st.node}
+}
+
+// blame is the node in which err happened.
+func (st *step) blame(err error) *ir.Node {
+	var link *ops.LinkError
+	if st.chain != nil && errors.As(err, &link) {
+		return st.chain[link.Link]
+	}
+	return st.node
 }
 
 // slot is where a value lives.
@@ -68,6 +88,7 @@ type planner struct {
 	facts map[*ir.Value]ops.Fact
 	fed   map[*ir.Value]bool
 	live  []*ir.Node
+	loose map[*ir.Node]bool // live nodes whose shapes depend on data
 	plan  *Plan
 	slot  map[*ir.Value]int
 	own   map[ir.Data]bool // constants of this plan, not of the program
@@ -85,14 +106,17 @@ type Feed struct {
 }
 
 // Plan is the schedule for the fed inputs, built once per set of shapes.
-func (p *Program) Plan(feeds []Feed) (*Plan, error) {
-	key := planKey(feeds)
+func (p *Program) Plan(feeds []Feed) (*Plan, error) { return p.plan(feeds, p.opts.NoFusion) }
+
+// plan is Plan, or where apart is set a plan in which each node has a step.
+func (p *Program) plan(feeds []Feed, apart bool) (*Plan, error) {
+	key := planKey{feedsKey(feeds), apart}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if plan := p.plans[key]; plan != nil {
 		return plan, nil
 	}
-	plan, err := p.build(feeds)
+	plan, err := p.build(feeds, apart)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +154,12 @@ func feedList(feeds map[string]*tensor.Tensor) ([]Feed, error) {
 // fill memory with them.
 const maxPlans = 64
 
-func planKey(feeds []Feed) string {
+type planKey struct {
+	feeds string
+	apart bool
+}
+
+func feedsKey(feeds []Feed) string {
 	var b strings.Builder
 	for _, f := range feeds {
 		b.WriteString(strconv.Quote(f.Name))
@@ -144,9 +173,9 @@ func planKey(feeds []Feed) string {
 	return b.String()
 }
 
-func (p *Program) build(feeds []Feed) (*Plan, error) {
+func (p *Program) build(feeds []Feed, apart bool) (*Plan, error) {
 	pl := &planner{p: p, facts: map[*ir.Value]ops.Fact{}, fed: map[*ir.Value]bool{}, slot: map[*ir.Value]int{},
-		own: map[ir.Data]bool{}, read: map[int]bool{}, plan: &Plan{prog: p, mutable: map[int]*ir.Value{}, guard: -1}}
+		own: map[ir.Data]bool{}, read: map[int]bool{}, plan: &Plan{prog: p, apart: apart, mutable: map[int]*ir.Value{}, guard: -1}}
 	pl.pack = p.pack.Below(func(d ir.Data) bool { return pl.own[d] })
 	if err := pl.takeFeeds(feeds); err != nil {
 		return nil, err
@@ -155,15 +184,14 @@ func (p *Program) build(feeds []Feed) (*Plan, error) {
 		return nil, err
 	}
 	pl.findLive()
+	pl.findLoose()
 	pl.findKept()
 	pl.plan.index = pl.slot
 	for _, f := range feeds {
 		pl.plan.inputs = append(pl.plan.inputs, pl.slotOf(p.index[f.Name]))
 	}
-	for _, n := range pl.live {
-		if err := pl.bind(n); err != nil {
-			return nil, fmt.Errorf("%v: %w", n, err)
-		}
+	if err := pl.bindAll(); err != nil {
+		return nil, err
 	}
 	for _, v := range p.outputs {
 		if err := pl.given(v); err != nil {
@@ -366,92 +394,6 @@ func (pl *planner) slotOf(v *ir.Value) int {
 	pl.slot[v] = i
 	pl.plan.slots = append(pl.plan.slots, s)
 	return i
-}
-
-// bind appends the step of a node.
-func (pl *planner) bind(n *ir.Node) error {
-	op := pl.p.an.Op(n)
-	st := step{node: n, op: op}
-	in, out := make([]ops.Fact, len(n.Inputs())), make([]ops.Fact, len(n.Outputs()))
-	concrete := true
-	for i, v := range n.Inputs() {
-		in[i] = pl.fact(v)
-		if v == nil {
-			st.in = append(st.in, -1)
-			continue
-		}
-		if err := pl.given(v); err != nil {
-			return err
-		}
-		s := pl.slotOf(v)
-		st.in = append(st.in, s)
-		concrete = concrete && pl.plan.slots[s].shape != nil && pl.plan.slots[s].kind != onHeap
-	}
-	for i, v := range n.Outputs() {
-		out[i] = pl.fact(v)
-		st.out = append(st.out, pl.slotOf(v))
-		concrete = concrete && (v == nil || pl.plan.slots[st.out[i]].shape != nil)
-	}
-	if err := pl.capture(n); err != nil {
-		return err
-	}
-	_, dynamic := op.(ops.Dynamic)
-	if !concrete || dynamic {
-		for _, s := range st.out {
-			if s >= 0 {
-				pl.plan.slots[s].kind = onHeap
-			}
-		}
-		pl.reads(st, nil)
-		pl.add(st, nil)
-		return nil
-	}
-	if v, ok := op.(ops.View); ok && in[v.ViewOf()].DType != tensor.String && !pl.overwritten(n, v.ViewOf()) {
-		st.view, st.viewOf = true, v.ViewOf()
-		pl.plan.slots[st.out[0]].kind = isView
-		pl.reads(st, nil)
-		pl.add(st, nil)
-		return nil
-	}
-	b := ops.NewBinder(pl.pack, &pl.plan.states)
-	var err error
-	if st.run, err = op.Bind(b, in, out); err != nil {
-		return err
-	}
-	pl.plan.scratch = max(pl.plan.scratch, b.ScratchSize())
-	pl.reads(st, b.Reads)
-	pl.add(st, b.InPlaceOffers())
-	return nil
-}
-
-// given checks that a graph input has a value.
-func (pl *planner) given(v *ir.Value) error {
-	if v.Producer() == nil && !v.IsInitializer() && !pl.fed[v] {
-		return fmt.Errorf("input %q was not given", v.Name)
-	}
-	return nil
-}
-
-// capture gives slots to what the sub-graphs of n read from the main graph,
-// constants of the plan among them.
-func (pl *planner) capture(n *ir.Node) error {
-	var err error
-	for _, sub := range n.Subgraphs() {
-		captures(sub, func(v *ir.Value) {
-			if v.Graph() != pl.p.model.Graph || err != nil {
-				return
-			}
-			if err = pl.given(v); err == nil {
-				pl.read[pl.slotOf(v)] = true
-			}
-		})
-	}
-	return err
-}
-
-func (pl *planner) add(st step, offers []ops.InPlace) {
-	pl.plan.steps = append(pl.plan.steps, st)
-	pl.offer = append(pl.offer, offers)
 }
 
 // placeGuard finds the step after which the guard is known.

@@ -138,6 +138,20 @@ func run(t testing.TB, s *runtime.Session, f feed) []*tensor.Tensor {
 	return out
 }
 
+// observed are copies of what a run gives in which each node has a step of its
+// own.
+func observed(t testing.TB, s *runtime.Session, f feed) (out []*tensor.Tensor) {
+	t.Helper()
+	got, err := s.RunObserved(context.Background(), f, func(*ir.Node, []*tensor.Tensor) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range got {
+		out = append(out, x.Clone())
+	}
+	return out
+}
+
 // nodeByNode is what the model's outputs are, computed without a plan.
 func nodeByNode(t testing.TB, m *ir.Model, f feed) []*tensor.Tensor {
 	t.Helper()
@@ -165,7 +179,7 @@ func TestRandomGraphs(t *testing.T) {
 		two := session(t, compile(t, m, runtime.Options{NoFusion: true, Threads: 2}))
 		fused := session(t, compile(t, m, runtime.Options{Threads: 1}))
 		fusedTwo := session(t, compile(t, m, runtime.Options{Threads: 2}))
-		for _, n := range []int{3, 17, 1, 3, 8, 17} {
+		for _, n := range []int{3, 17, 1, 3, 67, 8, 17} { // 67: elementwise nodes run in chains
 			f := squares(seed, n)
 			want := nodeByNode(t, m, f)
 			for i, got := range run(t, plain, f) {
@@ -178,11 +192,15 @@ func TestRandomGraphs(t *testing.T) {
 					t.Fatalf("seed %d, n %d, two threads: %q: %v", seed, n, m.Graph.Outputs[i].Name, testutil.Compare(got, want[i], 0, 0))
 				}
 			}
+			apart := observed(t, fusedTwo, f)
 			again := run(t, fusedTwo, f)
 			for i, got := range run(t, fused, f) {
 				testutil.Close(t, fmt.Sprintf("seed %d, n %d, fused: %q", seed, n, m.Graph.Outputs[i].Name), got, want[i], 1e-5, 1e-5)
 				if !got.Equal(again[i]) {
 					t.Errorf("seed %d, n %d: %q differs between one thread and two", seed, n, m.Graph.Outputs[i].Name)
+				}
+				if !got.Equal(apart[i]) {
+					t.Errorf("seed %d, n %d: %q differs where each node runs by itself", seed, n, m.Graph.Outputs[i].Name)
 				}
 			}
 			for name, x := range squares(seed, n) {

@@ -64,13 +64,13 @@ type Program struct {
 	index   map[string]*ir.Value
 
 	mu    sync.Mutex
-	plans map[string]*Plan
+	plans map[planKey]*Plan
 	subs  map[*ir.Node]ops.Op // operators of sub-graphs, parsed when first run
 }
 
 // Compile checks a model and readies it to be planned. Errors name the node.
 func Compile(m *ir.Model, o Options) (*Program, error) {
-	p := &Program{set: o.Set, opts: o, plans: map[string]*Plan{}, subs: map[*ir.Node]ops.Op{}}
+	p := &Program{set: o.Set, opts: o, plans: map[planKey]*Plan{}, subs: map[*ir.Node]ops.Op{}}
 	if p.set == nil {
 		p.set = ops.Standard()
 	}

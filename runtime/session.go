@@ -37,9 +37,13 @@ type instance struct {
 // maxInstances bounds how many shapes a session keeps ready.
 const maxInstances = 16
 
-// Observer sees each step after it ran. Tests, profiles and the search for
-// the first non-finite value use it.
+// Observer sees each node after it ran, with its outputs. Tests and the search
+// for the first non-finite value use it.
 type Observer func(n *ir.Node, out []*tensor.Tensor)
+
+// Profiler sees each step after it ran: a node, or the nodes of a chain of
+// elementwise operators that ran together.
+type Profiler func(nodes ...*ir.Node)
 
 // NewSession starts with the model's values for mutable initializers. Those
 // that one of the sessions in share has under the same name, type and shape
@@ -163,15 +167,27 @@ func (s *Session) Bind(name string, t *tensor.Tensor) error {
 // Run computes the outputs, in the order of Program.Outputs. The slice and the
 // tensors are the session's own: valid until its next run, and maybe sharing
 // storage with the feeds. A run with feeds of shapes that are ready allocates
-// nothing, unless shapes depend on data. Cancelling ctx ends the run between two nodes, but not after the
-// guard, where state begins to change.
+// nothing, unless shapes depend on data. Cancelling ctx ends the run between two
+// nodes, but not after the guard, where state begins to change.
 func (s *Session) Run(ctx context.Context, feeds map[string]*tensor.Tensor) ([]*tensor.Tensor, error) {
-	return s.RunObserved(ctx, feeds, nil)
+	return s.run(ctx, feeds, s.prog.opts.NoFusion, nil)
 }
 
-// RunObserved is Run with an observer, which may be nil.
+// RunObserved is Run with an observer. Each node is run by itself then, to the
+// same results.
 func (s *Session) RunObserved(ctx context.Context, feeds map[string]*tensor.Tensor, see Observer) ([]*tensor.Tensor, error) {
-	inst, err := s.instance(feeds)
+	return s.run(ctx, feeds, true, func(inst *instance, i int) { see(inst.plan.steps[i].node, inst.out[i]) })
+}
+
+// RunProfiled is Run with a profiler.
+func (s *Session) RunProfiled(ctx context.Context, feeds map[string]*tensor.Tensor, see Profiler) ([]*tensor.Tensor, error) {
+	return s.run(ctx, feeds, s.prog.opts.NoFusion, func(inst *instance, i int) { see(inst.plan.steps[i].nodes()...) })
+}
+
+// run runs the plan for feeds; apart says whether each node has a step of its
+// own in it. see, where not nil, is called after each step.
+func (s *Session) run(ctx context.Context, feeds map[string]*tensor.Tensor, apart bool, see func(inst *instance, step int)) ([]*tensor.Tensor, error) {
+	inst, err := s.instance(feeds, apart)
 	if err != nil {
 		return nil, err
 	}
@@ -189,10 +205,10 @@ func (s *Session) RunObserved(ctx context.Context, feeds map[string]*tensor.Tens
 			return nil, ctx.Err()
 		}
 		if err := s.step(inst, i); err != nil {
-			return nil, fmt.Errorf("%v: %w", plan.steps[i].node, err)
+			return nil, fmt.Errorf("%v: %w", plan.steps[i].blame(err), err)
 		}
 		if see != nil {
-			see(plan.steps[i].node, inst.out[i])
+			see(inst, i)
 		}
 		if plan.guard >= 0 && i == plan.guardAt && !tensor.Data[bool](inst.vals[plan.guard])[0] {
 			return nil, &GuardError{s.prog.opts.Guard}
@@ -226,12 +242,12 @@ func (s *Session) step(inst *instance, i int) error {
 }
 
 // instance finds or makes the memory for the fed shapes.
-func (s *Session) instance(feeds map[string]*tensor.Tensor) (*instance, error) {
-	if s.last != nil && s.last.takes(feeds) {
+func (s *Session) instance(feeds map[string]*tensor.Tensor, apart bool) (*instance, error) {
+	if s.last != nil && s.last.takes(feeds, apart) {
 		return s.last, nil
 	}
 	for _, inst := range s.ready {
-		if inst.takes(feeds) {
+		if inst.takes(feeds, apart) {
 			s.last = inst
 			return inst, nil
 		}
@@ -240,7 +256,7 @@ func (s *Session) instance(feeds map[string]*tensor.Tensor) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan, err := s.prog.Plan(list)
+	plan, err := s.prog.plan(list, apart)
 	if err != nil {
 		return nil, err
 	}
@@ -268,8 +284,8 @@ func (s *Session) instance(feeds map[string]*tensor.Tensor) (*instance, error) {
 }
 
 // takes reports whether the instance is for feeds like these.
-func (inst *instance) takes(feeds map[string]*tensor.Tensor) bool {
-	if len(feeds) != len(inst.feeds) {
+func (inst *instance) takes(feeds map[string]*tensor.Tensor, apart bool) bool {
+	if len(feeds) != len(inst.feeds) || inst.plan.apart != apart {
 		return false
 	}
 	for _, f := range inst.feeds {
