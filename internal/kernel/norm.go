@@ -171,17 +171,16 @@ func (t *normParams[T]) Run(lo, hi int) {
 	}
 }
 
-// addNormParams is normParamRow by assembly where there is some, called
-// directly: dg and db may be on the stack.
+// addNormParams is normParam of the row in use; dg and db may be on the stack.
 func addNormParams[T Float](dg, db []float64, x, dy []T, mean, inv float64) {
 	if x, ok := any(x).([]float32); ok {
 		normParam32(dg, db, x, any(dy).([]float32), mean, inv)
 		return
 	}
-	normParamRow(dg, db, x, dy, mean, inv)
+	normParam(dg, db, x, dy, mean, inv)
 }
 
-func normParamRow[T Float](dg, db []float64, x, dy []T, mean, inv float64) {
+func normParam[T Float](dg, db []float64, x, dy []T, mean, inv float64) {
 	db, x, dy = db[:len(dg)], x[:len(dg)], dy[:len(dg)]
 	for c := range dg {
 		d := float64(dy[c])

@@ -47,20 +47,28 @@ func foldLine[T Float](of term, acc []float64, x []T) {
 	case values:
 		addLine(acc, x)
 	case squares:
-		squareLine(acc, x)
+		addSquares(acc, x)
 	default:
 		absLine(acc, x)
 	}
 }
 
-// addLine is sumLine by assembly where there is some, called directly: acc may
-// be on the stack.
+// addLine and addSquares are sumLine and squareLine of the row in use; acc may be
+// on the stack.
 func addLine[T Float](acc []float64, x []T) {
 	if x, ok := any(x).([]float32); ok {
 		sumLine32(acc, x)
 		return
 	}
 	sumLine(acc, x)
+}
+
+func addSquares[T Float](acc []float64, x []T) {
+	if x, ok := any(x).([]float32); ok {
+		squareLine32(acc, x)
+		return
+	}
+	squareLine(acc, x)
 }
 
 // An ending finishes a result.

@@ -1990,6 +1990,71 @@ next7:
 done1:
 	RET
 
+// func addSVNEONF32(n int, d *float32, x float32, y *float32)
+TEXT ·addSVNEONF32(SB), NOSPLIT, $0-32
+	MOVD d+8(FP), R0
+	MOVD y+24(FP), R1
+	FMOVS x+16(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F2
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	FMOVQ F2, 16(R8)
+	FMOVQ 32(R9), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F2
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	FMOVQ F2, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
 // func subVVNEONF32(n int, d, x, y *float32)
 TEXT ·subVVNEONF32(SB), NOSPLIT, $0-32
 	MOVD d+8(FP), R0
@@ -2214,11 +2279,11 @@ next7:
 done1:
 	RET
 
-// func subSVNEONF32(n int, d, y *float32, x float32)
-TEXT ·subSVNEONF32(SB), NOSPLIT, $0-28
+// func subSVNEONF32(n int, d *float32, x float32, y *float32)
+TEXT ·subSVNEONF32(SB), NOSPLIT, $0-32
 	MOVD d+8(FP), R0
-	MOVD y+16(FP), R1
-	FMOVS x+24(FP), F0
+	MOVD y+24(FP), R1
+	FMOVS x+16(FP), F0
 	VDUP V0.S[0], V0.S4
 	MOVD R1, R9
 	MOVD R0, R8
@@ -2503,6 +2568,71 @@ next7:
 done1:
 	RET
 
+// func mulSVNEONF32(n int, d *float32, x float32, y *float32)
+TEXT ·mulSVNEONF32(SB), NOSPLIT, $0-32
+	MOVD d+8(FP), R0
+	MOVD y+24(FP), R1
+	FMOVS x+16(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F2
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	FMOVQ F2, 16(R8)
+	FMOVQ 32(R9), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F2
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	FMOVQ F2, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
 // func divVVNEONF32(n int, d, x, y *float32)
 TEXT ·divVVNEONF32(SB), NOSPLIT, $0-32
 	MOVD d+8(FP), R0
@@ -2727,11 +2857,11 @@ next7:
 done1:
 	RET
 
-// func divSVNEONF32(n int, d, y *float32, x float32)
-TEXT ·divSVNEONF32(SB), NOSPLIT, $0-28
+// func divSVNEONF32(n int, d *float32, x float32, y *float32)
+TEXT ·divSVNEONF32(SB), NOSPLIT, $0-32
 	MOVD d+8(FP), R0
-	MOVD y+16(FP), R1
-	FMOVS x+24(FP), F0
+	MOVD y+24(FP), R1
+	FMOVS x+16(FP), F0
 	VDUP V0.S[0], V0.S4
 	MOVD R1, R9
 	MOVD R0, R8
@@ -3816,11 +3946,9 @@ done9:
 	BNE row1
 	RET
 
-// func expSumNEONF32(n int, x *float32, top, sum *float64)
+// func expSumNEONF32(n int, x *float32) (top, sum float64)
 TEXT ·expSumNEONF32(SB), NOSPLIT, $0-32
 	MOVD x+8(FP), R0
-	MOVD top+16(FP), R1
-	MOVD sum+24(FP), R2
 	VEOR V2.B16, V2.B16, V2.B16
 	VEOR V3.B16, V3.B16, V3.B16
 	MOVD $0xff800000, R22
@@ -4109,9 +4237,9 @@ next14:
 done8:
 	WORD $0x4e63d442 // fadd v2.2d, v2.2d, v3.2d
 	WORD $0x6e62d442 // faddp v2.2d, v2.2d, v2.2d
-	FMOVD F2, (R2)
+	FMOVD F2, sum+24(FP)
 	FCVTSD F0, F0
-	FMOVD F0, (R1)
+	FMOVD F0, top+16(FP)
 	RET
 
 // func expScaledNEONF32(n int, y, x *float32, top, scale, less float32)
@@ -4662,13 +4790,13 @@ done18:
 	BNE row1
 	RET
 
-// func rmsNormGradNEONF32(rows, n int, dx, x, gamma, dy, inv *float32)
+// func rmsNormGradNEONF32(rows, n int, dx, x, gamma, inv, dy *float32)
 TEXT ·rmsNormGradNEONF32(SB), NOSPLIT, $0-56
 	MOVD dx+16(FP), R0
 	MOVD x+24(FP), R1
 	MOVD gamma+32(FP), R2
-	MOVD dy+40(FP), R3
-	MOVD inv+48(FP), R4
+	MOVD inv+40(FP), R3
+	MOVD dy+48(FP), R4
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	MOVD n+8(FP), R22
@@ -4679,10 +4807,10 @@ TEXT ·rmsNormGradNEONF32(SB), NOSPLIT, $0-56
 row1:
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
-	FMOVS (R4), F3
+	FMOVS (R3), F3
 	FCVTSD F3, F3
 	VDUP V3.D[0], V3.D2
-	MOVD R3, R11
+	MOVD R4, R12
 	MOVD R2, R10
 	MOVD R1, R9
 	MOVD n+8(FP), R19
@@ -4690,7 +4818,7 @@ row1:
 	BLT next4
 
 loop3:
-	FMOVD (R11), F6
+	FMOVD (R12), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	FMOVD (R10), F7
 	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
@@ -4698,7 +4826,7 @@ loop3:
 	FMOVD (R9), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	WORD $0x4e66cce1 // fmla v1.2d, v7.2d, v6.2d
-	ADD $8, R11
+	ADD $8, R12
 	ADD $8, R10
 	ADD $8, R9
 	SUBS $2, R19
@@ -4711,7 +4839,7 @@ next4:
 	BLT next6
 
 loop5:
-	FMOVS (R11), F6
+	FMOVS (R12), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	FMOVS (R10), F7
 	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
@@ -4719,7 +4847,7 @@ loop5:
 	FMOVS (R9), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	WORD $0x4e66cce1 // fmla v1.2d, v7.2d, v6.2d
-	ADD $4, R11
+	ADD $4, R12
 	ADD $4, R10
 	ADD $4, R9
 	SUBS $1, R19
@@ -4732,7 +4860,7 @@ done2:
 	WORD $0x6e63dc21 // fmul v1.2d, v1.2d, v3.2d
 	WORD $0x6e63dc21 // fmul v1.2d, v1.2d, v3.2d
 	WORD $0x6e64fc21 // fdiv v1.2d, v1.2d, v4.2d
-	MOVD R3, R11
+	MOVD R4, R12
 	MOVD R2, R10
 	MOVD R1, R9
 	MOVD R0, R8
@@ -4741,7 +4869,7 @@ done2:
 	BLT next9
 
 loop8:
-	FMOVD (R11), F6
+	FMOVD (R12), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	FMOVD (R10), F7
 	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
@@ -4752,7 +4880,7 @@ loop8:
 	WORD $0x6e63dce7 // fmul v7.2d, v7.2d, v3.2d
 	WORD $0x0e6168e6 // fcvtn v6.2s, v7.2d
 	FMOVD F6, (R8)
-	ADD $8, R11
+	ADD $8, R12
 	ADD $8, R10
 	ADD $8, R9
 	ADD $8, R8
@@ -4766,7 +4894,7 @@ next9:
 	BLT next11
 
 loop10:
-	FMOVS (R11), F6
+	FMOVS (R12), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	FMOVS (R10), F7
 	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
@@ -4777,7 +4905,7 @@ loop10:
 	WORD $0x6e63dce7 // fmul v7.2d, v7.2d, v3.2d
 	WORD $0x0e6168e6 // fcvtn v6.2s, v7.2d
 	FMOVS F6, (R8)
-	ADD $4, R11
+	ADD $4, R12
 	ADD $4, R10
 	ADD $4, R9
 	ADD $4, R8
@@ -4792,20 +4920,20 @@ done7:
 	MOVD n+8(FP), R22
 	ADD R22<<2, R1
 	MOVD n+8(FP), R22
-	ADD R22<<2, R3
-	ADD $4, R4
+	ADD R22<<2, R4
+	ADD $4, R3
 	SUBS $1, R20
 	BNE row1
 	RET
 
-// func layerNormGradNEONF32(rows, n int, dx, x, gamma, dy, inv, mean *float32)
+// func layerNormGradNEONF32(rows, n int, dx, x, gamma, mean, inv, dy *float32)
 TEXT ·layerNormGradNEONF32(SB), NOSPLIT, $0-64
 	MOVD dx+16(FP), R0
 	MOVD x+24(FP), R1
 	MOVD gamma+32(FP), R2
-	MOVD dy+40(FP), R3
+	MOVD mean+40(FP), R3
 	MOVD inv+48(FP), R4
-	MOVD mean+56(FP), R5
+	MOVD dy+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	MOVD n+8(FP), R22
@@ -4819,10 +4947,10 @@ row1:
 	FMOVS (R4), F3
 	FCVTSD F3, F3
 	VDUP V3.D[0], V3.D2
-	FMOVS (R5), F2
+	FMOVS (R3), F2
 	FCVTSD F2, F2
 	VDUP V2.D[0], V2.D2
-	MOVD R3, R11
+	MOVD R5, R13
 	MOVD R2, R10
 	MOVD R1, R9
 	MOVD n+8(FP), R19
@@ -4830,7 +4958,7 @@ row1:
 	BLT next4
 
 loop3:
-	FMOVD (R11), F6
+	FMOVD (R13), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	FMOVD (R10), F7
 	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
@@ -4840,7 +4968,7 @@ loop3:
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	WORD $0x4ee2d4c6 // fsub v6.2d, v6.2d, v2.2d
 	WORD $0x4e66cce1 // fmla v1.2d, v7.2d, v6.2d
-	ADD $8, R11
+	ADD $8, R13
 	ADD $8, R10
 	ADD $8, R9
 	SUBS $2, R19
@@ -4853,7 +4981,7 @@ next4:
 	BLT next6
 
 loop5:
-	FMOVS (R11), F6
+	FMOVS (R13), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	FMOVS (R10), F7
 	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
@@ -4864,7 +4992,7 @@ loop5:
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	WORD $0x4ee2d4c6 // fsub v6.2d, v6.2d, v2.2d
 	WORD $0x4e66cce1 // fmla v1.2d, v7.2d, v6.2d
-	ADD $4, R11
+	ADD $4, R13
 	ADD $4, R10
 	ADD $4, R9
 	SUBS $1, R19
@@ -4879,7 +5007,7 @@ done2:
 	WORD $0x6e64fc21 // fdiv v1.2d, v1.2d, v4.2d
 	WORD $0x6e60d400 // faddp v0.2d, v0.2d, v0.2d
 	WORD $0x6e64fc00 // fdiv v0.2d, v0.2d, v4.2d
-	MOVD R3, R11
+	MOVD R5, R13
 	MOVD R2, R10
 	MOVD R1, R9
 	MOVD R0, R8
@@ -4888,7 +5016,7 @@ done2:
 	BLT next9
 
 loop8:
-	FMOVD (R11), F6
+	FMOVD (R13), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	FMOVD (R10), F7
 	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
@@ -4901,7 +5029,7 @@ loop8:
 	WORD $0x6e63dce7 // fmul v7.2d, v7.2d, v3.2d
 	WORD $0x0e6168e6 // fcvtn v6.2s, v7.2d
 	FMOVD F6, (R8)
-	ADD $8, R11
+	ADD $8, R13
 	ADD $8, R10
 	ADD $8, R9
 	ADD $8, R8
@@ -4915,7 +5043,7 @@ next9:
 	BLT next11
 
 loop10:
-	FMOVS (R11), F6
+	FMOVS (R13), F6
 	WORD $0x0e6178c6 // fcvtl v6.2d, v6.2s
 	FMOVS (R10), F7
 	WORD $0x0e6178e7 // fcvtl v7.2d, v7.2s
@@ -4928,7 +5056,7 @@ loop10:
 	WORD $0x6e63dce7 // fmul v7.2d, v7.2d, v3.2d
 	WORD $0x0e6168e6 // fcvtn v6.2s, v7.2d
 	FMOVS F6, (R8)
-	ADD $4, R11
+	ADD $4, R13
 	ADD $4, R10
 	ADD $4, R9
 	ADD $4, R8
@@ -4943,9 +5071,9 @@ done7:
 	MOVD n+8(FP), R22
 	ADD R22<<2, R1
 	MOVD n+8(FP), R22
-	ADD R22<<2, R3
+	ADD R22<<2, R5
 	ADD $4, R4
-	ADD $4, R5
+	ADD $4, R3
 	SUBS $1, R20
 	BNE row1
 	RET
@@ -5057,28 +5185,30 @@ next7:
 done1:
 	RET
 
-// func adamWNEONF32(n int, w, m, v, dw *float32, rate, unbias, keep, beta1, rest1, beta2, rest2, eps float64)
-TEXT ·adamWNEONF32(SB), NOSPLIT, $0-104
+// func adamWNEONF32(n int, w, m, v, dw *float32, s adamWStep)
+TEXT ·adamWNEONF32(SB), NOSPLIT, $0-88
 	MOVD w+8(FP), R0
 	MOVD m+16(FP), R1
 	MOVD v+24(FP), R2
 	MOVD dw+32(FP), R3
-	FMOVD rate+40(FP), F0
+	FMOVD s_rate+40(FP), F0
 	VDUP V0.D[0], V0.D2
-	FMOVD unbias+48(FP), F1
+	FMOVD s_unbias+48(FP), F1
 	VDUP V1.D[0], V1.D2
-	FMOVD keep+56(FP), F2
+	FMOVD s_keep+56(FP), F2
 	VDUP V2.D[0], V2.D2
-	FMOVD beta1+64(FP), F3
+	FMOVD s_beta1+64(FP), F3
 	VDUP V3.D[0], V3.D2
-	FMOVD rest1+72(FP), F4
+	FMOVD s_beta2+72(FP), F4
 	VDUP V4.D[0], V4.D2
-	FMOVD beta2+80(FP), F5
+	FMOVD s_eps+80(FP), F5
 	VDUP V5.D[0], V5.D2
-	FMOVD rest2+88(FP), F6
-	VDUP V6.D[0], V6.D2
-	FMOVD eps+96(FP), F7
-	VDUP V7.D[0], V7.D2
+	MOVD $0x3ff0000000000000, R22
+	VDUP R22, V6.D2
+	WORD $0x4ee3d4c6 // fsub v6.2d, v6.2d, v3.2d
+	MOVD $0x3ff0000000000000, R22
+	VDUP R22, V7.D2
+	WORD $0x4ee4d4e7 // fsub v7.2d, v7.2d, v4.2d
 	MOVD R3, R11
 	MOVD R1, R9
 	MOVD R2, R10
@@ -5092,20 +5222,20 @@ loop2:
 	WORD $0x0e617908 // fcvtl v8.2d, v8.2s
 	FMOVD (R9), F9
 	WORD $0x0e617929 // fcvtl v9.2d, v9.2s
-	WORD $0x6e64dd0a // fmul v10.2d, v8.2d, v4.2d
+	WORD $0x6e66dd0a // fmul v10.2d, v8.2d, v6.2d
 	WORD $0x4e63cd2a // fmla v10.2d, v9.2d, v3.2d
 	FMOVD (R10), F9
 	WORD $0x0e617929 // fcvtl v9.2d, v9.2s
 	WORD $0x6e68dd08 // fmul v8.2d, v8.2d, v8.2d
-	WORD $0x6e66dd08 // fmul v8.2d, v8.2d, v6.2d
-	WORD $0x4e65cd28 // fmla v8.2d, v9.2d, v5.2d
+	WORD $0x6e67dd08 // fmul v8.2d, v8.2d, v7.2d
+	WORD $0x4e64cd28 // fmla v8.2d, v9.2d, v4.2d
 	WORD $0x0e616949 // fcvtn v9.2s, v10.2d
 	FMOVD F9, (R9)
 	WORD $0x0e616909 // fcvtn v9.2s, v8.2d
 	FMOVD F9, (R10)
 	WORD $0x6e60dd4a // fmul v10.2d, v10.2d, v0.2d
 	WORD $0x6ee1f908 // fsqrt v8.2d, v8.2d
-	VORR V7.B16, V7.B16, V9.B16
+	VORR V5.B16, V5.B16, V9.B16
 	WORD $0x4e61cd09 // fmla v9.2d, v8.2d, v1.2d
 	WORD $0x6e69fd49 // fdiv v9.2d, v10.2d, v9.2d
 	FMOVD (R8), F10
@@ -5132,20 +5262,20 @@ loop4:
 	WORD $0x0e617908 // fcvtl v8.2d, v8.2s
 	FMOVS (R9), F9
 	WORD $0x0e617929 // fcvtl v9.2d, v9.2s
-	WORD $0x6e64dd0a // fmul v10.2d, v8.2d, v4.2d
+	WORD $0x6e66dd0a // fmul v10.2d, v8.2d, v6.2d
 	WORD $0x4e63cd2a // fmla v10.2d, v9.2d, v3.2d
 	FMOVS (R10), F9
 	WORD $0x0e617929 // fcvtl v9.2d, v9.2s
 	WORD $0x6e68dd08 // fmul v8.2d, v8.2d, v8.2d
-	WORD $0x6e66dd08 // fmul v8.2d, v8.2d, v6.2d
-	WORD $0x4e65cd28 // fmla v8.2d, v9.2d, v5.2d
+	WORD $0x6e67dd08 // fmul v8.2d, v8.2d, v7.2d
+	WORD $0x4e64cd28 // fmla v8.2d, v9.2d, v4.2d
 	WORD $0x0e616949 // fcvtn v9.2s, v10.2d
 	FMOVS F9, (R9)
 	WORD $0x0e616909 // fcvtn v9.2s, v8.2d
 	FMOVS F9, (R10)
 	WORD $0x6e60dd4a // fmul v10.2d, v10.2d, v0.2d
 	WORD $0x6ee1f908 // fsqrt v8.2d, v8.2d
-	VORR V7.B16, V7.B16, V9.B16
+	VORR V5.B16, V5.B16, V9.B16
 	WORD $0x4e61cd09 // fmla v9.2d, v8.2d, v1.2d
 	WORD $0x6e69fd49 // fdiv v9.2d, v10.2d, v9.2d
 	FMOVS (R8), F10

@@ -7,8 +7,8 @@ import "unsafe"
 // at0 is where a slice lies, whose elements [0,n) must be there.
 func at0[T Float](x []T, n int) *T { return unsafe.SliceData(x[:n]) }
 
-// rowsAt is at0, and nil for nil.
-func rowsAt(x []float32, n int) *float32 {
+// atOrNil is at0, and nil for nil.
+func atOrNil(x []float32, n int) *float32 {
 	if x == nil {
 		return nil
 	}

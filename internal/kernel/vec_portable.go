@@ -30,7 +30,7 @@ func portableVectors[T Float]() vecRow[T] {
 		expSum: expSumRow[T], expScaled: expScaledLoop[T],
 
 		rmsNorm: rmsNormRows[T], layerNorm: layerNormRows[T],
-		rmsNormGrad: rmsNormGradRows[T], layerNormGrad: layerNormGradRows[T],
+		rmsNormGrad: rmsNormGradRows[T], layerNormGrad: layerNormGradRows[T], normParam: normParam[T],
 
 		adamW: adamWLoop[T],
 

@@ -95,6 +95,13 @@ func addRowsAVX512F32(rows, n int, d, x, y *float32, stepX, stepY int)
 //go:noescape
 func addVSAVX512F32(n int, d, x *float32, y float32)
 
+// addSVAVX512F32 is
+//
+//	for i < n: d[i] = x + y[i]
+//
+//go:noescape
+func addSVAVX512F32(n int, d *float32, x float32, y *float32)
+
 // subVVAVX512F32 is
 //
 //	for i < n: d[i] = x[i] - y[i]
@@ -121,7 +128,7 @@ func subVSAVX512F32(n int, d, x *float32, y float32)
 //	for i < n: d[i] = x - y[i]
 //
 //go:noescape
-func subSVAVX512F32(n int, d, y *float32, x float32)
+func subSVAVX512F32(n int, d *float32, x float32, y *float32)
 
 // mulVVAVX512F32 is
 //
@@ -143,6 +150,13 @@ func mulRowsAVX512F32(rows, n int, d, x, y *float32, stepX, stepY int)
 //
 //go:noescape
 func mulVSAVX512F32(n int, d, x *float32, y float32)
+
+// mulSVAVX512F32 is
+//
+//	for i < n: d[i] = x * y[i]
+//
+//go:noescape
+func mulSVAVX512F32(n int, d *float32, x float32, y *float32)
 
 // divVVAVX512F32 is
 //
@@ -170,7 +184,7 @@ func divVSAVX512F32(n int, d, x *float32, y float32)
 //	for i < n: d[i] = x / y[i]
 //
 //go:noescape
-func divSVAVX512F32(n int, d, y *float32, x float32)
+func divSVAVX512F32(n int, d *float32, x float32, y *float32)
 
 // addScaledAVX512F32 is
 //
@@ -230,7 +244,7 @@ func softmaxGradAVX512F32(rows, n int, dx, y, dy *float32)
 //	sum = sum over i < n of e**(x[i]-top)
 //
 //go:noescape
-func expSumAVX512F32(n int, x *float32, top, sum *float64)
+func expSumAVX512F32(n int, x *float32) (top, sum float64)
 
 // expScaledAVX512F32 is, for x[i] <= top,
 //
@@ -252,12 +266,12 @@ func layerNormAVX512F32(rows, n int, y, x, gamma, beta, mean, invstd *float32, e
 // rmsNormGradAVX512F32 is dx of the gradient.
 //
 //go:noescape
-func rmsNormGradAVX512F32(rows, n int, dx, x, gamma, dy, inv *float32)
+func rmsNormGradAVX512F32(rows, n int, dx, x, gamma, inv, dy *float32)
 
 // layerNormGradAVX512F32 is dx of the gradient.
 //
 //go:noescape
-func layerNormGradAVX512F32(rows, n int, dx, x, gamma, dy, inv, mean *float32)
+func layerNormGradAVX512F32(rows, n int, dx, x, gamma, mean, inv, dy *float32)
 
 // normParamAVX512F32 adds what a row gives to the gradients of a norm's parameters:
 //
@@ -266,14 +280,14 @@ func layerNormGradAVX512F32(rows, n int, dx, x, gamma, dy, inv, mean *float32)
 //go:noescape
 func normParamAVX512F32(n int, dg, db *float64, x, dy *float32, mean, inv float64)
 
-// adamWAVX512F32 is a step of AdamW, rest1 and rest2 being 1-beta1 and 1-beta2:
+// adamWAVX512F32 is a step of AdamW:
 //
-//	m[i] = beta1*m[i] + rest1*dw[i]
-//	v[i] = beta2*v[i] + rest2*dw[i]*dw[i]
+//	m[i] = beta1*m[i] + (1-beta1)*dw[i]
+//	v[i] = beta2*v[i] + (1-beta2)*dw[i]*dw[i]
 //	w[i] = keep*w[i] - rate*m[i]/(sqrt(v[i])*unbias+eps)
 //
 //go:noescape
-func adamWAVX512F32(n int, w, m, v, dw *float32, rate, unbias, keep, beta1, rest1, beta2, rest2, eps float64)
+func adamWAVX512F32(n int, w, m, v, dw *float32, s adamWStep)
 
 // turnHalvesAVX512F32 is, products rounded,
 //
@@ -373,6 +387,13 @@ func addRowsAVX2F32(rows, n int, d, x, y *float32, stepX, stepY int)
 //go:noescape
 func addVSAVX2F32(n int, d, x *float32, y float32)
 
+// addSVAVX2F32 is
+//
+//	for i < n: d[i] = x + y[i]
+//
+//go:noescape
+func addSVAVX2F32(n int, d *float32, x float32, y *float32)
+
 // subVVAVX2F32 is
 //
 //	for i < n: d[i] = x[i] - y[i]
@@ -399,7 +420,7 @@ func subVSAVX2F32(n int, d, x *float32, y float32)
 //	for i < n: d[i] = x - y[i]
 //
 //go:noescape
-func subSVAVX2F32(n int, d, y *float32, x float32)
+func subSVAVX2F32(n int, d *float32, x float32, y *float32)
 
 // mulVVAVX2F32 is
 //
@@ -421,6 +442,13 @@ func mulRowsAVX2F32(rows, n int, d, x, y *float32, stepX, stepY int)
 //
 //go:noescape
 func mulVSAVX2F32(n int, d, x *float32, y float32)
+
+// mulSVAVX2F32 is
+//
+//	for i < n: d[i] = x * y[i]
+//
+//go:noescape
+func mulSVAVX2F32(n int, d *float32, x float32, y *float32)
 
 // divVVAVX2F32 is
 //
@@ -448,7 +476,7 @@ func divVSAVX2F32(n int, d, x *float32, y float32)
 //	for i < n: d[i] = x / y[i]
 //
 //go:noescape
-func divSVAVX2F32(n int, d, y *float32, x float32)
+func divSVAVX2F32(n int, d *float32, x float32, y *float32)
 
 // addScaledAVX2F32 is
 //
@@ -508,7 +536,7 @@ func softmaxGradAVX2F32(rows, n int, dx, y, dy *float32)
 //	sum = sum over i < n of e**(x[i]-top)
 //
 //go:noescape
-func expSumAVX2F32(n int, x *float32, top, sum *float64)
+func expSumAVX2F32(n int, x *float32) (top, sum float64)
 
 // expScaledAVX2F32 is, for x[i] <= top,
 //
@@ -530,12 +558,12 @@ func layerNormAVX2F32(rows, n int, y, x, gamma, beta, mean, invstd *float32, eps
 // rmsNormGradAVX2F32 is dx of the gradient.
 //
 //go:noescape
-func rmsNormGradAVX2F32(rows, n int, dx, x, gamma, dy, inv *float32)
+func rmsNormGradAVX2F32(rows, n int, dx, x, gamma, inv, dy *float32)
 
 // layerNormGradAVX2F32 is dx of the gradient.
 //
 //go:noescape
-func layerNormGradAVX2F32(rows, n int, dx, x, gamma, dy, inv, mean *float32)
+func layerNormGradAVX2F32(rows, n int, dx, x, gamma, mean, inv, dy *float32)
 
 // normParamAVX2F32 adds what a row gives to the gradients of a norm's parameters:
 //
@@ -544,14 +572,14 @@ func layerNormGradAVX2F32(rows, n int, dx, x, gamma, dy, inv, mean *float32)
 //go:noescape
 func normParamAVX2F32(n int, dg, db *float64, x, dy *float32, mean, inv float64)
 
-// adamWAVX2F32 is a step of AdamW, rest1 and rest2 being 1-beta1 and 1-beta2:
+// adamWAVX2F32 is a step of AdamW:
 //
-//	m[i] = beta1*m[i] + rest1*dw[i]
-//	v[i] = beta2*v[i] + rest2*dw[i]*dw[i]
+//	m[i] = beta1*m[i] + (1-beta1)*dw[i]
+//	v[i] = beta2*v[i] + (1-beta2)*dw[i]*dw[i]
 //	w[i] = keep*w[i] - rate*m[i]/(sqrt(v[i])*unbias+eps)
 //
 //go:noescape
-func adamWAVX2F32(n int, w, m, v, dw *float32, rate, unbias, keep, beta1, rest1, beta2, rest2, eps float64)
+func adamWAVX2F32(n int, w, m, v, dw *float32, s adamWStep)
 
 // turnHalvesAVX2F32 is, products rounded,
 //

@@ -95,6 +95,13 @@ func addRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
 //go:noescape
 func addVSNEONF32(n int, d, x *float32, y float32)
 
+// addSVNEONF32 is
+//
+//	for i < n: d[i] = x + y[i]
+//
+//go:noescape
+func addSVNEONF32(n int, d *float32, x float32, y *float32)
+
 // subVVNEONF32 is
 //
 //	for i < n: d[i] = x[i] - y[i]
@@ -121,7 +128,7 @@ func subVSNEONF32(n int, d, x *float32, y float32)
 //	for i < n: d[i] = x - y[i]
 //
 //go:noescape
-func subSVNEONF32(n int, d, y *float32, x float32)
+func subSVNEONF32(n int, d *float32, x float32, y *float32)
 
 // mulVVNEONF32 is
 //
@@ -143,6 +150,13 @@ func mulRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
 //
 //go:noescape
 func mulVSNEONF32(n int, d, x *float32, y float32)
+
+// mulSVNEONF32 is
+//
+//	for i < n: d[i] = x * y[i]
+//
+//go:noescape
+func mulSVNEONF32(n int, d *float32, x float32, y *float32)
 
 // divVVNEONF32 is
 //
@@ -170,7 +184,7 @@ func divVSNEONF32(n int, d, x *float32, y float32)
 //	for i < n: d[i] = x / y[i]
 //
 //go:noescape
-func divSVNEONF32(n int, d, y *float32, x float32)
+func divSVNEONF32(n int, d *float32, x float32, y *float32)
 
 // addScaledNEONF32 is
 //
@@ -230,7 +244,7 @@ func softmaxGradNEONF32(rows, n int, dx, y, dy *float32)
 //	sum = sum over i < n of e**(x[i]-top)
 //
 //go:noescape
-func expSumNEONF32(n int, x *float32, top, sum *float64)
+func expSumNEONF32(n int, x *float32) (top, sum float64)
 
 // expScaledNEONF32 is, for x[i] <= top,
 //
@@ -252,12 +266,12 @@ func layerNormNEONF32(rows, n int, y, x, gamma, beta, mean, invstd *float32, eps
 // rmsNormGradNEONF32 is dx of the gradient.
 //
 //go:noescape
-func rmsNormGradNEONF32(rows, n int, dx, x, gamma, dy, inv *float32)
+func rmsNormGradNEONF32(rows, n int, dx, x, gamma, inv, dy *float32)
 
 // layerNormGradNEONF32 is dx of the gradient.
 //
 //go:noescape
-func layerNormGradNEONF32(rows, n int, dx, x, gamma, dy, inv, mean *float32)
+func layerNormGradNEONF32(rows, n int, dx, x, gamma, mean, inv, dy *float32)
 
 // normParamNEONF32 adds what a row gives to the gradients of a norm's parameters:
 //
@@ -266,14 +280,14 @@ func layerNormGradNEONF32(rows, n int, dx, x, gamma, dy, inv, mean *float32)
 //go:noescape
 func normParamNEONF32(n int, dg, db *float64, x, dy *float32, mean, inv float64)
 
-// adamWNEONF32 is a step of AdamW, rest1 and rest2 being 1-beta1 and 1-beta2:
+// adamWNEONF32 is a step of AdamW:
 //
-//	m[i] = beta1*m[i] + rest1*dw[i]
-//	v[i] = beta2*v[i] + rest2*dw[i]*dw[i]
+//	m[i] = beta1*m[i] + (1-beta1)*dw[i]
+//	v[i] = beta2*v[i] + (1-beta2)*dw[i]*dw[i]
 //	w[i] = keep*w[i] - rate*m[i]/(sqrt(v[i])*unbias+eps)
 //
 //go:noescape
-func adamWNEONF32(n int, w, m, v, dw *float32, rate, unbias, keep, beta1, rest1, beta2, rest2, eps float64)
+func adamWNEONF32(n int, w, m, v, dw *float32, s adamWStep)
 
 // turnHalvesNEONF32 is, products rounded,
 //

@@ -3,7 +3,8 @@ package kernel
 import "github.com/bonnx/bonnx/internal/cpu"
 
 // A vecRow is one implementation of the inner loops that run over vectors and
-// over rows of them: a row of the vector table. Slices are as long as the
+// over rows of them: a row of the vector table. Rows in assembly are generated
+// with it, from what _generate/vec.go and vec_rows.go say of a loop. Slices are as long as the
 // comment says or longer. An element of a result does not depend on its place
 // in the slice, nor a sum on the slice's place in memory.
 type vecRow[T Float] struct {
@@ -28,6 +29,10 @@ type vecRow[T Float] struct {
 	around func(x []T, m float64) float64
 
 	// for i < len(acc): acc[i] += x[i], or x[i]**2
+	//
+	// Sums lie on the stack, and what a function value is given is moved to the
+	// heap. So these and normParam are called by sumLine32 and the like, which are
+	// generated and choose by the row's name.
 	sumLine, squareLine func(acc []float64, x []T)
 
 	// softmax and softmaxGrad are Softmax and SoftmaxGrad of rows of n > 0
@@ -50,6 +55,11 @@ type vecRow[T Float] struct {
 	layerNorm     func(rows, n int, y, x, gamma, beta, mean, invstd []T, eps float64)
 	rmsNormGrad   func(rows, n int, dx, x, gamma, invrms, dy []T)
 	layerNormGrad func(rows, n int, dx, x, gamma, mean, invstd, dy []T)
+
+	// normParam adds what a row gives to the gradients of a norm's parameters:
+	//
+	//	for j < len(dg): dg[j] += dy[j]*(x[j]-mean)*inv; db[j] += dy[j]
+	normParam func(dg, db []float64, x, dy []T, mean, inv float64)
 
 	adamW func(w, m, v, g []T, s adamWStep)
 

@@ -45,6 +45,8 @@ var vecCases = []vecCase{
 	{"around", 1e-12, func(r *vecRow[float32], n int, d, x, _, _ []float32) { fill(d, float32(r.around(x[:n], 0.3))) }},
 	{"sumLine", 1e-7, func(r *vecRow[float32], n int, d, x, y, _ []float32) { lineOf(r.sumLine, n, d, x, y) }},
 	{"squareLine", 1e-7, func(r *vecRow[float32], n int, d, x, y, _ []float32) { lineOf(r.squareLine, n, d, x, y) }},
+	{"normParam dg", 2e-7, func(r *vecRow[float32], n int, d, x, y, z []float32) { paramsOf(r, n, d, nil, x, y, z) }},
+	{"normParam db", 2e-7, func(r *vecRow[float32], n int, d, x, y, z []float32) { paramsOf(r, n, nil, d, x, y, z) }},
 	{"expScaled", 2e-6, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.expScaled(d, x, 4, 2, 0.25) }},
 	{"turnHalves", 0, func(r *vecRow[float32], n int, d, x, y, z []float32) {
 		clear(d)
@@ -82,6 +84,17 @@ func lineOf(line func(acc []float64, x []float32), n int, d, x, y []float32) {
 	line(acc, y)
 	for i, v := range acc {
 		d[i] = float32(v)
+	}
+}
+
+// paramsOf is dg or db of the rows (x,y) and (z,x).
+func paramsOf(r *vecRow[float32], n int, dg, db, x, y, z []float32) {
+	g, b := make([]float64, n), make([]float64, n)
+	r.normParam(g, b, x, y, 0.3, 1.7)
+	r.normParam(g, b, z, x, -0.2, 0.6)
+	for i := range n {
+		put(dg, i, g[i])
+		put(db, i, b[i])
 	}
 }
 
@@ -224,6 +237,32 @@ func testVectorRows(t *testing.T, row, portable *vecRow[float32], rows, n int) {
 		if top != wantTop || !close64(sum, wantSum, 1e-6, 0) {
 			t.Fatalf("expSum of %d: %v, %v; want %v, %v", n, top, sum, wantTop, wantSum)
 		}
+	}
+}
+
+// TestDirectCalls: what is called by name is the routine of the row in use.
+func TestDirectCalls(t *testing.T) {
+	was := vec32
+	defer func() { vec32 = was }()
+	const n = 77
+	x, y := afterNaN(1, n), afterNaN(2, n)
+	for i := range vectors32 {
+		if vec32 = &vectors32[i]; !vec32.supported(cpu.Detect()) {
+			continue
+		}
+		sums := func(line func(acc []float64, x []float32)) []float64 {
+			acc := wide(y[:n])
+			line(acc, x)
+			return acc
+		}
+		params := func(row func(dg, db []float64, x, dy []float32, mean, inv float64)) []float64 {
+			acc := wide(append(slices.Clone(x[:n]), y[:n]...))
+			row(acc[:n], acc[n:], x, y, 0.3, 1.7)
+			return acc
+		}
+		checkSame(t, vec32.name+" sumLine", sums(sumLine32), sums(vec32.sumLine))
+		checkSame(t, vec32.name+" squareLine", sums(squareLine32), sums(vec32.squareLine))
+		checkSame(t, vec32.name+" normParam", params(normParam32), params(vec32.normParam))
 	}
 }
 

@@ -209,6 +209,4 @@ func (x x86) putRow(array string, v, tmp val) {
 	x.a.at(skip)
 }
 
-func (x x86) put(array string, v val) { x.a.op("VMOVSD", low(v), mem(0, x.ptr[array])) }
-
-func (x x86) result(v val) { x.a.op("VMOVSD", low(v), x.a.arg("ret")) }
+func (x x86) result(name string, v val) { x.a.op("VMOVSD", low(v), x.a.arg(name)) }

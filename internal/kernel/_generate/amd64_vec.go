@@ -6,6 +6,7 @@ func vecAMD64(a *asm) {
 		vectorLoops(a, v)
 	}
 	turnPairs(a, avx2f32)
+	a.vectorTable(avx512f32, avx2f32)
 }
 
 // turnPairs turns pairs that lie side by side, four at a time.

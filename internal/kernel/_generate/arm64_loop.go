@@ -226,6 +226,4 @@ func (m neon) putRow(array string, v, tmp val) {
 	m.a.at(skip)
 }
 
-func (m neon) put(array string, v val) { m.a.op("FMOVD", scalarReg(v), mem(0, m.ptr[array])) }
-
-func (m neon) result(v val) { m.a.op("FMOVD", scalarReg(v), m.a.arg("ret")) }
+func (m neon) result(name string, v val) { m.a.op("FMOVD", scalarReg(v), m.a.arg(name)) }

@@ -5,6 +5,15 @@ func vecARM64(a *asm) {
 	vectorLoops(a, neonf32)
 	a.endTable()
 	turnPairsNEON(a)
+	a.vectorTable(neonf32)
+}
+
+// vecOther writes the table where there is no assembly.
+func vecOther(a *asm) {
+	described := &asm{}
+	vectorLoops(described, neonf32)
+	a.routines = described.routines
+	a.vectorTable()
 }
 
 // turnPairsNEON turns pairs that lie side by side, four at a time: the firsts

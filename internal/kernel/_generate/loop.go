@@ -13,26 +13,27 @@ type loop struct {
 	a *asm
 	v vecISA // of float32
 
+	routine *routine
+
 	ptr  map[string]string // the register of each array
 	step map[string]int    // and the bytes of its elements
 	free []int             // vector registers that no pinned value has
 	rows string            // the label of the loop over rows
 }
 
-// newLoop begins a function. Its parameters are "n int", the arrays and
-// scalars; arrays are *float32 or *float64. Where there are rows, eachRow begins
-// the loop over as many rows of n elements as the parameter rows says; nextRow
-// ends it and moves the arrays named on by a row, those named "x:1" by one
-// element.
-func newLoop(a *asm, v vecISA, name, params, doc string, result ...string) *loop {
-	a.function(name+v.tag, params, doc, result...)
+// newLoop begins a routine. Its parameters are "n int", the arrays and scalars;
+// arrays are of float32 or float64. Where there are rows, eachRow begins the loop
+// over as many rows of n elements as the parameter rows says; nextRow ends it
+// and moves the arrays named on by a row, those named "x:1" by one element.
+func newLoop(a *asm, v vecISA, field, params, doc string, result ...string) *loop {
 	l := &loop{a: a, v: v, ptr: map[string]string{}, step: map[string]int{}}
+	l.routine = a.routine(v, field, params, doc, result...)
 	l.machine = v.machine(l)
 	b := l.bank()
 	for i := range b.vectors {
 		l.free = append(l.free, i)
 	}
-	for _, p := range parseArgs(params) {
+	for _, p := range l.routine.args {
 		if !strings.HasPrefix(p.typ, "*") {
 			continue
 		}

@@ -28,8 +28,7 @@ type machine interface {
 	toFloat64(v val)                          // the first lane of float32 widened
 	rowScalar(array string, v val)            // the first element widened, in all lanes
 	putRow(array string, v, tmp val)          // writes v rounded, and moves on; the array may be nil
-	put(array string, v val)                  // writes v
-	result(v val)                             // returns v
+	result(name string, v val)                // returns v
 
 	// Instructions of a pass, once there are registers: see alloc.go. A source
 	// that is a constant has the name "", unless constants go to registers.

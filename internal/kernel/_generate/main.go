@@ -9,7 +9,8 @@ import (
 	"os"
 )
 
-// A file is one assembly file and the Go file that declares its functions.
+// A file is one assembly file, the Go file that declares its functions, and the
+// Go file with rows of a table of them, as far as there is something in each.
 type file struct {
 	name  string // without the system's suffix
 	arch  string
@@ -23,6 +24,7 @@ var files = []file{
 	{"narrow", "amd64", narrowAMD64},
 	{"gemm", "arm64", gemmARM64},
 	{"vec", "arm64", vecARM64},
+	{"vec", "other", vecOther},
 }
 
 func main() {

@@ -51,7 +51,7 @@ func (l *loop) sumOfBelow(top val, acc []val, y string) {
 }
 
 func softmaxes(a *asm, v vecISA) {
-	l := newLoop(a, v, "softmax", "rows, n int, y, x *float32", "is Softmax of rows of n > 0 elements that follow each other.")
+	l := newLoop(a, v, "softmax", "rows, n int, y, x [rows*n]float32", "is Softmax of rows of n > 0 elements that follow each other.")
 	top, acc := [2]val{l.pin(), l.pin()}, l.zeros(2)
 	l.eachRow()
 	l.greatest(top, acc[0])
@@ -64,7 +64,7 @@ func softmaxes(a *asm, v vecISA) {
 	l.nextRow("y", "x")
 	l.end()
 
-	l = newLoop(a, v, "softmaxGrad", "rows, n int, dx, y, dy *float32", "is SoftmaxGrad of rows of n > 0 elements that follow each other.")
+	l = newLoop(a, v, "softmaxGrad", "rows, n int, dx, y, dy [rows*n]float32", "is SoftmaxGrad of rows of n > 0 elements that follow each other.")
 	acc = l.zeros(2)
 	l.eachRow()
 	l.clear(acc...)
@@ -75,19 +75,19 @@ func softmaxes(a *asm, v vecISA) {
 	l.nextRow("dx", "y", "dy")
 	l.end()
 
-	l = newLoop(a, v, "expSum", "n int, x *float32, top, sum *float64", `is the greatest of n > 0 elements, NaNs perhaps passed over, and
+	l = newLoop(a, v, "expSum", "n int, x [n]float32", `is the greatest of n > 0 elements, NaNs perhaps passed over, and
 
-	sum = sum over i < n of e**(x[i]-top)`)
+	sum = sum over i < n of e**(x[i]-top)`, "(top, sum float64)")
 	top, acc = [2]val{l.pin(), l.pin()}, l.zeros(2)
 	l.greatest(top, acc[0])
 	l.clear(acc...)
 	l.sumOfBelow(top[0], acc, "")
-	l.put("sum", l.total(acc))
+	l.result("sum", l.total(acc))
 	l.toFloat64(top[0])
-	l.put("top", top[0])
+	l.result("top", top[0])
 	l.end()
 
-	l = newLoop(a, v, "expScaled", "n int, y, x *float32, top, scale, less float32",
+	l = newLoop(a, v, "expScaled", "n int, y, x [n]float32, top, scale, less float32",
 		"is, for x[i] <= top,\n\n\tfor i < n: y[i] = scale*e**(x[i]-top) - less")
 	t, scale, less := l.scalar("top", false), l.scalar("scale", false), l.scalar("less", false)
 	l.each(false, 1, func(p *pass) {
@@ -99,7 +99,8 @@ func softmaxes(a *asm, v vecISA) {
 // norms normalise rows; gamma, and beta where there is one, are not nil, what
 // is written beside y may be.
 func norms(a *asm, v vecISA) {
-	l := newLoop(a, v, "rmsNorm", "rows, n int, y, x, gamma, invrms *float32, eps float64", "is RMSNorm; invrms may be nil.")
+	l := newLoop(a, v, "rmsNorm", "rows, n int, y, x [rows*n]float32, gamma [n]float32, invrms [rows?]float32, eps float64",
+		"is RMSNorm; invrms may be nil.")
 	acc := l.zeros(strands)
 	eps, count := l.scalar("eps", true), l.count()
 	l.eachRow()
@@ -111,7 +112,8 @@ func norms(a *asm, v vecISA) {
 	l.nextRow("y", "x")
 	l.end()
 
-	l = newLoop(a, v, "layerNorm", "rows, n int, y, x, gamma, beta, mean, invstd *float32, eps float64",
+	l = newLoop(a, v, "layerNorm",
+		"rows, n int, y, x [rows*n]float32, gamma, beta [n]float32, mean, invstd [rows?]float32, eps float64",
 		"is LayerNorm; mean and invstd may be nil.")
 	acc = l.zeros(strands)
 	mean := l.pin()
@@ -139,9 +141,10 @@ func norms(a *asm, v vecISA) {
 		normGrad(a, v, centred)
 	}
 
-	l = newLoop(a, v, "normParam", "n int, dg, db *float64, x, dy *float32, mean, inv float64",
+	l = newLoop(a, v, "normParam", "n int, dg, db [n]float64, x, dy [n]float32, mean, inv float64",
 		"adds what a row gives to the gradients of a norm's parameters:\n\n"+
 			"\tfor j < n: dg[j] += dy[j]*(x[j]-mean)*inv; db[j] += dy[j]")
+	l.routine.direct = true
 	mean, inv = l.scalar("mean", true), l.scalar("inv", true)
 	l.each(true, 2, func(p *pass) {
 		dy := p.in("dy")
@@ -152,11 +155,12 @@ func norms(a *asm, v vecISA) {
 }
 
 func normGrad(a *asm, v vecISA, centred bool) {
-	name, params, moved := "rmsNormGrad", "rows, n int, dx, x, gamma, dy, inv *float32", []string{"dx", "x", "dy", "inv:1"}
+	name, stats, moved := "rmsNormGrad", "inv", []string{"dx", "x", "dy", "inv:1"}
 	if centred {
-		name, params, moved = "layerNormGrad", "rows, n int, dx, x, gamma, dy, inv, mean *float32", append(moved, "mean:1")
+		name, stats, moved = "layerNormGrad", "mean, inv", append(moved, "mean:1")
 	}
-	l := newLoop(a, v, name, params, "is dx of the gradient.")
+	l := newLoop(a, v, name, "rows, n int, dx, x [rows*n]float32, gamma [n]float32, "+stats+" [rows]float32, dy [rows*n]float32",
+		"is dx of the gradient.")
 	sg, sgx := l.zeros(1), l.zeros(1)
 	mean, inv, count := l.pin(), l.pin(), l.count()
 	tmp := l.pin()
