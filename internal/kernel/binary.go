@@ -383,66 +383,6 @@ func (remainder[T]) of(x, y T) T {
 	return x - x/y*y
 }
 
-// Equal is x == y.
-func Equal[T comparable](p *par.Pool, b *Broadcast, dst []bool, x, y []T) {
-	binaryRule(p, b, dst, x, y, equal[T]{})
-}
-
-type equal[T comparable] struct{}
-
-func (equal[T]) of(x, y T) bool { return x == y }
-
-// Less is x < y.
-func Less[T Numeric](p *par.Pool, b *Broadcast, dst []bool, x, y []T) {
-	binaryRule(p, b, dst, x, y, less[T]{})
-}
-
-type less[T Numeric] struct{}
-
-func (less[T]) of(x, y T) bool { return x < y }
-
-// LessEqual is x <= y.
-func LessEqual[T Numeric](p *par.Pool, b *Broadcast, dst []bool, x, y []T) {
-	binaryRule(p, b, dst, x, y, lessEqual[T]{})
-}
-
-type lessEqual[T Numeric] struct{}
-
-func (lessEqual[T]) of(x, y T) bool { return x <= y }
-
-// Greater is x > y.
-func Greater[T Numeric](p *par.Pool, b *Broadcast, dst []bool, x, y []T) {
-	binaryRule(p, b, dst, x, y, more[T]{})
-}
-
-type more[T Numeric] struct{}
-
-func (more[T]) of(x, y T) bool { return x > y }
-
-// GreaterEqual is x >= y.
-func GreaterEqual[T Numeric](p *par.Pool, b *Broadcast, dst []bool, x, y []T) {
-	binaryRule(p, b, dst, x, y, moreEqual[T]{})
-}
-
-type moreEqual[T Numeric] struct{}
-
-func (moreEqual[T]) of(x, y T) bool { return x >= y }
-
-// And is x && y.
-func And(p *par.Pool, b *Broadcast, dst, x, y []bool) {
-	Binary(p, b, dst, x, y, func(x, y bool) bool { return x && y })
-}
-
-// Or is x || y.
-func Or(p *par.Pool, b *Broadcast, dst, x, y []bool) {
-	Binary(p, b, dst, x, y, func(x, y bool) bool { return x || y })
-}
-
-// Xor is x != y.
-func Xor(p *par.Pool, b *Broadcast, dst, x, y []bool) {
-	Binary(p, b, dst, x, y, func(x, y bool) bool { return x != y })
-}
-
 // BitAnd is x & y.
 func BitAnd[T Integer](p *par.Pool, b *Broadcast, dst, x, y []T) {
 	binaryRule(p, b, dst, x, y, bitAnd[T]{})

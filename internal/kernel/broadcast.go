@@ -212,11 +212,7 @@ func (t *expanding[T]) lines(o int, at [maxIn]int, rows, n int, step [maxIn]int)
 	u := at[0]
 	for range rows {
 		d := t.dst[o:][:n]
-		if t.step == 0 {
-			fill(d, t.x[u])
-		} else {
-			copyLine(d, t.x[u:][:n])
-		}
+		spread(d, t.x[u:], t.step)
 		o, u = o+n, u+step[0]
 	}
 }
@@ -249,20 +245,68 @@ type choosing[T any] struct {
 
 func (t *choosing[T]) lines(o int, at [maxIn]int, rows, n int, step [maxIn]int) {
 	for range rows {
-		c, u, v := at[0], at[1], at[2]
-		for i := range t.dst[o:][:n] {
-			if t.cond[c] {
-				t.dst[o+i] = t.x[u]
-			} else {
-				t.dst[o+i] = t.y[v]
-			}
-			c, u, v = c+t.inner[0], u+t.inner[1], v+t.inner[2]
-		}
+		t.line(t.dst[o:][:n], t.cond[at[0]:], t.x[at[1]:], t.y[at[2]:])
 		o += n
 		for i, s := range step {
 			at[i] += s
 		}
 	}
+}
+
+// line writes no branch into the loops that matter: conditions are hard to
+// predict.
+func (t *choosing[T]) line(d []T, c []bool, x, y []T) {
+	switch in := t.inner; {
+	case in[0] == 0 && c[0]:
+		spread(d, x, in[1])
+	case in[0] == 0:
+		spread(d, y, in[2])
+	case in[1] != 0 && in[2] != 0:
+		c, x, y = c[:len(d)], x[:len(d)], y[:len(d)]
+		for i, v := range y {
+			if u := x[i]; c[i] {
+				v = u
+			}
+			d[i] = v
+		}
+	case in[1] != 0:
+		c, x = c[:len(d)], x[:len(d)]
+		w := y[0]
+		for i, u := range x {
+			v := w
+			if c[i] {
+				v = u
+			}
+			d[i] = v
+		}
+	case in[2] != 0:
+		c, y = c[:len(d)], y[:len(d)]
+		u := x[0]
+		for i, v := range y {
+			if c[i] {
+				v = u
+			}
+			d[i] = v
+		}
+	default:
+		c = c[:len(d)]
+		for i := range d {
+			v := y[0]
+			if c[i] {
+				v = x[0]
+			}
+			d[i] = v
+		}
+	}
+}
+
+// spread copies a line, or fills it where x is repeated.
+func spread[T any](d, x []T, step int) {
+	if step == 0 {
+		fill(d, x[0])
+		return
+	}
+	copyLine(d, x[:len(d)])
 }
 
 func fill[T any](d []T, v T) {

@@ -235,9 +235,6 @@ type softsign[T Float] struct{}
 
 func (softsign[T]) of(x T) T { return x / (1 + T(math.Abs(float64(x)))) }
 
-// Not is !x.
-func Not(p *par.Pool, dst, x []bool) { Map(p, dst, x, func(x bool) bool { return !x }) }
-
 // IsNaN reports NaNs.
 func IsNaN[T Float](p *par.Pool, dst []bool, x []T) { mapRule(p, dst, x, nan[T]{}) }
 
