@@ -258,30 +258,59 @@ func divSV[T Numeric](d []T, x T, y []T) {
 
 // Min is the smaller of x and y, NaN where either is.
 func Min[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binaryRule(p, b, dst, x, y, least[T]{})
+	arithmetic(p, b, dst, x, y, floatLoops[T](minOf[float32], minOf[float64]), least[T]{})
 }
 
 // Max is the larger of x and y, NaN where either is.
 func Max[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
-	binaryRule(p, b, dst, x, y, greatest[T]{})
+	arithmetic(p, b, dst, x, y, floatLoops[T](maxOf[float32], maxOf[float64]), greatest[T]{})
 }
 
-type least[T Numeric] struct{}
+func minOf[T Float](v *vecRow[T]) *fast[T] { return &v.min }
+func maxOf[T Float](v *vecRow[T]) *fast[T] { return &v.max }
 
-func (least[T]) of(x, y T) T {
-	if x < y || x != x {
-		return x
-	}
-	return y
+type (
+	least[T Numeric]    struct{}
+	greatest[T Numeric] struct{}
+)
+
+func (least[T]) of(x, y T) T    { return min(x, y) }
+func (greatest[T]) of(x, y T) T { return max(x, y) }
+
+func minLoops[T Numeric]() fast[T] {
+	return fast[T]{vv: minVV[T], vs: minVS[T], sv: func(d []T, x T, y []T) { minVS(d, y, x) }}
 }
 
-type greatest[T Numeric] struct{}
+func maxLoops[T Numeric]() fast[T] {
+	return fast[T]{vv: maxVV[T], vs: maxVS[T], sv: func(d []T, x T, y []T) { maxVS(d, y, x) }}
+}
 
-func (greatest[T]) of(x, y T) T {
-	if x > y || x != x {
-		return x
+func minVV[T Numeric](d, x, y []T) {
+	x, y = x[:len(d)], y[:len(d)]
+	for i := range d {
+		d[i] = min(x[i], y[i])
 	}
-	return y
+}
+
+func minVS[T Numeric](d, x []T, y T) {
+	x = x[:len(d)]
+	for i := range d {
+		d[i] = min(x[i], y)
+	}
+}
+
+func maxVV[T Numeric](d, x, y []T) {
+	x, y = x[:len(d)], y[:len(d)]
+	for i := range d {
+		d[i] = max(x[i], y[i])
+	}
+}
+
+func maxVS[T Numeric](d, x []T, y T) {
+	x = x[:len(d)]
+	for i := range d {
+		d[i] = max(x[i], y)
+	}
 }
 
 // Pow is x to the power of y. An integer to a negative power is the real power
@@ -297,10 +326,10 @@ func Pow[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 			par.Do(p, len(dst), grain, &applied2[T]{floatLoops[T](mulOf[float32], mulOf[float64]).vv, dst, x, x})
 			return
 		case 0.5:
-			mapRule(p, dst, x, powHalf[T]{})
+			runLoop(p, loopOf[T](vec32.powHalf, vec64.powHalf), dst, x)
 			return
 		case 3:
-			mapRule(p, dst, x, cube[T]{})
+			runLoop(p, loopOf[T](vec32.cube, vec64.cube), dst, x)
 			return
 		}
 	}
@@ -311,14 +340,10 @@ type power[T Numeric] struct{}
 
 func (power[T]) of(x, y T) T { return T(math.Pow(float64(x), float64(y))) }
 
-type cube[T Numeric] struct{}
-
-func (cube[T]) of(x T) T { return T(float64(x) * float64(x) * float64(x)) }
+func cube[T Float](x T) T { return T(float64(x) * float64(x) * float64(x)) }
 
 // powHalf differs from the square root at -0 and -Inf.
-type powHalf[T Numeric] struct{}
-
-func (powHalf[T]) of(x T) T {
+func powHalf[T Float](x T) T {
 	if math.IsInf(float64(x), -1) {
 		return -x
 	}

@@ -38,6 +38,26 @@ var unary32 = []struct {
 	{"gelu", GELU[float32], gelu, 8}, // by vectors in float32: 2 above 0
 	{"gelutanh", GELUTanh[float32], geluTanh64, 0.6},
 	{"softplus", Softplus[float32], softplus, 0.6},
+	{"mish", Mish[float32], mish, 0.6},
+	{"powhalf", func(p *par.Pool, dst, x []float32) {
+		Pow(p, NewBroadcast([]int{len(x)}, []int{len(x)}, nil), dst, x, []float32{0.5})
+	},
+		func(x float64) float64 { return math.Pow(x, 0.5) }, 0.51},
+	{"cube", func(p *par.Pool, dst, x []float32) {
+		Pow(p, NewBroadcast([]int{len(x)}, []int{len(x)}, nil), dst, x, []float32{3})
+	},
+		func(x float64) float64 { return math.Pow(x, 3) }, 0.51},
+	{"abs", Abs[float32], math.Abs, 0},
+	{"sign", Sign[float32], signOf[float64], 0},
+	{"floor", Floor[float32], math.Floor, 0},
+	{"ceil", Ceil[float32], math.Ceil, 0},
+	{"round", RoundEven[float32], math.RoundToEven, 0},
+	{"elu", func(p *par.Pool, dst, x []float32) { ELU(p, dst, x, 1) }, func(x float64) float64 {
+		if x < 0 {
+			return math.Expm1(x)
+		}
+		return x
+	}, 0.6},
 	{"reciprocal", Reciprocal[float32], func(x float64) float64 { return 1 / x }, 0.51},
 }
 

@@ -31,6 +31,15 @@ type appliedWith[T any] struct {
 
 func (t *appliedWith[T]) Run(lo, hi int) { t.f(t.y[lo:hi], t.x[lo:hi], t.a) }
 
+// appliedWith2 is y = f(x, a, b) for numbers a and b.
+type appliedWith2[T any] struct {
+	f    func(y, x []T, a, b T)
+	y, x []T
+	a, b T
+}
+
+func (t *appliedWith2[T]) Run(lo, hi int) { t.f(t.y[lo:hi], t.x[lo:hi], t.a, t.b) }
+
 // copied is a plain copy.
 type copied[T any] struct{ dst, src []T }
 

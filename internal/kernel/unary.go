@@ -78,7 +78,6 @@ var (
 	floorLoops    = wideLoops(math.Floor, math.Floor)
 	ceilLoops     = wideLoops(math.Ceil, math.Ceil)
 	roundLoops    = wideLoops(math.RoundToEven, math.RoundToEven)
-	sqrtLoops     = loops{sqrtLoop[float32], sqrtLoop[float64]}
 	rsqrtLoops    = wideLoops(rsqrt, rsqrt)
 )
 
@@ -132,7 +131,16 @@ func run[T Float](p *par.Pool, l *loops, dst, x []T) {
 	runLoop(p, pick[func(dst, x []T)](l.f32, l.f64), dst, x)
 }
 
-func runLoop[T Float](p *par.Pool, loop func(dst, x []T), dst, x []T) {
+// loopOf is the loop for T, nil for integers.
+func loopOf[T Numeric](f32 func(y, x []float32), f64 func(y, x []float64)) func(y, x []T) {
+	if f, ok := any(f32).(func(y, x []T)); ok {
+		return f
+	}
+	f, _ := any(f64).(func(y, x []T))
+	return f
+}
+
+func runLoop[T Numeric](p *par.Pool, loop func(dst, x []T), dst, x []T) {
 	par.Do(p, len(dst), grain/4, &applied[T, T]{loop, dst, x})
 }
 
@@ -140,10 +148,10 @@ func runLoop[T Float](p *par.Pool, loop func(dst, x []T), dst, x []T) {
 func Exp[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().exp, dst, x) }
 
 // Log is the natural logarithm.
-func Log[T Float](p *par.Pool, dst, x []T) { run(p, &logLoops, dst, x) }
+func Log[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().log, dst, x) }
 
 // Sqrt is the square root.
-func Sqrt[T Float](p *par.Pool, dst, x []T) { run(p, &sqrtLoops, dst, x) }
+func Sqrt[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().sqrt, dst, x) }
 
 // Rsqrt is 1/sqrt(x).
 func Rsqrt[T Float](p *par.Pool, dst, x []T) { run(p, &rsqrtLoops, dst, x) }
@@ -158,10 +166,10 @@ func Tanh[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().tanh, dst, x) 
 func Sigmoid[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().sigmoid, dst, x) }
 
 // Softplus is log(1+e**x).
-func Softplus[T Float](p *par.Pool, dst, x []T) { run(p, &softplusLoops, dst, x) }
+func Softplus[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().softplus, dst, x) }
 
 // Mish is x*tanh(softplus(x)).
-func Mish[T Float](p *par.Pool, dst, x []T) { run(p, &mishLoops, dst, x) }
+func Mish[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().mish, dst, x) }
 
 // SiLU is x*sigmoid(x).
 func SiLU[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().silu, dst, x) }
@@ -207,10 +215,10 @@ func Acosh[T Float](p *par.Pool, dst, x []T) { run(p, &acoshLoops, dst, x) }
 func Atanh[T Float](p *par.Pool, dst, x []T) { run(p, &atanhLoops, dst, x) }
 
 // Floor is the largest integer not above x.
-func Floor[T Float](p *par.Pool, dst, x []T) { run(p, &floorLoops, dst, x) }
+func Floor[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().floor, dst, x) }
 
 // Ceil is the smallest integer not below x.
-func Ceil[T Float](p *par.Pool, dst, x []T) { run(p, &ceilLoops, dst, x) }
+func Ceil[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().ceil, dst, x) }
 
 // RoundEven is the nearest integer, halves to the even one.
-func RoundEven[T Float](p *par.Pool, dst, x []T) { run(p, &roundLoops, dst, x) }
+func RoundEven[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().round, dst, x) }

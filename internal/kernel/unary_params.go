@@ -21,27 +21,31 @@ func (negative[T]) of(x T) T { return -x }
 
 // Abs is |x|.
 func Abs[T Numeric](p *par.Pool, dst, x []T) {
+	if f := loopOf[T](vec32.abs, vec64.abs); f != nil {
+		runLoop(p, f, dst, x)
+		return
+	}
 	par.Do(p, len(dst), grain, &absolute[T]{dst, x})
 }
 
 type absolute[T Numeric] struct{ dst, x []T }
 
-func (t *absolute[T]) Run(lo, hi int) {
-	d := t.dst[lo:hi]
-	for i, v := range t.x[lo:hi] {
-		if v <= 0 { // -0 too
-			v = 0 - v
-		}
-		d[i] = v
-	}
-}
+func (t *absolute[T]) Run(lo, hi int) { absLoop(t.dst[lo:hi], t.x[lo:hi]) }
 
 // Sign is -1, 0 or 1, and NaN for NaN.
-func Sign[T Numeric](p *par.Pool, dst, x []T) { mapRule(p, dst, x, signOf[T]{}) }
+func Sign[T Numeric](p *par.Pool, dst, x []T) {
+	if f := loopOf[T](vec32.sign, vec64.sign); f != nil {
+		runLoop(p, f, dst, x)
+		return
+	}
+	mapRule(p, dst, x, signs[T]{})
+}
 
-type signOf[T Numeric] struct{}
+type signs[T Numeric] struct{}
 
-func (signOf[T]) of(x T) T {
+func (signs[T]) of(x T) T { return signOf(x) }
+
+func signOf[T Numeric](x T) T {
 	switch {
 	case x > 0:
 		return 1
@@ -63,15 +67,23 @@ func (t *inverted[T]) Run(lo, hi int) { vec[T]().div.sv(t.dst[lo:hi], 1, t.x[lo:
 
 // ReLU is max(x, 0), and NaN for NaN.
 func ReLU[T Numeric](p *par.Pool, dst, x []T) {
-	if f, ok := any(vec32.relu).(func(y, x []T)); ok {
-		par.Do(p, len(dst), grain, &applied[T, T]{f, dst, x})
+	if f := loopOf[T](vec32.relu, vec64.relu); f != nil {
+		runLoop(p, f, dst, x)
 		return
 	}
 	AtLeast(p, dst, x, 0)
 }
 
-// Clip is min(max(x, low), high), and NaN for NaN.
+// Clip is min(max(x, low), high), and NaN for NaN. A bound that is NaN is none.
 func Clip[T Numeric](p *par.Pool, dst, x []T, low, high T) {
+	if low != low {
+		AtMost(p, dst, x, high)
+		return
+	}
+	if high != high {
+		AtLeast(p, dst, x, low)
+		return
+	}
 	par.Do(p, len(dst), grain, &clipping[T]{dst, x, low, high})
 }
 
@@ -81,22 +93,29 @@ type clipping[T Numeric] struct {
 }
 
 func (t *clipping[T]) Run(lo, hi int) {
-	d := t.dst[lo:hi]
-	for i, v := range t.x[lo:hi] {
-		if v < t.low {
-			v = t.low
-		}
-		if v > t.high {
-			v = t.high
-		}
-		d[i] = v
+	d, s := t.dst[lo:hi], t.x[lo:hi]
+	if f, ok := any(vec32.clip).(func(y, x []T, a, b T)); ok {
+		f(d, s, t.low, t.high)
+		return
 	}
+	clipLoop(d, s, t.low, t.high)
 }
 
 // AtLeast is max(x, low), and NaN for NaN.
 func AtLeast[T Numeric](p *par.Pool, dst, x []T, low T) {
-	par.Do(p, len(dst), grain, &atLeast[T]{dst, x, low})
+	if isInteger[T]() {
+		par.Do(p, len(dst), grain, &atLeast[T]{dst, x, low})
+		return
+	}
+	if low != low {
+		copyAll(p, dst, x)
+		return
+	}
+	par.Do(p, len(dst), grain, &clipping[T]{dst, x, low, T(infinity)})
 }
+
+// infinity is not a constant, of which integers would want to know more.
+var infinity = math.Inf(1)
 
 type atLeast[T Numeric] struct {
 	dst, x []T
@@ -106,16 +125,21 @@ type atLeast[T Numeric] struct {
 func (t *atLeast[T]) Run(lo, hi int) {
 	d := t.dst[lo:hi]
 	for i, v := range t.x[lo:hi] {
-		if v < t.low {
-			v = t.low
-		}
-		d[i] = v
+		d[i] = max(v, t.low)
 	}
 }
 
 // AtMost is min(x, high), and NaN for NaN.
 func AtMost[T Numeric](p *par.Pool, dst, x []T, high T) {
-	par.Do(p, len(dst), grain, &atMost[T]{dst, x, high})
+	if isInteger[T]() {
+		par.Do(p, len(dst), grain, &atMost[T]{dst, x, high})
+		return
+	}
+	if high != high {
+		copyAll(p, dst, x)
+		return
+	}
+	par.Do(p, len(dst), grain, &clipping[T]{dst, x, -T(infinity), high})
 }
 
 type atMost[T Numeric] struct {
@@ -126,10 +150,7 @@ type atMost[T Numeric] struct {
 func (t *atMost[T]) Run(lo, hi int) {
 	d := t.dst[lo:hi]
 	for i, v := range t.x[lo:hi] {
-		if v > t.high {
-			v = t.high
-		}
-		d[i] = v
+		d[i] = min(v, t.high)
 	}
 }
 
@@ -140,22 +161,7 @@ func Scale[T Float](p *par.Pool, dst, x []T, alpha T) {
 
 // LeakyReLU is x, below zero alpha*x.
 func LeakyReLU[T Float](p *par.Pool, dst, x []T, alpha T) {
-	par.Do(p, len(dst), grain, &leaky[T]{dst, x, alpha})
-}
-
-type leaky[T Float] struct {
-	dst, x []T
-	alpha  T
-}
-
-func (t *leaky[T]) Run(lo, hi int) {
-	d := t.dst[lo:hi]
-	for i, v := range t.x[lo:hi] {
-		if v < 0 {
-			v *= t.alpha
-		}
-		d[i] = v
-	}
+	par.Do(p, len(dst), grain, &appliedWith[T]{vec[T]().leaky, dst, x, alpha})
 }
 
 // ThresholdedReLU is x where x > alpha, else 0.
@@ -173,60 +179,38 @@ func (f thresholded[T]) of(x T) T {
 }
 
 // ELU is x, below zero alpha*(e**x-1).
-func ELU[T Float](p *par.Pool, dst, x []T, alpha T) { mapRule(p, dst, x, elu[T]{alpha}) }
-
-type elu[T Float] struct{ alpha T }
-
-func (f elu[T]) of(x T) T {
-	if x < 0 {
-		return T(float64(f.alpha) * math.Expm1(float64(x)))
-	}
-	return x
+func ELU[T Float](p *par.Pool, dst, x []T, alpha T) {
+	par.Do(p, len(dst), grain/4, &eluing[T]{dst, x, float64(alpha), 1, 1})
 }
 
 // CELU is x, below zero alpha*(e**(x/alpha)-1).
-func CELU[T Float](p *par.Pool, dst, x []T, alpha T) { mapRule(p, dst, x, celu[T]{alpha}) }
-
-type celu[T Float] struct{ alpha T }
-
-func (f celu[T]) of(x T) T {
-	if x < 0 {
-		return T(float64(f.alpha) * math.Expm1(float64(x)/float64(f.alpha)))
-	}
-	return x
+func CELU[T Float](p *par.Pool, dst, x []T, alpha T) {
+	par.Do(p, len(dst), grain/4, &eluing[T]{dst, x, float64(alpha), 1 / float64(alpha), 1})
 }
 
 // SELU is gamma*x, below zero gamma*alpha*(e**x-1).
 func SELU[T Float](p *par.Pool, dst, x []T, alpha, gamma T) {
-	mapRule(p, dst, x, selu[T]{alpha, gamma})
+	par.Do(p, len(dst), grain/4, &eluing[T]{dst, x, float64(alpha) * float64(gamma), 1, float64(gamma)})
 }
 
-type selu[T Float] struct{ alpha, gamma T }
-
-func (f selu[T]) of(x T) T {
-	if x <= 0 {
-		return T(float64(f.gamma) * float64(f.alpha) * math.Expm1(float64(x)))
-	}
-	return f.gamma * x
+type eluing[T Float] struct {
+	dst, x            []T
+	slope, rate, gain float64
 }
+
+func (t *eluing[T]) Run(lo, hi int) { vec[T]().elu(t.dst[lo:hi], t.x[lo:hi], t.slope, t.rate, t.gain) }
 
 // HardSigmoid is min(max(alpha*x+beta, 0), 1).
 func HardSigmoid[T Float](p *par.Pool, dst, x []T, alpha, beta T) {
-	mapRule(p, dst, x, hardSigmoids[T]{alpha, beta})
+	par.Do(p, len(dst), grain, &appliedWith2[T]{vec[T]().hardSigmoid, dst, x, alpha, beta})
 }
-
-type hardSigmoids[T Float] struct{ alpha, beta T }
-
-func (f hardSigmoids[T]) of(x T) T { return hardSigmoid(x, f.alpha, f.beta) }
 
 func hardSigmoid[T Float](x, alpha, beta T) T { return max(0, min(1, T(alpha*x)+beta)) }
 
 // HardSwish is x*HardSigmoid(x, 1/6, 1/2).
-func HardSwish[T Float](p *par.Pool, dst, x []T) { mapRule(p, dst, x, hardSwish[T]{}) }
+func HardSwish[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().hardSwish, dst, x) }
 
-type hardSwish[T Float] struct{}
-
-func (hardSwish[T]) of(x T) T { return x * hardSigmoid(x, 1.0/6, 0.5) }
+func hardSwish[T Float](x T) T { return x * hardSigmoid(x, 1.0/6, 0.5) }
 
 // Softsign is x/(1+|x|).
 func Softsign[T Float](p *par.Pool, dst, x []T) { mapRule(p, dst, x, softsign[T]{}) }

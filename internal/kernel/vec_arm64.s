@@ -4,351 +4,1632 @@
 
 #include "textflag.h"
 
-DATA constants<>+0(SB)/4, $0x00000000
-DATA constants<>+4(SB)/4, $0x40690000
-DATA constants<>+8(SB)/4, $0x00000000
-DATA constants<>+12(SB)/4, $0x40690000
+DATA constants<>+0(SB)/4, $0x7fffffff
+DATA constants<>+4(SB)/4, $0x7fffffff
+DATA constants<>+8(SB)/4, $0x7fffffff
+DATA constants<>+12(SB)/4, $0x7fffffff
 DATA constants<>+16(SB)/4, $0x00000000
-DATA constants<>+20(SB)/4, $0xc0690000
+DATA constants<>+20(SB)/4, $0x00000000
 DATA constants<>+24(SB)/4, $0x00000000
-DATA constants<>+28(SB)/4, $0xc0690000
-DATA constants<>+32(SB)/4, $0x000003ff
-DATA constants<>+36(SB)/4, $0x43380000
-DATA constants<>+40(SB)/4, $0x000003ff
-DATA constants<>+44(SB)/4, $0x43380000
-DATA constants<>+48(SB)/4, $0x652b82fe
-DATA constants<>+52(SB)/4, $0x3ff71547
-DATA constants<>+56(SB)/4, $0x652b82fe
-DATA constants<>+60(SB)/4, $0x3ff71547
-DATA constants<>+64(SB)/4, $0xfefa39ef
-DATA constants<>+68(SB)/4, $0x3fe62e42
-DATA constants<>+72(SB)/4, $0xfefa39ef
-DATA constants<>+76(SB)/4, $0x3fe62e42
-DATA constants<>+80(SB)/4, $0x6fcd63f2
-DATA constants<>+84(SB)/4, $0x3f8126fa
-DATA constants<>+88(SB)/4, $0x6fcd63f2
-DATA constants<>+92(SB)/4, $0x3f8126fa
-DATA constants<>+96(SB)/4, $0x24982b14
-DATA constants<>+100(SB)/4, $0x3f56d753
-DATA constants<>+104(SB)/4, $0x24982b14
-DATA constants<>+108(SB)/4, $0x3f56d753
-DATA constants<>+112(SB)/4, $0xce099138
-DATA constants<>+116(SB)/4, $0x3fa5554a
-DATA constants<>+120(SB)/4, $0xce099138
-DATA constants<>+124(SB)/4, $0x3fa5554a
-DATA constants<>+128(SB)/4, $0x43e2a35c
-DATA constants<>+132(SB)/4, $0x3fc55540
-DATA constants<>+136(SB)/4, $0x43e2a35c
-DATA constants<>+140(SB)/4, $0x3fc55540
-DATA constants<>+144(SB)/4, $0x02879adb
-DATA constants<>+148(SB)/4, $0x3fe00000
-DATA constants<>+152(SB)/4, $0x02879adb
-DATA constants<>+156(SB)/4, $0x3fe00000
-DATA constants<>+160(SB)/4, $0x0a1fd68b
-DATA constants<>+164(SB)/4, $0x3ff00000
-DATA constants<>+168(SB)/4, $0x0a1fd68b
-DATA constants<>+172(SB)/4, $0x3ff00000
-DATA constants<>+176(SB)/4, $0xfffffff6
-DATA constants<>+180(SB)/4, $0x3fefffff
-DATA constants<>+184(SB)/4, $0xfffffff6
-DATA constants<>+188(SB)/4, $0x3fefffff
-DATA constants<>+192(SB)/4, $0x00000000
-DATA constants<>+196(SB)/4, $0x00000000
-DATA constants<>+200(SB)/4, $0x00000000
-DATA constants<>+204(SB)/4, $0x00000000
+DATA constants<>+28(SB)/4, $0x00000000
+DATA constants<>+32(SB)/4, $0x3f800000
+DATA constants<>+36(SB)/4, $0x3f800000
+DATA constants<>+40(SB)/4, $0x3f800000
+DATA constants<>+44(SB)/4, $0x3f800000
+DATA constants<>+48(SB)/4, $0xbf800000
+DATA constants<>+52(SB)/4, $0xbf800000
+DATA constants<>+56(SB)/4, $0xbf800000
+DATA constants<>+60(SB)/4, $0xbf800000
+DATA constants<>+64(SB)/4, $0x3e2aaaab
+DATA constants<>+68(SB)/4, $0x3e2aaaab
+DATA constants<>+72(SB)/4, $0x3e2aaaab
+DATA constants<>+76(SB)/4, $0x3e2aaaab
+DATA constants<>+80(SB)/4, $0x3f000000
+DATA constants<>+84(SB)/4, $0x3f000000
+DATA constants<>+88(SB)/4, $0x3f000000
+DATA constants<>+92(SB)/4, $0x3f000000
+DATA constants<>+96(SB)/4, $0xff7fffff
+DATA constants<>+100(SB)/4, $0xff7fffff
+DATA constants<>+104(SB)/4, $0xff7fffff
+DATA constants<>+108(SB)/4, $0xff7fffff
+DATA constants<>+112(SB)/4, $0x7f800000
+DATA constants<>+116(SB)/4, $0x7f800000
+DATA constants<>+120(SB)/4, $0x7f800000
+DATA constants<>+124(SB)/4, $0x7f800000
+DATA constants<>+128(SB)/4, $0xffffffff
+DATA constants<>+132(SB)/4, $0x000fffff
+DATA constants<>+136(SB)/4, $0xffffffff
+DATA constants<>+140(SB)/4, $0x000fffff
+DATA constants<>+144(SB)/4, $0x00000000
+DATA constants<>+148(SB)/4, $0x3ff00000
+DATA constants<>+152(SB)/4, $0x00000000
+DATA constants<>+156(SB)/4, $0x3ff00000
+DATA constants<>+160(SB)/4, $0x00000000
+DATA constants<>+164(SB)/4, $0x43300000
+DATA constants<>+168(SB)/4, $0x00000000
+DATA constants<>+172(SB)/4, $0x43300000
+DATA constants<>+176(SB)/4, $0x000003ff
+DATA constants<>+180(SB)/4, $0x43300000
+DATA constants<>+184(SB)/4, $0x000003ff
+DATA constants<>+188(SB)/4, $0x43300000
+DATA constants<>+192(SB)/4, $0x667f3bcd
+DATA constants<>+196(SB)/4, $0x3ff6a09e
+DATA constants<>+200(SB)/4, $0x667f3bcd
+DATA constants<>+204(SB)/4, $0x3ff6a09e
 DATA constants<>+208(SB)/4, $0x00000000
-DATA constants<>+212(SB)/4, $0x3ff00000
+DATA constants<>+212(SB)/4, $0x3fe00000
 DATA constants<>+216(SB)/4, $0x00000000
-DATA constants<>+220(SB)/4, $0x3ff00000
-DATA constants<>+224(SB)/4, $0x1e53af82
-DATA constants<>+228(SB)/4, $0x3f56d753
-DATA constants<>+232(SB)/4, $0x1e53af82
-DATA constants<>+236(SB)/4, $0x3f56d753
-DATA constants<>+240(SB)/4, $0xd7002cbf
-DATA constants<>+244(SB)/4, $0x3f2a1516
-DATA constants<>+248(SB)/4, $0xd7002cbf
-DATA constants<>+252(SB)/4, $0x3f2a1516
-DATA constants<>+256(SB)/4, $0x637c3412
-DATA constants<>+260(SB)/4, $0x3f81110c
-DATA constants<>+264(SB)/4, $0x637c3412
-DATA constants<>+268(SB)/4, $0x3f81110c
-DATA constants<>+272(SB)/4, $0xce12833b
-DATA constants<>+276(SB)/4, $0x3fa5554a
-DATA constants<>+280(SB)/4, $0xce12833b
-DATA constants<>+284(SB)/4, $0x3fa5554a
-DATA constants<>+288(SB)/4, $0x56752314
-DATA constants<>+292(SB)/4, $0x3fc55555
-DATA constants<>+296(SB)/4, $0x56752314
-DATA constants<>+300(SB)/4, $0x3fc55555
-DATA constants<>+304(SB)/4, $0x0287949d
-DATA constants<>+308(SB)/4, $0x3fe00000
-DATA constants<>+312(SB)/4, $0x0287949d
-DATA constants<>+316(SB)/4, $0x3fe00000
-DATA constants<>+320(SB)/4, $0x00000000
-DATA constants<>+324(SB)/4, $0x40000000
-DATA constants<>+328(SB)/4, $0x00000000
-DATA constants<>+332(SB)/4, $0x40000000
+DATA constants<>+220(SB)/4, $0x3fe00000
+DATA constants<>+224(SB)/4, $0x042d40f2
+DATA constants<>+228(SB)/4, $0x3fcc785d
+DATA constants<>+232(SB)/4, $0x042d40f2
+DATA constants<>+236(SB)/4, $0x3fcc785d
+DATA constants<>+240(SB)/4, $0x43877278
+DATA constants<>+244(SB)/4, $0x3fc74b84
+DATA constants<>+248(SB)/4, $0x43877278
+DATA constants<>+252(SB)/4, $0x3fc74b84
+DATA constants<>+256(SB)/4, $0x55a34e1c
+DATA constants<>+260(SB)/4, $0x3fd24924
+DATA constants<>+264(SB)/4, $0x55a34e1c
+DATA constants<>+268(SB)/4, $0x3fd24924
+DATA constants<>+272(SB)/4, $0x53297162
+DATA constants<>+276(SB)/4, $0x3fd99999
+DATA constants<>+280(SB)/4, $0x53297162
+DATA constants<>+284(SB)/4, $0x3fd99999
+DATA constants<>+288(SB)/4, $0x5555b263
+DATA constants<>+292(SB)/4, $0x3fe55555
+DATA constants<>+296(SB)/4, $0x5555b263
+DATA constants<>+300(SB)/4, $0x3fe55555
+DATA constants<>+304(SB)/4, $0x00001be6
+DATA constants<>+308(SB)/4, $0x40000000
+DATA constants<>+312(SB)/4, $0x00001be6
+DATA constants<>+316(SB)/4, $0x40000000
+DATA constants<>+320(SB)/4, $0xfefa39ef
+DATA constants<>+324(SB)/4, $0x3fe62e42
+DATA constants<>+328(SB)/4, $0xfefa39ef
+DATA constants<>+332(SB)/4, $0x3fe62e42
 DATA constants<>+336(SB)/4, $0x00000000
-DATA constants<>+340(SB)/4, $0x40180000
+DATA constants<>+340(SB)/4, $0x7ff00000
 DATA constants<>+344(SB)/4, $0x00000000
-DATA constants<>+348(SB)/4, $0x40180000
-DATA constants<>+352(SB)/4, $0xffffffff
-DATA constants<>+356(SB)/4, $0x7fffffff
-DATA constants<>+360(SB)/4, $0xffffffff
-DATA constants<>+364(SB)/4, $0x7fffffff
-DATA constants<>+368(SB)/4, $0x31288b51
-DATA constants<>+372(SB)/4, $0xbf9b82ce
-DATA constants<>+376(SB)/4, $0x31288b51
-DATA constants<>+380(SB)/4, $0xbf9b82ce
-DATA constants<>+384(SB)/4, $0xd0e6a53f
-DATA constants<>+388(SB)/4, $0x3f7565bc
-DATA constants<>+392(SB)/4, $0xd0e6a53f
-DATA constants<>+396(SB)/4, $0x3f7565bc
-DATA constants<>+400(SB)/4, $0x1a042be2
-DATA constants<>+404(SB)/4, $0x3fbce2f2
-DATA constants<>+408(SB)/4, $0x1a042be2
-DATA constants<>+412(SB)/4, $0x3fbce2f2
-DATA constants<>+416(SB)/4, $0x6b0379e7
-DATA constants<>+420(SB)/4, $0xbfd81274
-DATA constants<>+424(SB)/4, $0x6b0379e7
-DATA constants<>+428(SB)/4, $0xbfd81274
-DATA constants<>+432(SB)/4, $0x50429b6d
-DATA constants<>+436(SB)/4, $0x3ff20dd7
-DATA constants<>+440(SB)/4, $0x50429b6d
-DATA constants<>+444(SB)/4, $0x3ff20dd7
-DATA constants<>+448(SB)/4, $0x00000000
-DATA constants<>+452(SB)/4, $0x3fc00000
-DATA constants<>+456(SB)/4, $0x00000000
-DATA constants<>+460(SB)/4, $0x3fc00000
-DATA constants<>+464(SB)/4, $0x24924925
-DATA constants<>+468(SB)/4, $0xbff49249
-DATA constants<>+472(SB)/4, $0x24924925
-DATA constants<>+476(SB)/4, $0xbff49249
-DATA constants<>+480(SB)/4, $0x92492492
-DATA constants<>+484(SB)/4, $0x40024924
-DATA constants<>+488(SB)/4, $0x92492492
-DATA constants<>+492(SB)/4, $0x40024924
-DATA constants<>+496(SB)/4, $0x22400000
-DATA constants<>+500(SB)/4, $0xbeeb2099
-DATA constants<>+504(SB)/4, $0x22400000
-DATA constants<>+508(SB)/4, $0xbeeb2099
-DATA constants<>+512(SB)/4, $0x11800000
-DATA constants<>+516(SB)/4, $0x3ee30543
-DATA constants<>+520(SB)/4, $0x11800000
-DATA constants<>+524(SB)/4, $0x3ee30543
-DATA constants<>+528(SB)/4, $0x6ad00000
-DATA constants<>+532(SB)/4, $0xbf0da663
-DATA constants<>+536(SB)/4, $0x6ad00000
-DATA constants<>+540(SB)/4, $0xbf0da663
-DATA constants<>+544(SB)/4, $0x956b0000
-DATA constants<>+548(SB)/4, $0x3f2166d0
-DATA constants<>+552(SB)/4, $0x956b0000
-DATA constants<>+556(SB)/4, $0x3f2166d0
-DATA constants<>+560(SB)/4, $0x20c90000
-DATA constants<>+564(SB)/4, $0x3f25cbc3
-DATA constants<>+568(SB)/4, $0x20c90000
-DATA constants<>+572(SB)/4, $0x3f25cbc3
-DATA constants<>+576(SB)/4, $0x2a00e000
-DATA constants<>+580(SB)/4, $0xbf4b9dfc
-DATA constants<>+584(SB)/4, $0x2a00e000
-DATA constants<>+588(SB)/4, $0xbf4b9dfc
-DATA constants<>+592(SB)/4, $0x01e38000
-DATA constants<>+596(SB)/4, $0xbf1d8141
-DATA constants<>+600(SB)/4, $0x01e38000
-DATA constants<>+604(SB)/4, $0xbf1d8141
-DATA constants<>+608(SB)/4, $0x779f7f80
-DATA constants<>+612(SB)/4, $0x3f73b398
-DATA constants<>+616(SB)/4, $0x779f7f80
-DATA constants<>+620(SB)/4, $0x3f73b398
-DATA constants<>+624(SB)/4, $0x593f6680
-DATA constants<>+628(SB)/4, $0xbf63b6fb
-DATA constants<>+632(SB)/4, $0x593f6680
-DATA constants<>+636(SB)/4, $0xbf63b6fb
-DATA constants<>+640(SB)/4, $0xb5dfbc8c
-DATA constants<>+644(SB)/4, $0xbfa149e8
-DATA constants<>+648(SB)/4, $0xb5dfbc8c
-DATA constants<>+652(SB)/4, $0xbfa149e8
-DATA constants<>+656(SB)/4, $0xd1363308
-DATA constants<>+660(SB)/4, $0x3f96be42
-DATA constants<>+664(SB)/4, $0xd1363308
-DATA constants<>+668(SB)/4, $0x3f96be42
-DATA constants<>+672(SB)/4, $0x77ac9358
-DATA constants<>+676(SB)/4, $0x3fe31a1d
-DATA constants<>+680(SB)/4, $0x77ac9358
-DATA constants<>+684(SB)/4, $0x3fe31a1d
-DATA constants<>+688(SB)/4, $0x238f4da1
-DATA constants<>+692(SB)/4, $0xbfe2c942
-DATA constants<>+696(SB)/4, $0x238f4da1
-DATA constants<>+700(SB)/4, $0xbfe2c942
-DATA constants<>+704(SB)/4, $0x00000000
-DATA constants<>+708(SB)/4, $0x80000000
-DATA constants<>+712(SB)/4, $0x00000000
-DATA constants<>+716(SB)/4, $0x80000000
-DATA constants<>+720(SB)/4, $0x41533333
-DATA constants<>+724(SB)/4, $0x41533333
-DATA constants<>+728(SB)/4, $0x41533333
-DATA constants<>+732(SB)/4, $0x41533333
-DATA constants<>+736(SB)/4, $0x7fffffff
-DATA constants<>+740(SB)/4, $0x7fffffff
-DATA constants<>+744(SB)/4, $0x7fffffff
-DATA constants<>+748(SB)/4, $0x7fffffff
-DATA constants<>+752(SB)/4, $0xbf000000
-DATA constants<>+756(SB)/4, $0xbf000000
-DATA constants<>+760(SB)/4, $0xbf000000
-DATA constants<>+764(SB)/4, $0xbf000000
-DATA constants<>+768(SB)/4, $0x4b40007f
-DATA constants<>+772(SB)/4, $0x4b40007f
-DATA constants<>+776(SB)/4, $0x4b40007f
-DATA constants<>+780(SB)/4, $0x4b40007f
-DATA constants<>+784(SB)/4, $0x3fb8aa3b
-DATA constants<>+788(SB)/4, $0x3fb8aa3b
-DATA constants<>+792(SB)/4, $0x3fb8aa3b
-DATA constants<>+796(SB)/4, $0x3fb8aa3b
-DATA constants<>+800(SB)/4, $0x3f318000
-DATA constants<>+804(SB)/4, $0x3f318000
-DATA constants<>+808(SB)/4, $0x3f318000
-DATA constants<>+812(SB)/4, $0x3f318000
-DATA constants<>+816(SB)/4, $0xb95e8083
-DATA constants<>+820(SB)/4, $0xb95e8083
-DATA constants<>+824(SB)/4, $0xb95e8083
-DATA constants<>+828(SB)/4, $0xb95e8083
-DATA constants<>+832(SB)/4, $0x3f000000
-DATA constants<>+836(SB)/4, $0x3f000000
-DATA constants<>+840(SB)/4, $0x3f000000
-DATA constants<>+844(SB)/4, $0x3f000000
-DATA constants<>+848(SB)/4, $0x3c0937d3
-DATA constants<>+852(SB)/4, $0x3c0937d3
-DATA constants<>+856(SB)/4, $0x3c0937d3
-DATA constants<>+860(SB)/4, $0x3c0937d3
-DATA constants<>+864(SB)/4, $0x3ab6ba99
-DATA constants<>+868(SB)/4, $0x3ab6ba99
-DATA constants<>+872(SB)/4, $0x3ab6ba99
-DATA constants<>+876(SB)/4, $0x3ab6ba99
-DATA constants<>+880(SB)/4, $0x3d2aaa56
-DATA constants<>+884(SB)/4, $0x3d2aaa56
-DATA constants<>+888(SB)/4, $0x3d2aaa56
-DATA constants<>+892(SB)/4, $0x3d2aaa56
-DATA constants<>+896(SB)/4, $0x3e2aaa02
-DATA constants<>+900(SB)/4, $0x3e2aaa02
-DATA constants<>+904(SB)/4, $0x3e2aaa02
-DATA constants<>+908(SB)/4, $0x3e2aaa02
-DATA constants<>+912(SB)/4, $0x3f800000
-DATA constants<>+916(SB)/4, $0x3f800000
-DATA constants<>+920(SB)/4, $0x3f800000
-DATA constants<>+924(SB)/4, $0x3f800000
-DATA constants<>+928(SB)/4, $0x403504f3
-DATA constants<>+932(SB)/4, $0x403504f3
-DATA constants<>+936(SB)/4, $0x403504f3
-DATA constants<>+940(SB)/4, $0x403504f3
-DATA constants<>+944(SB)/4, $0xbfb6dab6
-DATA constants<>+948(SB)/4, $0xbfb6dab6
-DATA constants<>+952(SB)/4, $0xbfb6dab6
-DATA constants<>+956(SB)/4, $0xbfb6dab6
-DATA constants<>+960(SB)/4, $0x401b6d5b
-DATA constants<>+964(SB)/4, $0x401b6d5b
-DATA constants<>+968(SB)/4, $0x401b6d5b
-DATA constants<>+972(SB)/4, $0x401b6d5b
-DATA constants<>+976(SB)/4, $0x36e2b246
-DATA constants<>+980(SB)/4, $0x36e2b246
-DATA constants<>+984(SB)/4, $0x36e2b246
-DATA constants<>+988(SB)/4, $0x36e2b246
-DATA constants<>+992(SB)/4, $0xb7cd3010
-DATA constants<>+996(SB)/4, $0xb7cd3010
-DATA constants<>+1000(SB)/4, $0xb7cd3010
-DATA constants<>+1004(SB)/4, $0xb7cd3010
-DATA constants<>+1008(SB)/4, $0x398f8af3
-DATA constants<>+1012(SB)/4, $0x398f8af3
-DATA constants<>+1016(SB)/4, $0x398f8af3
-DATA constants<>+1020(SB)/4, $0x398f8af3
-DATA constants<>+1024(SB)/4, $0xb991ae6b
-DATA constants<>+1028(SB)/4, $0xb991ae6b
-DATA constants<>+1032(SB)/4, $0xb991ae6b
-DATA constants<>+1036(SB)/4, $0xb991ae6b
-DATA constants<>+1040(SB)/4, $0xbb415eb2
-DATA constants<>+1044(SB)/4, $0xbb415eb2
-DATA constants<>+1048(SB)/4, $0xbb415eb2
-DATA constants<>+1052(SB)/4, $0xbb415eb2
-DATA constants<>+1056(SB)/4, $0x3b338155
-DATA constants<>+1060(SB)/4, $0x3b338155
-DATA constants<>+1064(SB)/4, $0x3b338155
-DATA constants<>+1068(SB)/4, $0x3b338155
-DATA constants<>+1072(SB)/4, $0x3d4c7ba6
-DATA constants<>+1076(SB)/4, $0x3d4c7ba6
-DATA constants<>+1080(SB)/4, $0x3d4c7ba6
-DATA constants<>+1084(SB)/4, $0x3d4c7ba6
-DATA constants<>+1088(SB)/4, $0x3e2646fd
-DATA constants<>+1092(SB)/4, $0x3e2646fd
-DATA constants<>+1096(SB)/4, $0x3e2646fd
-DATA constants<>+1100(SB)/4, $0x3e2646fd
-DATA constants<>+1104(SB)/4, $0x3e936ba2
-DATA constants<>+1108(SB)/4, $0x3e936ba2
-DATA constants<>+1112(SB)/4, $0x3e936ba2
-DATA constants<>+1116(SB)/4, $0x3e936ba2
-DATA constants<>+1120(SB)/4, $0x00000000
-DATA constants<>+1124(SB)/4, $0x00000000
-DATA constants<>+1128(SB)/4, $0x00000000
-DATA constants<>+1132(SB)/4, $0x00000000
-DATA constants<>+1136(SB)/4, $0xc1533333
-DATA constants<>+1140(SB)/4, $0xc1533333
-DATA constants<>+1144(SB)/4, $0xc1533333
-DATA constants<>+1148(SB)/4, $0xc1533333
-DATA constants<>+1152(SB)/4, $0x00000000
-DATA constants<>+1156(SB)/4, $0x412e8480
-DATA constants<>+1160(SB)/4, $0x00000000
-DATA constants<>+1164(SB)/4, $0x412e8480
-DATA constants<>+1168(SB)/4, $0x00000000
-DATA constants<>+1172(SB)/4, $0xc12e8480
-DATA constants<>+1176(SB)/4, $0x00000000
-DATA constants<>+1180(SB)/4, $0xc12e8480
-DATA constants<>+1184(SB)/4, $0x33d43651
-DATA constants<>+1188(SB)/4, $0x3ff98845
-DATA constants<>+1192(SB)/4, $0x33d43651
-DATA constants<>+1196(SB)/4, $0x3ff98845
-DATA constants<>+1200(SB)/4, $0x2a4d8b4b
-DATA constants<>+1204(SB)/4, $0x3fb2444f
-DATA constants<>+1208(SB)/4, $0x2a4d8b4b
-DATA constants<>+1212(SB)/4, $0x3fb2444f
-DATA constants<>+1216(SB)/4, $0x3ecc422a
-DATA constants<>+1220(SB)/4, $0x3ecc422a
-DATA constants<>+1224(SB)/4, $0x3ecc422a
-DATA constants<>+1228(SB)/4, $0x3ecc422a
+DATA constants<>+348(SB)/4, $0x7ff00000
+DATA constants<>+352(SB)/4, $0xaaaca626
+DATA constants<>+356(SB)/4, $0x3379b604
+DATA constants<>+360(SB)/4, $0xaaaca626
+DATA constants<>+364(SB)/4, $0x3379b604
+DATA constants<>+368(SB)/4, $0x00000000
+DATA constants<>+372(SB)/4, $0xfff00000
+DATA constants<>+376(SB)/4, $0x00000000
+DATA constants<>+380(SB)/4, $0xfff00000
+DATA constants<>+384(SB)/4, $0x00000000
+DATA constants<>+388(SB)/4, $0x00000000
+DATA constants<>+392(SB)/4, $0x00000000
+DATA constants<>+396(SB)/4, $0x00000000
+DATA constants<>+400(SB)/4, $0x00000001
+DATA constants<>+404(SB)/4, $0x7ff80000
+DATA constants<>+408(SB)/4, $0x00000001
+DATA constants<>+412(SB)/4, $0x7ff80000
+DATA constants<>+416(SB)/4, $0x00000000
+DATA constants<>+420(SB)/4, $0xc0690000
+DATA constants<>+424(SB)/4, $0x00000000
+DATA constants<>+428(SB)/4, $0xc0690000
+DATA constants<>+432(SB)/4, $0xffffffff
+DATA constants<>+436(SB)/4, $0x7fffffff
+DATA constants<>+440(SB)/4, $0xffffffff
+DATA constants<>+444(SB)/4, $0x7fffffff
+DATA constants<>+448(SB)/4, $0x000003ff
+DATA constants<>+452(SB)/4, $0x43380000
+DATA constants<>+456(SB)/4, $0x000003ff
+DATA constants<>+460(SB)/4, $0x43380000
+DATA constants<>+464(SB)/4, $0x652b82fe
+DATA constants<>+468(SB)/4, $0x3ff71547
+DATA constants<>+472(SB)/4, $0x652b82fe
+DATA constants<>+476(SB)/4, $0x3ff71547
+DATA constants<>+480(SB)/4, $0x6fcd63f2
+DATA constants<>+484(SB)/4, $0x3f8126fa
+DATA constants<>+488(SB)/4, $0x6fcd63f2
+DATA constants<>+492(SB)/4, $0x3f8126fa
+DATA constants<>+496(SB)/4, $0x24982b14
+DATA constants<>+500(SB)/4, $0x3f56d753
+DATA constants<>+504(SB)/4, $0x24982b14
+DATA constants<>+508(SB)/4, $0x3f56d753
+DATA constants<>+512(SB)/4, $0xce099138
+DATA constants<>+516(SB)/4, $0x3fa5554a
+DATA constants<>+520(SB)/4, $0xce099138
+DATA constants<>+524(SB)/4, $0x3fa5554a
+DATA constants<>+528(SB)/4, $0x43e2a35c
+DATA constants<>+532(SB)/4, $0x3fc55540
+DATA constants<>+536(SB)/4, $0x43e2a35c
+DATA constants<>+540(SB)/4, $0x3fc55540
+DATA constants<>+544(SB)/4, $0x02879adb
+DATA constants<>+548(SB)/4, $0x3fe00000
+DATA constants<>+552(SB)/4, $0x02879adb
+DATA constants<>+556(SB)/4, $0x3fe00000
+DATA constants<>+560(SB)/4, $0x0a1fd68b
+DATA constants<>+564(SB)/4, $0x3ff00000
+DATA constants<>+568(SB)/4, $0x0a1fd68b
+DATA constants<>+572(SB)/4, $0x3ff00000
+DATA constants<>+576(SB)/4, $0xfffffff6
+DATA constants<>+580(SB)/4, $0x3fefffff
+DATA constants<>+584(SB)/4, $0xfffffff6
+DATA constants<>+588(SB)/4, $0x3fefffff
+DATA constants<>+592(SB)/4, $0x00000000
+DATA constants<>+596(SB)/4, $0x40000000
+DATA constants<>+600(SB)/4, $0x00000000
+DATA constants<>+604(SB)/4, $0x40000000
+DATA constants<>+608(SB)/4, $0xa0eccd41
+DATA constants<>+612(SB)/4, $0x3fc1725c
+DATA constants<>+616(SB)/4, $0xa0eccd41
+DATA constants<>+620(SB)/4, $0x3fc1725c
+DATA constants<>+624(SB)/4, $0x6b68b183
+DATA constants<>+628(SB)/4, $0x3fbecec1
+DATA constants<>+632(SB)/4, $0x6b68b183
+DATA constants<>+636(SB)/4, $0x3fbecec1
+DATA constants<>+640(SB)/4, $0xaadac7c1
+DATA constants<>+644(SB)/4, $0x3fc3b067
+DATA constants<>+648(SB)/4, $0xaadac7c1
+DATA constants<>+652(SB)/4, $0x3fc3b067
+DATA constants<>+656(SB)/4, $0xbaa660b2
+DATA constants<>+660(SB)/4, $0x3fc744e9
+DATA constants<>+664(SB)/4, $0xbaa660b2
+DATA constants<>+668(SB)/4, $0x3fc744e9
+DATA constants<>+672(SB)/4, $0xd8372411
+DATA constants<>+676(SB)/4, $0x3fcc71c7
+DATA constants<>+680(SB)/4, $0xd8372411
+DATA constants<>+684(SB)/4, $0x3fcc71c7
+DATA constants<>+688(SB)/4, $0xf83324fc
+DATA constants<>+692(SB)/4, $0x3fd24924
+DATA constants<>+696(SB)/4, $0xf83324fc
+DATA constants<>+700(SB)/4, $0x3fd24924
+DATA constants<>+704(SB)/4, $0x9982b602
+DATA constants<>+708(SB)/4, $0x3fd99999
+DATA constants<>+712(SB)/4, $0x9982b602
+DATA constants<>+716(SB)/4, $0x3fd99999
+DATA constants<>+720(SB)/4, $0x55493fed
+DATA constants<>+724(SB)/4, $0x3fe55555
+DATA constants<>+728(SB)/4, $0x55493fed
+DATA constants<>+732(SB)/4, $0x3fe55555
+DATA constants<>+736(SB)/4, $0x00000003
+DATA constants<>+740(SB)/4, $0x40000000
+DATA constants<>+744(SB)/4, $0x00000003
+DATA constants<>+748(SB)/4, $0x40000000
+DATA constants<>+752(SB)/4, $0x00000000
+DATA constants<>+756(SB)/4, $0x40440000
+DATA constants<>+760(SB)/4, $0x00000000
+DATA constants<>+764(SB)/4, $0x40440000
+DATA constants<>+768(SB)/4, $0x00000000
+DATA constants<>+772(SB)/4, $0x40690000
+DATA constants<>+776(SB)/4, $0x00000000
+DATA constants<>+780(SB)/4, $0x40690000
+DATA constants<>+784(SB)/4, $0x1e53af82
+DATA constants<>+788(SB)/4, $0x3f56d753
+DATA constants<>+792(SB)/4, $0x1e53af82
+DATA constants<>+796(SB)/4, $0x3f56d753
+DATA constants<>+800(SB)/4, $0xd7002cbf
+DATA constants<>+804(SB)/4, $0x3f2a1516
+DATA constants<>+808(SB)/4, $0xd7002cbf
+DATA constants<>+812(SB)/4, $0x3f2a1516
+DATA constants<>+816(SB)/4, $0x637c3412
+DATA constants<>+820(SB)/4, $0x3f81110c
+DATA constants<>+824(SB)/4, $0x637c3412
+DATA constants<>+828(SB)/4, $0x3f81110c
+DATA constants<>+832(SB)/4, $0xce12833b
+DATA constants<>+836(SB)/4, $0x3fa5554a
+DATA constants<>+840(SB)/4, $0xce12833b
+DATA constants<>+844(SB)/4, $0x3fa5554a
+DATA constants<>+848(SB)/4, $0x56752314
+DATA constants<>+852(SB)/4, $0x3fc55555
+DATA constants<>+856(SB)/4, $0x56752314
+DATA constants<>+860(SB)/4, $0x3fc55555
+DATA constants<>+864(SB)/4, $0x0287949d
+DATA constants<>+868(SB)/4, $0x3fe00000
+DATA constants<>+872(SB)/4, $0x0287949d
+DATA constants<>+876(SB)/4, $0x3fe00000
+DATA constants<>+880(SB)/4, $0x00000000
+DATA constants<>+884(SB)/4, $0x40180000
+DATA constants<>+888(SB)/4, $0x00000000
+DATA constants<>+892(SB)/4, $0x40180000
+DATA constants<>+896(SB)/4, $0x31288b51
+DATA constants<>+900(SB)/4, $0xbf9b82ce
+DATA constants<>+904(SB)/4, $0x31288b51
+DATA constants<>+908(SB)/4, $0xbf9b82ce
+DATA constants<>+912(SB)/4, $0xd0e6a53f
+DATA constants<>+916(SB)/4, $0x3f7565bc
+DATA constants<>+920(SB)/4, $0xd0e6a53f
+DATA constants<>+924(SB)/4, $0x3f7565bc
+DATA constants<>+928(SB)/4, $0x1a042be2
+DATA constants<>+932(SB)/4, $0x3fbce2f2
+DATA constants<>+936(SB)/4, $0x1a042be2
+DATA constants<>+940(SB)/4, $0x3fbce2f2
+DATA constants<>+944(SB)/4, $0x6b0379e7
+DATA constants<>+948(SB)/4, $0xbfd81274
+DATA constants<>+952(SB)/4, $0x6b0379e7
+DATA constants<>+956(SB)/4, $0xbfd81274
+DATA constants<>+960(SB)/4, $0x50429b6d
+DATA constants<>+964(SB)/4, $0x3ff20dd7
+DATA constants<>+968(SB)/4, $0x50429b6d
+DATA constants<>+972(SB)/4, $0x3ff20dd7
+DATA constants<>+976(SB)/4, $0x00000000
+DATA constants<>+980(SB)/4, $0x3fc00000
+DATA constants<>+984(SB)/4, $0x00000000
+DATA constants<>+988(SB)/4, $0x3fc00000
+DATA constants<>+992(SB)/4, $0x24924925
+DATA constants<>+996(SB)/4, $0xbff49249
+DATA constants<>+1000(SB)/4, $0x24924925
+DATA constants<>+1004(SB)/4, $0xbff49249
+DATA constants<>+1008(SB)/4, $0x92492492
+DATA constants<>+1012(SB)/4, $0x40024924
+DATA constants<>+1016(SB)/4, $0x92492492
+DATA constants<>+1020(SB)/4, $0x40024924
+DATA constants<>+1024(SB)/4, $0x22400000
+DATA constants<>+1028(SB)/4, $0xbeeb2099
+DATA constants<>+1032(SB)/4, $0x22400000
+DATA constants<>+1036(SB)/4, $0xbeeb2099
+DATA constants<>+1040(SB)/4, $0x11800000
+DATA constants<>+1044(SB)/4, $0x3ee30543
+DATA constants<>+1048(SB)/4, $0x11800000
+DATA constants<>+1052(SB)/4, $0x3ee30543
+DATA constants<>+1056(SB)/4, $0x6ad00000
+DATA constants<>+1060(SB)/4, $0xbf0da663
+DATA constants<>+1064(SB)/4, $0x6ad00000
+DATA constants<>+1068(SB)/4, $0xbf0da663
+DATA constants<>+1072(SB)/4, $0x956b0000
+DATA constants<>+1076(SB)/4, $0x3f2166d0
+DATA constants<>+1080(SB)/4, $0x956b0000
+DATA constants<>+1084(SB)/4, $0x3f2166d0
+DATA constants<>+1088(SB)/4, $0x20c90000
+DATA constants<>+1092(SB)/4, $0x3f25cbc3
+DATA constants<>+1096(SB)/4, $0x20c90000
+DATA constants<>+1100(SB)/4, $0x3f25cbc3
+DATA constants<>+1104(SB)/4, $0x2a00e000
+DATA constants<>+1108(SB)/4, $0xbf4b9dfc
+DATA constants<>+1112(SB)/4, $0x2a00e000
+DATA constants<>+1116(SB)/4, $0xbf4b9dfc
+DATA constants<>+1120(SB)/4, $0x01e38000
+DATA constants<>+1124(SB)/4, $0xbf1d8141
+DATA constants<>+1128(SB)/4, $0x01e38000
+DATA constants<>+1132(SB)/4, $0xbf1d8141
+DATA constants<>+1136(SB)/4, $0x779f7f80
+DATA constants<>+1140(SB)/4, $0x3f73b398
+DATA constants<>+1144(SB)/4, $0x779f7f80
+DATA constants<>+1148(SB)/4, $0x3f73b398
+DATA constants<>+1152(SB)/4, $0x593f6680
+DATA constants<>+1156(SB)/4, $0xbf63b6fb
+DATA constants<>+1160(SB)/4, $0x593f6680
+DATA constants<>+1164(SB)/4, $0xbf63b6fb
+DATA constants<>+1168(SB)/4, $0xb5dfbc8c
+DATA constants<>+1172(SB)/4, $0xbfa149e8
+DATA constants<>+1176(SB)/4, $0xb5dfbc8c
+DATA constants<>+1180(SB)/4, $0xbfa149e8
+DATA constants<>+1184(SB)/4, $0xd1363308
+DATA constants<>+1188(SB)/4, $0x3f96be42
+DATA constants<>+1192(SB)/4, $0xd1363308
+DATA constants<>+1196(SB)/4, $0x3f96be42
+DATA constants<>+1200(SB)/4, $0x77ac9358
+DATA constants<>+1204(SB)/4, $0x3fe31a1d
+DATA constants<>+1208(SB)/4, $0x77ac9358
+DATA constants<>+1212(SB)/4, $0x3fe31a1d
+DATA constants<>+1216(SB)/4, $0x238f4da1
+DATA constants<>+1220(SB)/4, $0xbfe2c942
+DATA constants<>+1224(SB)/4, $0x238f4da1
+DATA constants<>+1228(SB)/4, $0xbfe2c942
 DATA constants<>+1232(SB)/4, $0x00000000
-DATA constants<>+1236(SB)/4, $0x403e0000
+DATA constants<>+1236(SB)/4, $0x80000000
 DATA constants<>+1240(SB)/4, $0x00000000
-DATA constants<>+1244(SB)/4, $0x403e0000
-DATA constants<>+1248(SB)/4, $0x00000000
-DATA constants<>+1252(SB)/4, $0xc03e0000
-DATA constants<>+1256(SB)/4, $0x00000000
-DATA constants<>+1260(SB)/4, $0xc03e0000
-DATA constants<>+1264(SB)/4, $0xbf7450f0
-DATA constants<>+1268(SB)/4, $0x3fcb6676
-DATA constants<>+1272(SB)/4, $0xbf7450f0
-DATA constants<>+1276(SB)/4, $0x3fcb6676
-DATA constants<>+1280(SB)/4, $0xc2ae0000
-DATA constants<>+1284(SB)/4, $0xc2ae0000
-DATA constants<>+1288(SB)/4, $0xc2ae0000
-DATA constants<>+1292(SB)/4, $0xc2ae0000
-DATA constants<>+1296(SB)/4, $0x3d2bb1b1
-DATA constants<>+1300(SB)/4, $0x3d2bb1b1
-DATA constants<>+1304(SB)/4, $0x3d2bb1b1
-DATA constants<>+1308(SB)/4, $0x3d2bb1b1
-DATA constants<>+1312(SB)/4, $0x3c091ec1
-DATA constants<>+1316(SB)/4, $0x3c091ec1
-DATA constants<>+1320(SB)/4, $0x3c091ec1
-DATA constants<>+1324(SB)/4, $0x3c091ec1
-DATA constants<>+1328(SB)/4, $0x3e2aaa3e
-DATA constants<>+1332(SB)/4, $0x3e2aaa3e
-DATA constants<>+1336(SB)/4, $0x3e2aaa3e
-DATA constants<>+1340(SB)/4, $0x3e2aaa3e
-DATA constants<>+1344(SB)/4, $0x3efffe85
-DATA constants<>+1348(SB)/4, $0x3efffe85
-DATA constants<>+1352(SB)/4, $0x3efffe85
-DATA constants<>+1356(SB)/4, $0x3efffe85
-DATA constants<>+1360(SB)/4, $0x3f800001
-DATA constants<>+1364(SB)/4, $0x3f800001
-DATA constants<>+1368(SB)/4, $0x3f800001
-DATA constants<>+1372(SB)/4, $0x3f800001
-GLOBL constants<>(SB), RODATA|NOPTR, $1376
+DATA constants<>+1244(SB)/4, $0x80000000
+DATA constants<>+1248(SB)/4, $0x41533333
+DATA constants<>+1252(SB)/4, $0x41533333
+DATA constants<>+1256(SB)/4, $0x41533333
+DATA constants<>+1260(SB)/4, $0x41533333
+DATA constants<>+1264(SB)/4, $0xbf000000
+DATA constants<>+1268(SB)/4, $0xbf000000
+DATA constants<>+1272(SB)/4, $0xbf000000
+DATA constants<>+1276(SB)/4, $0xbf000000
+DATA constants<>+1280(SB)/4, $0x4b40007f
+DATA constants<>+1284(SB)/4, $0x4b40007f
+DATA constants<>+1288(SB)/4, $0x4b40007f
+DATA constants<>+1292(SB)/4, $0x4b40007f
+DATA constants<>+1296(SB)/4, $0x3fb8aa3b
+DATA constants<>+1300(SB)/4, $0x3fb8aa3b
+DATA constants<>+1304(SB)/4, $0x3fb8aa3b
+DATA constants<>+1308(SB)/4, $0x3fb8aa3b
+DATA constants<>+1312(SB)/4, $0x3f318000
+DATA constants<>+1316(SB)/4, $0x3f318000
+DATA constants<>+1320(SB)/4, $0x3f318000
+DATA constants<>+1324(SB)/4, $0x3f318000
+DATA constants<>+1328(SB)/4, $0xb95e8083
+DATA constants<>+1332(SB)/4, $0xb95e8083
+DATA constants<>+1336(SB)/4, $0xb95e8083
+DATA constants<>+1340(SB)/4, $0xb95e8083
+DATA constants<>+1344(SB)/4, $0x3c0937d3
+DATA constants<>+1348(SB)/4, $0x3c0937d3
+DATA constants<>+1352(SB)/4, $0x3c0937d3
+DATA constants<>+1356(SB)/4, $0x3c0937d3
+DATA constants<>+1360(SB)/4, $0x3ab6ba99
+DATA constants<>+1364(SB)/4, $0x3ab6ba99
+DATA constants<>+1368(SB)/4, $0x3ab6ba99
+DATA constants<>+1372(SB)/4, $0x3ab6ba99
+DATA constants<>+1376(SB)/4, $0x3d2aaa56
+DATA constants<>+1380(SB)/4, $0x3d2aaa56
+DATA constants<>+1384(SB)/4, $0x3d2aaa56
+DATA constants<>+1388(SB)/4, $0x3d2aaa56
+DATA constants<>+1392(SB)/4, $0x3e2aaa02
+DATA constants<>+1396(SB)/4, $0x3e2aaa02
+DATA constants<>+1400(SB)/4, $0x3e2aaa02
+DATA constants<>+1404(SB)/4, $0x3e2aaa02
+DATA constants<>+1408(SB)/4, $0x403504f3
+DATA constants<>+1412(SB)/4, $0x403504f3
+DATA constants<>+1416(SB)/4, $0x403504f3
+DATA constants<>+1420(SB)/4, $0x403504f3
+DATA constants<>+1424(SB)/4, $0xbfb6dab6
+DATA constants<>+1428(SB)/4, $0xbfb6dab6
+DATA constants<>+1432(SB)/4, $0xbfb6dab6
+DATA constants<>+1436(SB)/4, $0xbfb6dab6
+DATA constants<>+1440(SB)/4, $0x401b6d5b
+DATA constants<>+1444(SB)/4, $0x401b6d5b
+DATA constants<>+1448(SB)/4, $0x401b6d5b
+DATA constants<>+1452(SB)/4, $0x401b6d5b
+DATA constants<>+1456(SB)/4, $0x36e2b246
+DATA constants<>+1460(SB)/4, $0x36e2b246
+DATA constants<>+1464(SB)/4, $0x36e2b246
+DATA constants<>+1468(SB)/4, $0x36e2b246
+DATA constants<>+1472(SB)/4, $0xb7cd3010
+DATA constants<>+1476(SB)/4, $0xb7cd3010
+DATA constants<>+1480(SB)/4, $0xb7cd3010
+DATA constants<>+1484(SB)/4, $0xb7cd3010
+DATA constants<>+1488(SB)/4, $0x398f8af3
+DATA constants<>+1492(SB)/4, $0x398f8af3
+DATA constants<>+1496(SB)/4, $0x398f8af3
+DATA constants<>+1500(SB)/4, $0x398f8af3
+DATA constants<>+1504(SB)/4, $0xb991ae6b
+DATA constants<>+1508(SB)/4, $0xb991ae6b
+DATA constants<>+1512(SB)/4, $0xb991ae6b
+DATA constants<>+1516(SB)/4, $0xb991ae6b
+DATA constants<>+1520(SB)/4, $0xbb415eb2
+DATA constants<>+1524(SB)/4, $0xbb415eb2
+DATA constants<>+1528(SB)/4, $0xbb415eb2
+DATA constants<>+1532(SB)/4, $0xbb415eb2
+DATA constants<>+1536(SB)/4, $0x3b338155
+DATA constants<>+1540(SB)/4, $0x3b338155
+DATA constants<>+1544(SB)/4, $0x3b338155
+DATA constants<>+1548(SB)/4, $0x3b338155
+DATA constants<>+1552(SB)/4, $0x3d4c7ba6
+DATA constants<>+1556(SB)/4, $0x3d4c7ba6
+DATA constants<>+1560(SB)/4, $0x3d4c7ba6
+DATA constants<>+1564(SB)/4, $0x3d4c7ba6
+DATA constants<>+1568(SB)/4, $0x3e2646fd
+DATA constants<>+1572(SB)/4, $0x3e2646fd
+DATA constants<>+1576(SB)/4, $0x3e2646fd
+DATA constants<>+1580(SB)/4, $0x3e2646fd
+DATA constants<>+1584(SB)/4, $0x3e936ba2
+DATA constants<>+1588(SB)/4, $0x3e936ba2
+DATA constants<>+1592(SB)/4, $0x3e936ba2
+DATA constants<>+1596(SB)/4, $0x3e936ba2
+DATA constants<>+1600(SB)/4, $0xc1533333
+DATA constants<>+1604(SB)/4, $0xc1533333
+DATA constants<>+1608(SB)/4, $0xc1533333
+DATA constants<>+1612(SB)/4, $0xc1533333
+DATA constants<>+1616(SB)/4, $0x00000000
+DATA constants<>+1620(SB)/4, $0x412e8480
+DATA constants<>+1624(SB)/4, $0x00000000
+DATA constants<>+1628(SB)/4, $0x412e8480
+DATA constants<>+1632(SB)/4, $0x00000000
+DATA constants<>+1636(SB)/4, $0xc12e8480
+DATA constants<>+1640(SB)/4, $0x00000000
+DATA constants<>+1644(SB)/4, $0xc12e8480
+DATA constants<>+1648(SB)/4, $0x33d43651
+DATA constants<>+1652(SB)/4, $0x3ff98845
+DATA constants<>+1656(SB)/4, $0x33d43651
+DATA constants<>+1660(SB)/4, $0x3ff98845
+DATA constants<>+1664(SB)/4, $0x2a4d8b4b
+DATA constants<>+1668(SB)/4, $0x3fb2444f
+DATA constants<>+1672(SB)/4, $0x2a4d8b4b
+DATA constants<>+1676(SB)/4, $0x3fb2444f
+DATA constants<>+1680(SB)/4, $0x3ecc422a
+DATA constants<>+1684(SB)/4, $0x3ecc422a
+DATA constants<>+1688(SB)/4, $0x3ecc422a
+DATA constants<>+1692(SB)/4, $0x3ecc422a
+DATA constants<>+1696(SB)/4, $0x00000000
+DATA constants<>+1700(SB)/4, $0x403e0000
+DATA constants<>+1704(SB)/4, $0x00000000
+DATA constants<>+1708(SB)/4, $0x403e0000
+DATA constants<>+1712(SB)/4, $0x00000000
+DATA constants<>+1716(SB)/4, $0xc03e0000
+DATA constants<>+1720(SB)/4, $0x00000000
+DATA constants<>+1724(SB)/4, $0xc03e0000
+DATA constants<>+1728(SB)/4, $0xbf7450f0
+DATA constants<>+1732(SB)/4, $0x3fcb6676
+DATA constants<>+1736(SB)/4, $0xbf7450f0
+DATA constants<>+1740(SB)/4, $0x3fcb6676
+DATA constants<>+1744(SB)/4, $0xc2ae0000
+DATA constants<>+1748(SB)/4, $0xc2ae0000
+DATA constants<>+1752(SB)/4, $0xc2ae0000
+DATA constants<>+1756(SB)/4, $0xc2ae0000
+DATA constants<>+1760(SB)/4, $0x3d2bb1b1
+DATA constants<>+1764(SB)/4, $0x3d2bb1b1
+DATA constants<>+1768(SB)/4, $0x3d2bb1b1
+DATA constants<>+1772(SB)/4, $0x3d2bb1b1
+DATA constants<>+1776(SB)/4, $0x3c091ec1
+DATA constants<>+1780(SB)/4, $0x3c091ec1
+DATA constants<>+1784(SB)/4, $0x3c091ec1
+DATA constants<>+1788(SB)/4, $0x3c091ec1
+DATA constants<>+1792(SB)/4, $0x3e2aaa3e
+DATA constants<>+1796(SB)/4, $0x3e2aaa3e
+DATA constants<>+1800(SB)/4, $0x3e2aaa3e
+DATA constants<>+1804(SB)/4, $0x3e2aaa3e
+DATA constants<>+1808(SB)/4, $0x3efffe85
+DATA constants<>+1812(SB)/4, $0x3efffe85
+DATA constants<>+1816(SB)/4, $0x3efffe85
+DATA constants<>+1820(SB)/4, $0x3efffe85
+DATA constants<>+1824(SB)/4, $0x3f800001
+DATA constants<>+1828(SB)/4, $0x3f800001
+DATA constants<>+1832(SB)/4, $0x3f800001
+DATA constants<>+1836(SB)/4, $0x3f800001
+GLOBL constants<>(SB), RODATA|NOPTR, $1840
+
+// func absNEONF32(n int, y, x *float32)
+TEXT ·absNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ (R21), F1
+	VAND V1.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ (R21), F1
+	VAND V1.B16, V0.B16, V1.B16
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ (R21), F1
+	VAND V1.B16, V0.B16, V1.B16
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ (R21), F1
+	VAND V1.B16, V0.B16, V1.B16
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	FMOVQ (R21), F1
+	VAND V1.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F0
+	FMOVQ (R21), F1
+	VAND V1.B16, V0.B16, V1.B16
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func signNEONF32(n int, y, x *float32)
+TEXT ·signNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ 16(R21), F1
+	WORD $0x6ea0e421 // fcmgt v1.4s, v1.4s, v0.4s
+	FMOVQ 16(R21), F2
+	WORD $0x6ea2e402 // fcmgt v2.4s, v0.4s, v2.4s
+	FMOVQ 32(R21), F3
+	VBIT V2.B16, V3.B16, V0.B16
+	FMOVQ 48(R21), F3
+	VBIT V1.B16, V3.B16, V0.B16
+	FMOVQ F0, (R8)
+	FMOVQ 16(R9), F3
+	FMOVQ 16(R21), F0
+	WORD $0x6ea3e400 // fcmgt v0.4s, v0.4s, v3.4s
+	FMOVQ 16(R21), F1
+	WORD $0x6ea1e461 // fcmgt v1.4s, v3.4s, v1.4s
+	FMOVQ 32(R21), F2
+	VBIT V1.B16, V2.B16, V3.B16
+	FMOVQ 48(R21), F2
+	VBIT V0.B16, V2.B16, V3.B16
+	FMOVQ F3, 16(R8)
+	FMOVQ 32(R9), F2
+	FMOVQ 16(R21), F3
+	WORD $0x6ea2e463 // fcmgt v3.4s, v3.4s, v2.4s
+	FMOVQ 16(R21), F0
+	WORD $0x6ea0e440 // fcmgt v0.4s, v2.4s, v0.4s
+	FMOVQ 32(R21), F1
+	VBIT V0.B16, V1.B16, V2.B16
+	FMOVQ 48(R21), F1
+	VBIT V3.B16, V1.B16, V2.B16
+	FMOVQ F2, 32(R8)
+	FMOVQ 48(R9), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea1e442 // fcmgt v2.4s, v2.4s, v1.4s
+	FMOVQ 16(R21), F3
+	WORD $0x6ea3e423 // fcmgt v3.4s, v1.4s, v3.4s
+	FMOVQ 32(R21), F0
+	VBIT V3.B16, V0.B16, V1.B16
+	FMOVQ 48(R21), F0
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	FMOVQ 16(R21), F1
+	WORD $0x6ea0e421 // fcmgt v1.4s, v1.4s, v0.4s
+	FMOVQ 16(R21), F2
+	WORD $0x6ea2e402 // fcmgt v2.4s, v0.4s, v2.4s
+	FMOVQ 32(R21), F3
+	VBIT V2.B16, V3.B16, V0.B16
+	FMOVQ 48(R21), F3
+	VBIT V1.B16, V3.B16, V0.B16
+	FMOVQ F0, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F0
+	FMOVQ 16(R21), F1
+	WORD $0x6ea0e421 // fcmgt v1.4s, v1.4s, v0.4s
+	FMOVQ 16(R21), F2
+	WORD $0x6ea2e402 // fcmgt v2.4s, v0.4s, v2.4s
+	FMOVQ 32(R21), F3
+	VBIT V2.B16, V3.B16, V0.B16
+	FMOVQ 48(R21), F3
+	VBIT V1.B16, V3.B16, V0.B16
+	FMOVS F0, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func floorNEONF32(n int, y, x *float32)
+TEXT ·floorNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	WORD $0x4e219800 // frintm v0.4s, v0.4s
+	FMOVQ F0, (R8)
+	FMOVQ 16(R9), F1
+	WORD $0x4e219821 // frintm v1.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	WORD $0x4e219800 // frintm v0.4s, v0.4s
+	FMOVQ F0, 32(R8)
+	FMOVQ 48(R9), F1
+	WORD $0x4e219821 // frintm v1.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	WORD $0x4e219800 // frintm v0.4s, v0.4s
+	FMOVQ F0, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F0
+	WORD $0x4e219800 // frintm v0.4s, v0.4s
+	FMOVS F0, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func ceilNEONF32(n int, y, x *float32)
+TEXT ·ceilNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	WORD $0x4ea18800 // frintp v0.4s, v0.4s
+	FMOVQ F0, (R8)
+	FMOVQ 16(R9), F1
+	WORD $0x4ea18821 // frintp v1.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	WORD $0x4ea18800 // frintp v0.4s, v0.4s
+	FMOVQ F0, 32(R8)
+	FMOVQ 48(R9), F1
+	WORD $0x4ea18821 // frintp v1.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	WORD $0x4ea18800 // frintp v0.4s, v0.4s
+	FMOVQ F0, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F0
+	WORD $0x4ea18800 // frintp v0.4s, v0.4s
+	FMOVS F0, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func roundNEONF32(n int, y, x *float32)
+TEXT ·roundNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	WORD $0x4e218800 // frintn v0.4s, v0.4s
+	FMOVQ F0, (R8)
+	FMOVQ 16(R9), F1
+	WORD $0x4e218821 // frintn v1.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	WORD $0x4e218800 // frintn v0.4s, v0.4s
+	FMOVQ F0, 32(R8)
+	FMOVQ 48(R9), F1
+	WORD $0x4e218821 // frintn v1.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	WORD $0x4e218800 // frintn v0.4s, v0.4s
+	FMOVQ F0, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F0
+	WORD $0x4e218800 // frintn v0.4s, v0.4s
+	FMOVS F0, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func reluNEONF32(n int, y, x *float32)
+TEXT ·reluNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ 16(R21), F1
+	WORD $0x4e20f420 // fmax v0.4s, v1.4s, v0.4s
+	FMOVQ F0, (R8)
+	FMOVQ 16(R9), F1
+	FMOVQ 16(R21), F0
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 16(R21), F1
+	WORD $0x4e20f420 // fmax v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 32(R8)
+	FMOVQ 48(R9), F1
+	FMOVQ 16(R21), F0
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	FMOVQ 16(R21), F1
+	WORD $0x4e20f420 // fmax v0.4s, v1.4s, v0.4s
+	FMOVQ F0, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F0
+	FMOVQ 16(R21), F1
+	WORD $0x4e20f420 // fmax v0.4s, v1.4s, v0.4s
+	FMOVS F0, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func hardSwishNEONF32(n int, y, x *float32)
+TEXT ·hardSwishNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ 64(R21), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ 80(R21), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	FMOVQ 32(R21), F1
+	FMOVQ 16(R21), F3
+	WORD $0x4e22f462 // fmax v2.4s, v3.4s, v2.4s
+	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	FMOVQ F2, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ 64(R21), F2
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	FMOVQ 80(R21), F1
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	FMOVQ 32(R21), F2
+	FMOVQ 16(R21), F3
+	WORD $0x4e21f461 // fmax v1.4s, v3.4s, v1.4s
+	WORD $0x4ea1f441 // fmin v1.4s, v2.4s, v1.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 64(R21), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ 80(R21), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	FMOVQ 32(R21), F1
+	FMOVQ 16(R21), F3
+	WORD $0x4e22f462 // fmax v2.4s, v3.4s, v2.4s
+	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	FMOVQ F2, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ 64(R21), F2
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	FMOVQ 80(R21), F1
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	FMOVQ 32(R21), F2
+	FMOVQ 16(R21), F3
+	WORD $0x4e21f461 // fmax v1.4s, v3.4s, v1.4s
+	WORD $0x4ea1f441 // fmin v1.4s, v2.4s, v1.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	FMOVQ 64(R21), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ 80(R21), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	FMOVQ 32(R21), F1
+	FMOVQ 16(R21), F3
+	WORD $0x4e22f462 // fmax v2.4s, v3.4s, v2.4s
+	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	FMOVQ F2, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F0
+	FMOVQ 64(R21), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ 80(R21), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	FMOVQ 32(R21), F1
+	FMOVQ 16(R21), F3
+	WORD $0x4e22f462 // fmax v2.4s, v3.4s, v2.4s
+	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	FMOVS F2, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func sqrtNEONF32(n int, y, x *float32)
+TEXT ·sqrtNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	WORD $0x6ea1f800 // fsqrt v0.4s, v0.4s
+	FMOVQ F0, (R8)
+	FMOVQ 16(R9), F1
+	WORD $0x6ea1f821 // fsqrt v1.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	WORD $0x6ea1f800 // fsqrt v0.4s, v0.4s
+	FMOVQ F0, 32(R8)
+	FMOVQ 48(R9), F1
+	WORD $0x6ea1f821 // fsqrt v1.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	WORD $0x6ea1f800 // fsqrt v0.4s, v0.4s
+	FMOVQ F0, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F0
+	WORD $0x6ea1f800 // fsqrt v0.4s, v0.4s
+	FMOVS F0, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func powHalfNEONF32(n int, y, x *float32)
+TEXT ·powHalfNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ 96(R21), F1
+	WORD $0x6ea0e421 // fcmgt v1.4s, v1.4s, v0.4s
+	WORD $0x6ea1f800 // fsqrt v0.4s, v0.4s
+	FMOVQ 16(R21), F2
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	FMOVQ 112(R21), F0
+	VBIT V1.B16, V0.B16, V2.B16
+	FMOVQ F2, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ 96(R21), F2
+	WORD $0x6ea0e442 // fcmgt v2.4s, v2.4s, v0.4s
+	WORD $0x6ea1f800 // fsqrt v0.4s, v0.4s
+	FMOVQ 16(R21), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ 112(R21), F0
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 96(R21), F1
+	WORD $0x6ea0e421 // fcmgt v1.4s, v1.4s, v0.4s
+	WORD $0x6ea1f800 // fsqrt v0.4s, v0.4s
+	FMOVQ 16(R21), F2
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	FMOVQ 112(R21), F0
+	VBIT V1.B16, V0.B16, V2.B16
+	FMOVQ F2, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ 96(R21), F2
+	WORD $0x6ea0e442 // fcmgt v2.4s, v2.4s, v0.4s
+	WORD $0x6ea1f800 // fsqrt v0.4s, v0.4s
+	FMOVQ 16(R21), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ 112(R21), F0
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	FMOVQ 96(R21), F1
+	WORD $0x6ea0e421 // fcmgt v1.4s, v1.4s, v0.4s
+	WORD $0x6ea1f800 // fsqrt v0.4s, v0.4s
+	FMOVQ 16(R21), F2
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	FMOVQ 112(R21), F0
+	VBIT V1.B16, V0.B16, V2.B16
+	FMOVQ F2, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F0
+	FMOVQ 96(R21), F1
+	WORD $0x6ea0e421 // fcmgt v1.4s, v1.4s, v0.4s
+	WORD $0x6ea1f800 // fsqrt v0.4s, v0.4s
+	FMOVQ 16(R21), F2
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	FMOVQ 112(R21), F0
+	VBIT V1.B16, V0.B16, V2.B16
+	FMOVS F2, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func cubeNEONF32(n int, y, x *float32)
+TEXT ·cubeNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	WORD $0x6e60dc01 // fmul v1.2d, v0.2d, v0.2d
+	WORD $0x6e60dc20 // fmul v0.2d, v1.2d, v0.2d
+	WORD $0x0e616801 // fcvtn v1.2s, v0.2d
+	FMOVD F1, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next5
+
+loop4:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	WORD $0x6e60dc01 // fmul v1.2d, v0.2d, v0.2d
+	WORD $0x6e60dc20 // fmul v0.2d, v1.2d, v0.2d
+	WORD $0x0e616801 // fcvtn v1.2s, v0.2d
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+next5:
+
+done1:
+	RET
+
+// func logNEONF32(n int, y, x *float32)
+TEXT ·logNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 128(R21), F1
+	VAND V1.B16, V0.B16, V1.B16
+	FMOVQ 144(R21), F2
+	VORR V2.B16, V1.B16, V2.B16
+	VUSHR $52, V0.D2, V1.D2
+	FMOVQ 160(R21), F3
+	VORR V3.B16, V1.B16, V3.B16
+	FMOVQ 176(R21), F1
+	WORD $0x4ee1d461 // fsub v1.2d, v3.2d, v1.2d
+	FMOVQ 192(R21), F3
+	WORD $0x6ee3e443 // fcmgt v3.2d, v2.2d, v3.2d
+	FMOVQ 144(R21), F4
+	WORD $0x4e64d424 // fadd v4.2d, v1.2d, v4.2d
+	VBIT V3.B16, V4.B16, V1.B16
+	FMOVQ 208(R21), F4
+	WORD $0x6e64dc44 // fmul v4.2d, v2.2d, v4.2d
+	VBIT V3.B16, V4.B16, V2.B16
+	FMOVQ 144(R21), F4
+	WORD $0x4ee4d444 // fsub v4.2d, v2.2d, v4.2d
+	FMOVQ 144(R21), F3
+	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
+	FMOVQ 144(R21), F2
+	WORD $0x6e63fc43 // fdiv v3.2d, v2.2d, v3.2d
+	WORD $0x6e63dc83 // fmul v3.2d, v4.2d, v3.2d
+	WORD $0x6e63dc64 // fmul v4.2d, v3.2d, v3.2d
+	FMOVQ 224(R21), F2
+	FMOVQ 240(R21), F5
+	WORD $0x4e65cc82 // fmla v2.2d, v4.2d, v5.2d
+	FMOVQ 256(R21), F5
+	WORD $0x4e64cc45 // fmla v5.2d, v2.2d, v4.2d
+	FMOVQ 272(R21), F2
+	WORD $0x4e64cca2 // fmla v2.2d, v5.2d, v4.2d
+	FMOVQ 288(R21), F5
+	WORD $0x4e64cc45 // fmla v5.2d, v2.2d, v4.2d
+	FMOVQ 304(R21), F2
+	WORD $0x4e64cca2 // fmla v2.2d, v5.2d, v4.2d
+	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
+	FMOVQ 320(R21), F3
+	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
+	FMOVQ 336(R21), F3
+	WORD $0x6ee0e463 // fcmgt v3.2d, v3.2d, v0.2d
+	VBIF V3.B16, V0.B16, V2.B16
+	FMOVQ 352(R21), F3
+	WORD $0x6ee0e463 // fcmgt v3.2d, v3.2d, v0.2d
+	FMOVQ 368(R21), F1
+	VBIT V3.B16, V1.B16, V2.B16
+	FMOVQ 384(R21), F1
+	WORD $0x6ee0e421 // fcmgt v1.2d, v1.2d, v0.2d
+	FMOVQ 400(R21), F0
+	VBIT V1.B16, V0.B16, V2.B16
+	WORD $0x0e616840 // fcvtn v0.2s, v2.2d
+	FMOVD F0, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next5
+
+loop4:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 128(R21), F1
+	VAND V1.B16, V0.B16, V1.B16
+	FMOVQ 144(R21), F2
+	VORR V2.B16, V1.B16, V2.B16
+	VUSHR $52, V0.D2, V1.D2
+	FMOVQ 160(R21), F3
+	VORR V3.B16, V1.B16, V3.B16
+	FMOVQ 176(R21), F1
+	WORD $0x4ee1d461 // fsub v1.2d, v3.2d, v1.2d
+	FMOVQ 192(R21), F3
+	WORD $0x6ee3e443 // fcmgt v3.2d, v2.2d, v3.2d
+	FMOVQ 144(R21), F4
+	WORD $0x4e64d424 // fadd v4.2d, v1.2d, v4.2d
+	VBIT V3.B16, V4.B16, V1.B16
+	FMOVQ 208(R21), F4
+	WORD $0x6e64dc44 // fmul v4.2d, v2.2d, v4.2d
+	VBIT V3.B16, V4.B16, V2.B16
+	FMOVQ 144(R21), F4
+	WORD $0x4ee4d444 // fsub v4.2d, v2.2d, v4.2d
+	FMOVQ 144(R21), F3
+	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
+	FMOVQ 144(R21), F2
+	WORD $0x6e63fc43 // fdiv v3.2d, v2.2d, v3.2d
+	WORD $0x6e63dc83 // fmul v3.2d, v4.2d, v3.2d
+	WORD $0x6e63dc64 // fmul v4.2d, v3.2d, v3.2d
+	FMOVQ 224(R21), F2
+	FMOVQ 240(R21), F5
+	WORD $0x4e65cc82 // fmla v2.2d, v4.2d, v5.2d
+	FMOVQ 256(R21), F5
+	WORD $0x4e64cc45 // fmla v5.2d, v2.2d, v4.2d
+	FMOVQ 272(R21), F2
+	WORD $0x4e64cca2 // fmla v2.2d, v5.2d, v4.2d
+	FMOVQ 288(R21), F5
+	WORD $0x4e64cc45 // fmla v5.2d, v2.2d, v4.2d
+	FMOVQ 304(R21), F2
+	WORD $0x4e64cca2 // fmla v2.2d, v5.2d, v4.2d
+	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
+	FMOVQ 320(R21), F3
+	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
+	FMOVQ 336(R21), F3
+	WORD $0x6ee0e463 // fcmgt v3.2d, v3.2d, v0.2d
+	VBIF V3.B16, V0.B16, V2.B16
+	FMOVQ 352(R21), F3
+	WORD $0x6ee0e463 // fcmgt v3.2d, v3.2d, v0.2d
+	FMOVQ 368(R21), F1
+	VBIT V3.B16, V1.B16, V2.B16
+	FMOVQ 384(R21), F1
+	WORD $0x6ee0e421 // fcmgt v1.2d, v1.2d, v0.2d
+	FMOVQ 400(R21), F0
+	VBIT V1.B16, V0.B16, V2.B16
+	WORD $0x0e616840 // fcvtn v0.2s, v2.2d
+	FMOVS F0, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+next5:
+
+done1:
+	RET
+
+// func softplusNEONF32(n int, y, x *float32)
+TEXT ·softplusNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 416(R21), F1
+	FMOVQ 432(R21), F2
+	VAND V2.B16, V0.B16, V2.B16
+	FMOVQ 384(R21), F3
+	WORD $0x4ee2d462 // fsub v2.2d, v3.2d, v2.2d
+	WORD $0x4e62f422 // fmax v2.2d, v1.2d, v2.2d
+	FMOVQ 448(R21), F1
+	FMOVQ 464(R21), F3
+	WORD $0x4e63cc41 // fmla v1.2d, v2.2d, v3.2d
+	FMOVQ 448(R21), F3
+	WORD $0x4ee3d423 // fsub v3.2d, v1.2d, v3.2d
+	FMOVQ 320(R21), F4
+	WORD $0x4ee4cc62 // fmls v2.2d, v3.2d, v4.2d
+	FMOVQ 480(R21), F4
+	FMOVQ 496(R21), F3
+	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
+	FMOVQ 512(R21), F3
+	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
+	FMOVQ 528(R21), F4
+	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
+	FMOVQ 544(R21), F3
+	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
+	FMOVQ 560(R21), F4
+	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
+	FMOVQ 576(R21), F3
+	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
+	VSHL $52, V1.D2, V1.D2
+	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
+	FMOVQ 384(R21), F3
+	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
+	FMOVQ 592(R21), F3
+	WORD $0x4e63d423 // fadd v3.2d, v1.2d, v3.2d
+	FMOVQ 144(R21), F2
+	WORD $0x6e63fc43 // fdiv v3.2d, v2.2d, v3.2d
+	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
+	WORD $0x6e63dc61 // fmul v1.2d, v3.2d, v3.2d
+	FMOVQ 608(R21), F2
+	FMOVQ 624(R21), F4
+	WORD $0x4e64cc22 // fmla v2.2d, v1.2d, v4.2d
+	FMOVQ 640(R21), F4
+	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
+	FMOVQ 656(R21), F2
+	WORD $0x4e61cc82 // fmla v2.2d, v4.2d, v1.2d
+	FMOVQ 672(R21), F4
+	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
+	FMOVQ 688(R21), F2
+	WORD $0x4e61cc82 // fmla v2.2d, v4.2d, v1.2d
+	FMOVQ 704(R21), F4
+	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
+	FMOVQ 720(R21), F2
+	WORD $0x4e61cc82 // fmla v2.2d, v4.2d, v1.2d
+	FMOVQ 736(R21), F4
+	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
+	WORD $0x6e64dc64 // fmul v4.2d, v3.2d, v4.2d
+	WORD $0x4e64d404 // fadd v4.2d, v0.2d, v4.2d
+	WORD $0x0e616880 // fcvtn v0.2s, v4.2d
+	FMOVD F0, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next5
+
+loop4:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 416(R21), F1
+	FMOVQ 432(R21), F2
+	VAND V2.B16, V0.B16, V2.B16
+	FMOVQ 384(R21), F3
+	WORD $0x4ee2d462 // fsub v2.2d, v3.2d, v2.2d
+	WORD $0x4e62f422 // fmax v2.2d, v1.2d, v2.2d
+	FMOVQ 448(R21), F1
+	FMOVQ 464(R21), F3
+	WORD $0x4e63cc41 // fmla v1.2d, v2.2d, v3.2d
+	FMOVQ 448(R21), F3
+	WORD $0x4ee3d423 // fsub v3.2d, v1.2d, v3.2d
+	FMOVQ 320(R21), F4
+	WORD $0x4ee4cc62 // fmls v2.2d, v3.2d, v4.2d
+	FMOVQ 480(R21), F4
+	FMOVQ 496(R21), F3
+	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
+	FMOVQ 512(R21), F3
+	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
+	FMOVQ 528(R21), F4
+	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
+	FMOVQ 544(R21), F3
+	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
+	FMOVQ 560(R21), F4
+	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
+	FMOVQ 576(R21), F3
+	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
+	VSHL $52, V1.D2, V1.D2
+	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
+	FMOVQ 384(R21), F3
+	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
+	FMOVQ 592(R21), F3
+	WORD $0x4e63d423 // fadd v3.2d, v1.2d, v3.2d
+	FMOVQ 144(R21), F2
+	WORD $0x6e63fc43 // fdiv v3.2d, v2.2d, v3.2d
+	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
+	WORD $0x6e63dc61 // fmul v1.2d, v3.2d, v3.2d
+	FMOVQ 608(R21), F2
+	FMOVQ 624(R21), F4
+	WORD $0x4e64cc22 // fmla v2.2d, v1.2d, v4.2d
+	FMOVQ 640(R21), F4
+	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
+	FMOVQ 656(R21), F2
+	WORD $0x4e61cc82 // fmla v2.2d, v4.2d, v1.2d
+	FMOVQ 672(R21), F4
+	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
+	FMOVQ 688(R21), F2
+	WORD $0x4e61cc82 // fmla v2.2d, v4.2d, v1.2d
+	FMOVQ 704(R21), F4
+	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
+	FMOVQ 720(R21), F2
+	WORD $0x4e61cc82 // fmla v2.2d, v4.2d, v1.2d
+	FMOVQ 736(R21), F4
+	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
+	WORD $0x6e64dc64 // fmul v4.2d, v3.2d, v4.2d
+	WORD $0x4e64d404 // fadd v4.2d, v0.2d, v4.2d
+	WORD $0x0e616880 // fcvtn v0.2s, v4.2d
+	FMOVS F0, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+next5:
+
+done1:
+	RET
+
+// func mishNEONF32(n int, y, x *float32)
+TEXT ·mishNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 752(R21), F1
+	FMOVQ 416(R21), F2
+	WORD $0x4e60f442 // fmax v2.2d, v2.2d, v0.2d
+	WORD $0x4ee2f422 // fmin v2.2d, v1.2d, v2.2d
+	FMOVQ 448(R21), F1
+	FMOVQ 464(R21), F3
+	WORD $0x4e63cc41 // fmla v1.2d, v2.2d, v3.2d
+	FMOVQ 448(R21), F3
+	WORD $0x4ee3d423 // fsub v3.2d, v1.2d, v3.2d
+	FMOVQ 320(R21), F4
+	WORD $0x4ee4cc62 // fmls v2.2d, v3.2d, v4.2d
+	FMOVQ 480(R21), F4
+	FMOVQ 496(R21), F3
+	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
+	FMOVQ 512(R21), F3
+	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
+	FMOVQ 528(R21), F4
+	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
+	FMOVQ 544(R21), F3
+	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
+	FMOVQ 560(R21), F4
+	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
+	FMOVQ 576(R21), F3
+	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
+	VSHL $52, V1.D2, V1.D2
+	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
+	FMOVQ 592(R21), F3
+	WORD $0x4e63d423 // fadd v3.2d, v1.2d, v3.2d
+	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
+	FMOVQ 416(R21), F1
+	WORD $0x4e60f420 // fmax v0.2d, v1.2d, v0.2d
+	FMOVQ 592(R21), F1
+	WORD $0x4e61d461 // fadd v1.2d, v3.2d, v1.2d
+	FMOVQ 144(R21), F2
+	WORD $0x6e61fc41 // fdiv v1.2d, v2.2d, v1.2d
+	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
+	WORD $0x6e61dc01 // fmul v1.2d, v0.2d, v1.2d
+	WORD $0x0e616820 // fcvtn v0.2s, v1.2d
+	FMOVD F0, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next5
+
+loop4:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 752(R21), F1
+	FMOVQ 416(R21), F2
+	WORD $0x4e60f442 // fmax v2.2d, v2.2d, v0.2d
+	WORD $0x4ee2f422 // fmin v2.2d, v1.2d, v2.2d
+	FMOVQ 448(R21), F1
+	FMOVQ 464(R21), F3
+	WORD $0x4e63cc41 // fmla v1.2d, v2.2d, v3.2d
+	FMOVQ 448(R21), F3
+	WORD $0x4ee3d423 // fsub v3.2d, v1.2d, v3.2d
+	FMOVQ 320(R21), F4
+	WORD $0x4ee4cc62 // fmls v2.2d, v3.2d, v4.2d
+	FMOVQ 480(R21), F4
+	FMOVQ 496(R21), F3
+	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
+	FMOVQ 512(R21), F3
+	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
+	FMOVQ 528(R21), F4
+	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
+	FMOVQ 544(R21), F3
+	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
+	FMOVQ 560(R21), F4
+	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
+	FMOVQ 576(R21), F3
+	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
+	VSHL $52, V1.D2, V1.D2
+	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
+	FMOVQ 592(R21), F3
+	WORD $0x4e63d423 // fadd v3.2d, v1.2d, v3.2d
+	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
+	FMOVQ 416(R21), F1
+	WORD $0x4e60f420 // fmax v0.2d, v1.2d, v0.2d
+	FMOVQ 592(R21), F1
+	WORD $0x4e61d461 // fadd v1.2d, v3.2d, v1.2d
+	FMOVQ 144(R21), F2
+	WORD $0x6e61fc41 // fdiv v1.2d, v2.2d, v1.2d
+	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
+	WORD $0x6e61dc01 // fmul v1.2d, v0.2d, v1.2d
+	WORD $0x0e616820 // fcvtn v0.2s, v1.2d
+	FMOVS F0, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+next5:
+
+done1:
+	RET
 
 // func expNEONF32(n int, y, x *float32)
 TEXT ·expNEONF32(SB), NOSPLIT, $0-24
@@ -364,29 +1645,29 @@ TEXT ·expNEONF32(SB), NOSPLIT, $0-24
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ (R21), F1
-	FMOVQ 16(R21), F2
+	FMOVQ 768(R21), F1
+	FMOVQ 416(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 32(R21), F1
-	FMOVQ 48(R21), F2
+	FMOVQ 448(R21), F1
+	FMOVQ 464(R21), F2
 	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
-	FMOVQ 32(R21), F2
+	FMOVQ 448(R21), F2
 	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
-	FMOVQ 64(R21), F3
+	FMOVQ 320(R21), F3
 	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
-	FMOVQ 80(R21), F3
-	FMOVQ 96(R21), F2
+	FMOVQ 480(R21), F3
+	FMOVQ 496(R21), F2
 	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
-	FMOVQ 112(R21), F2
+	FMOVQ 512(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 128(R21), F3
+	FMOVQ 528(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 144(R21), F2
+	FMOVQ 544(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 160(R21), F3
+	FMOVQ 560(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 176(R21), F2
+	FMOVQ 576(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc41 // fmul v1.2d, v2.2d, v1.2d
@@ -406,29 +1687,29 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ (R21), F1
-	FMOVQ 16(R21), F2
+	FMOVQ 768(R21), F1
+	FMOVQ 416(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 32(R21), F1
-	FMOVQ 48(R21), F2
+	FMOVQ 448(R21), F1
+	FMOVQ 464(R21), F2
 	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
-	FMOVQ 32(R21), F2
+	FMOVQ 448(R21), F2
 	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
-	FMOVQ 64(R21), F3
+	FMOVQ 320(R21), F3
 	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
-	FMOVQ 80(R21), F3
-	FMOVQ 96(R21), F2
+	FMOVQ 480(R21), F3
+	FMOVQ 496(R21), F2
 	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
-	FMOVQ 112(R21), F2
+	FMOVQ 512(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 128(R21), F3
+	FMOVQ 528(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 144(R21), F2
+	FMOVQ 544(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 160(R21), F3
+	FMOVQ 560(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 176(R21), F2
+	FMOVQ 576(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc41 // fmul v1.2d, v2.2d, v1.2d
@@ -458,37 +1739,37 @@ TEXT ·sigmoidNEONF32(SB), NOSPLIT, $0-24
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ (R21), F1
-	FMOVQ 16(R21), F2
+	FMOVQ 768(R21), F1
+	FMOVQ 416(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 192(R21), F1
+	FMOVQ 384(R21), F1
 	WORD $0x4ee0d420 // fsub v0.2d, v1.2d, v0.2d
-	FMOVQ 32(R21), F1
-	FMOVQ 48(R21), F2
+	FMOVQ 448(R21), F1
+	FMOVQ 464(R21), F2
 	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
-	FMOVQ 32(R21), F2
+	FMOVQ 448(R21), F2
 	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
-	FMOVQ 64(R21), F3
+	FMOVQ 320(R21), F3
 	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
-	FMOVQ 80(R21), F3
-	FMOVQ 96(R21), F2
+	FMOVQ 480(R21), F3
+	FMOVQ 496(R21), F2
 	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
-	FMOVQ 112(R21), F2
+	FMOVQ 512(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 128(R21), F3
+	FMOVQ 528(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 144(R21), F2
+	FMOVQ 544(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 160(R21), F3
+	FMOVQ 560(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 176(R21), F2
+	FMOVQ 576(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc41 // fmul v1.2d, v2.2d, v1.2d
-	FMOVQ 208(R21), F2
+	FMOVQ 144(R21), F2
 	WORD $0x4e62d422 // fadd v2.2d, v1.2d, v2.2d
-	FMOVQ 208(R21), F1
+	FMOVQ 144(R21), F1
 	WORD $0x6e62fc22 // fdiv v2.2d, v1.2d, v2.2d
 	WORD $0x0e616841 // fcvtn v1.2s, v2.2d
 	FMOVD F1, (R8)
@@ -506,37 +1787,37 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ (R21), F1
-	FMOVQ 16(R21), F2
+	FMOVQ 768(R21), F1
+	FMOVQ 416(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 192(R21), F1
+	FMOVQ 384(R21), F1
 	WORD $0x4ee0d420 // fsub v0.2d, v1.2d, v0.2d
-	FMOVQ 32(R21), F1
-	FMOVQ 48(R21), F2
+	FMOVQ 448(R21), F1
+	FMOVQ 464(R21), F2
 	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
-	FMOVQ 32(R21), F2
+	FMOVQ 448(R21), F2
 	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
-	FMOVQ 64(R21), F3
+	FMOVQ 320(R21), F3
 	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
-	FMOVQ 80(R21), F3
-	FMOVQ 96(R21), F2
+	FMOVQ 480(R21), F3
+	FMOVQ 496(R21), F2
 	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
-	FMOVQ 112(R21), F2
+	FMOVQ 512(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 128(R21), F3
+	FMOVQ 528(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 144(R21), F2
+	FMOVQ 544(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 160(R21), F3
+	FMOVQ 560(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 176(R21), F2
+	FMOVQ 576(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc41 // fmul v1.2d, v2.2d, v1.2d
-	FMOVQ 208(R21), F2
+	FMOVQ 144(R21), F2
 	WORD $0x4e62d422 // fadd v2.2d, v1.2d, v2.2d
-	FMOVQ 208(R21), F1
+	FMOVQ 144(R21), F1
 	WORD $0x6e62fc22 // fdiv v2.2d, v1.2d, v2.2d
 	WORD $0x0e616841 // fcvtn v1.2s, v2.2d
 	FMOVS F1, (R8)
@@ -565,40 +1846,40 @@ loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
 	WORD $0x4e60d400 // fadd v0.2d, v0.2d, v0.2d
-	FMOVQ (R21), F1
-	FMOVQ 16(R21), F2
+	FMOVQ 768(R21), F1
+	FMOVQ 416(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 32(R21), F1
-	FMOVQ 48(R21), F2
+	FMOVQ 448(R21), F1
+	FMOVQ 464(R21), F2
 	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
-	FMOVQ 32(R21), F2
+	FMOVQ 448(R21), F2
 	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
-	FMOVQ 64(R21), F3
+	FMOVQ 320(R21), F3
 	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
-	FMOVQ 208(R21), F3
+	FMOVQ 144(R21), F3
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
-	FMOVQ 224(R21), F3
-	FMOVQ 240(R21), F2
+	FMOVQ 784(R21), F3
+	FMOVQ 800(R21), F2
 	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
-	FMOVQ 256(R21), F2
+	FMOVQ 816(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 272(R21), F3
+	FMOVQ 832(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 288(R21), F2
+	FMOVQ 848(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 304(R21), F3
+	FMOVQ 864(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 176(R21), F2
+	FMOVQ 576(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
 	WORD $0x6e62dc02 // fmul v2.2d, v0.2d, v2.2d
-	FMOVQ 208(R21), F0
+	FMOVQ 144(R21), F0
 	WORD $0x4ee0d420 // fsub v0.2d, v1.2d, v0.2d
 	WORD $0x4e61cc40 // fmla v0.2d, v2.2d, v1.2d
-	FMOVQ 320(R21), F1
+	FMOVQ 592(R21), F1
 	WORD $0x4e61d401 // fadd v1.2d, v0.2d, v1.2d
-	FMOVQ 208(R21), F2
+	FMOVQ 144(R21), F2
 	WORD $0x6e61fc41 // fdiv v1.2d, v2.2d, v1.2d
 	WORD $0x6e61dc01 // fmul v1.2d, v0.2d, v1.2d
 	WORD $0x0e616820 // fcvtn v0.2s, v1.2d
@@ -618,40 +1899,40 @@ loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
 	WORD $0x4e60d400 // fadd v0.2d, v0.2d, v0.2d
-	FMOVQ (R21), F1
-	FMOVQ 16(R21), F2
+	FMOVQ 768(R21), F1
+	FMOVQ 416(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 32(R21), F1
-	FMOVQ 48(R21), F2
+	FMOVQ 448(R21), F1
+	FMOVQ 464(R21), F2
 	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
-	FMOVQ 32(R21), F2
+	FMOVQ 448(R21), F2
 	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
-	FMOVQ 64(R21), F3
+	FMOVQ 320(R21), F3
 	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
-	FMOVQ 208(R21), F3
+	FMOVQ 144(R21), F3
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
-	FMOVQ 224(R21), F3
-	FMOVQ 240(R21), F2
+	FMOVQ 784(R21), F3
+	FMOVQ 800(R21), F2
 	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
-	FMOVQ 256(R21), F2
+	FMOVQ 816(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 272(R21), F3
+	FMOVQ 832(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 288(R21), F2
+	FMOVQ 848(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 304(R21), F3
+	FMOVQ 864(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 176(R21), F2
+	FMOVQ 576(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
 	WORD $0x6e62dc02 // fmul v2.2d, v0.2d, v2.2d
-	FMOVQ 208(R21), F0
+	FMOVQ 144(R21), F0
 	WORD $0x4ee0d420 // fsub v0.2d, v1.2d, v0.2d
 	WORD $0x4e61cc40 // fmla v0.2d, v2.2d, v1.2d
-	FMOVQ 320(R21), F1
+	FMOVQ 592(R21), F1
 	WORD $0x4e61d401 // fadd v1.2d, v0.2d, v1.2d
-	FMOVQ 208(R21), F2
+	FMOVQ 144(R21), F2
 	WORD $0x6e61fc41 // fdiv v1.2d, v2.2d, v1.2d
 	WORD $0x6e61dc01 // fmul v1.2d, v0.2d, v1.2d
 	WORD $0x0e616820 // fcvtn v0.2s, v1.2d
@@ -680,85 +1961,85 @@ TEXT ·erfNEONF32(SB), NOSPLIT, $0-24
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 336(R21), F1
-	FMOVQ 352(R21), F2
+	FMOVQ 880(R21), F1
+	FMOVQ 432(R21), F2
 	VAND V2.B16, V0.B16, V2.B16
 	WORD $0x4ee2f422 // fmin v2.2d, v1.2d, v2.2d
 	WORD $0x6e62dc41 // fmul v1.2d, v2.2d, v2.2d
-	FMOVQ 368(R21), F3
-	FMOVQ 384(R21), F4
+	FMOVQ 896(R21), F3
+	FMOVQ 912(R21), F4
 	WORD $0x4e64cc23 // fmla v3.2d, v1.2d, v4.2d
-	FMOVQ 400(R21), F4
+	FMOVQ 928(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
-	FMOVQ 416(R21), F3
+	FMOVQ 944(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
-	FMOVQ 432(R21), F4
+	FMOVQ 960(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
 	WORD $0x6e64dc44 // fmul v4.2d, v2.2d, v4.2d
-	FMOVQ 448(R21), F1
+	FMOVQ 976(R21), F1
 	WORD $0x6ee2e421 // fcmgt v1.2d, v1.2d, v2.2d
-	FMOVQ 320(R21), F3
+	FMOVQ 592(R21), F3
 	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
-	FMOVQ 208(R21), F5
+	FMOVQ 144(R21), F5
 	WORD $0x6e63fca3 // fdiv v3.2d, v5.2d, v3.2d
-	FMOVQ 320(R21), F5
+	FMOVQ 592(R21), F5
 	WORD $0x6e65dc65 // fmul v5.2d, v3.2d, v5.2d
-	FMOVQ 464(R21), F3
-	FMOVQ 480(R21), F6
+	FMOVQ 992(R21), F3
+	FMOVQ 1008(R21), F6
 	WORD $0x4e66cca3 // fmla v3.2d, v5.2d, v6.2d
-	FMOVQ 496(R21), F6
-	FMOVQ 512(R21), F7
+	FMOVQ 1024(R21), F6
+	FMOVQ 1040(R21), F7
 	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
-	FMOVQ 528(R21), F7
+	FMOVQ 1056(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 544(R21), F6
+	FMOVQ 1072(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 560(R21), F7
+	FMOVQ 1088(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 576(R21), F6
+	FMOVQ 1104(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 592(R21), F7
+	FMOVQ 1120(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 608(R21), F6
+	FMOVQ 1136(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 624(R21), F7
+	FMOVQ 1152(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 640(R21), F6
+	FMOVQ 1168(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 656(R21), F7
+	FMOVQ 1184(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 672(R21), F6
+	FMOVQ 1200(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 688(R21), F7
+	FMOVQ 1216(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
 	WORD $0x4ee2cc47 // fmls v7.2d, v2.2d, v2.2d
-	FMOVQ 32(R21), F2
-	FMOVQ 48(R21), F3
+	FMOVQ 448(R21), F2
+	FMOVQ 464(R21), F3
 	WORD $0x4e63cce2 // fmla v2.2d, v7.2d, v3.2d
-	FMOVQ 32(R21), F3
+	FMOVQ 448(R21), F3
 	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
-	FMOVQ 64(R21), F6
+	FMOVQ 320(R21), F6
 	WORD $0x4ee6cc67 // fmls v7.2d, v3.2d, v6.2d
-	FMOVQ 80(R21), F6
-	FMOVQ 96(R21), F3
+	FMOVQ 480(R21), F6
+	FMOVQ 496(R21), F3
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 112(R21), F3
+	FMOVQ 512(R21), F3
 	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
-	FMOVQ 128(R21), F6
+	FMOVQ 528(R21), F6
 	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
-	FMOVQ 144(R21), F3
+	FMOVQ 544(R21), F3
 	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
-	FMOVQ 160(R21), F6
+	FMOVQ 560(R21), F6
 	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
-	FMOVQ 176(R21), F3
+	FMOVQ 576(R21), F3
 	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
 	VSHL $52, V2.D2, V2.D2
 	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
 	WORD $0x6e65dc45 // fmul v5.2d, v2.2d, v5.2d
-	FMOVQ 208(R21), F2
+	FMOVQ 144(R21), F2
 	WORD $0x4ee5d445 // fsub v5.2d, v2.2d, v5.2d
 	VBIT V1.B16, V4.B16, V5.B16
-	FMOVQ 704(R21), F4
+	FMOVQ 1232(R21), F4
 	VAND V4.B16, V0.B16, V4.B16
 	VORR V4.B16, V5.B16, V4.B16
 	WORD $0x0e616885 // fcvtn v5.2s, v4.2d
@@ -777,85 +2058,85 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 336(R21), F1
-	FMOVQ 352(R21), F2
+	FMOVQ 880(R21), F1
+	FMOVQ 432(R21), F2
 	VAND V2.B16, V0.B16, V2.B16
 	WORD $0x4ee2f422 // fmin v2.2d, v1.2d, v2.2d
 	WORD $0x6e62dc41 // fmul v1.2d, v2.2d, v2.2d
-	FMOVQ 368(R21), F3
-	FMOVQ 384(R21), F4
+	FMOVQ 896(R21), F3
+	FMOVQ 912(R21), F4
 	WORD $0x4e64cc23 // fmla v3.2d, v1.2d, v4.2d
-	FMOVQ 400(R21), F4
+	FMOVQ 928(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
-	FMOVQ 416(R21), F3
+	FMOVQ 944(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
-	FMOVQ 432(R21), F4
+	FMOVQ 960(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
 	WORD $0x6e64dc44 // fmul v4.2d, v2.2d, v4.2d
-	FMOVQ 448(R21), F1
+	FMOVQ 976(R21), F1
 	WORD $0x6ee2e421 // fcmgt v1.2d, v1.2d, v2.2d
-	FMOVQ 320(R21), F3
+	FMOVQ 592(R21), F3
 	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
-	FMOVQ 208(R21), F5
+	FMOVQ 144(R21), F5
 	WORD $0x6e63fca3 // fdiv v3.2d, v5.2d, v3.2d
-	FMOVQ 320(R21), F5
+	FMOVQ 592(R21), F5
 	WORD $0x6e65dc65 // fmul v5.2d, v3.2d, v5.2d
-	FMOVQ 464(R21), F3
-	FMOVQ 480(R21), F6
+	FMOVQ 992(R21), F3
+	FMOVQ 1008(R21), F6
 	WORD $0x4e66cca3 // fmla v3.2d, v5.2d, v6.2d
-	FMOVQ 496(R21), F6
-	FMOVQ 512(R21), F7
+	FMOVQ 1024(R21), F6
+	FMOVQ 1040(R21), F7
 	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
-	FMOVQ 528(R21), F7
+	FMOVQ 1056(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 544(R21), F6
+	FMOVQ 1072(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 560(R21), F7
+	FMOVQ 1088(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 576(R21), F6
+	FMOVQ 1104(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 592(R21), F7
+	FMOVQ 1120(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 608(R21), F6
+	FMOVQ 1136(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 624(R21), F7
+	FMOVQ 1152(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 640(R21), F6
+	FMOVQ 1168(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 656(R21), F7
+	FMOVQ 1184(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 672(R21), F6
+	FMOVQ 1200(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 688(R21), F7
+	FMOVQ 1216(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
 	WORD $0x4ee2cc47 // fmls v7.2d, v2.2d, v2.2d
-	FMOVQ 32(R21), F2
-	FMOVQ 48(R21), F3
+	FMOVQ 448(R21), F2
+	FMOVQ 464(R21), F3
 	WORD $0x4e63cce2 // fmla v2.2d, v7.2d, v3.2d
-	FMOVQ 32(R21), F3
+	FMOVQ 448(R21), F3
 	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
-	FMOVQ 64(R21), F6
+	FMOVQ 320(R21), F6
 	WORD $0x4ee6cc67 // fmls v7.2d, v3.2d, v6.2d
-	FMOVQ 80(R21), F6
-	FMOVQ 96(R21), F3
+	FMOVQ 480(R21), F6
+	FMOVQ 496(R21), F3
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 112(R21), F3
+	FMOVQ 512(R21), F3
 	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
-	FMOVQ 128(R21), F6
+	FMOVQ 528(R21), F6
 	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
-	FMOVQ 144(R21), F3
+	FMOVQ 544(R21), F3
 	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
-	FMOVQ 160(R21), F6
+	FMOVQ 560(R21), F6
 	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
-	FMOVQ 176(R21), F3
+	FMOVQ 576(R21), F3
 	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
 	VSHL $52, V2.D2, V2.D2
 	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
 	WORD $0x6e65dc45 // fmul v5.2d, v2.2d, v5.2d
-	FMOVQ 208(R21), F2
+	FMOVQ 144(R21), F2
 	WORD $0x4ee5d445 // fsub v5.2d, v2.2d, v5.2d
 	VBIT V1.B16, V4.B16, V5.B16
-	FMOVQ 704(R21), F4
+	FMOVQ 1232(R21), F4
 	VAND V4.B16, V0.B16, V4.B16
 	VORR V4.B16, V5.B16, V4.B16
 	WORD $0x0e616885 // fcvtn v5.2s, v4.2d
@@ -884,39 +2165,39 @@ TEXT ·siluNEONF32(SB), NOSPLIT, $0-24
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 16(R21), F1
+	FMOVQ 416(R21), F1
 	WORD $0x4e60f421 // fmax v1.2d, v1.2d, v0.2d
-	FMOVQ (R21), F2
-	FMOVQ 16(R21), F3
+	FMOVQ 768(R21), F2
+	FMOVQ 416(R21), F3
 	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
 	WORD $0x4ee0f440 // fmin v0.2d, v2.2d, v0.2d
-	FMOVQ 192(R21), F2
+	FMOVQ 384(R21), F2
 	WORD $0x4ee0d440 // fsub v0.2d, v2.2d, v0.2d
-	FMOVQ 32(R21), F2
-	FMOVQ 48(R21), F3
+	FMOVQ 448(R21), F2
+	FMOVQ 464(R21), F3
 	WORD $0x4e63cc02 // fmla v2.2d, v0.2d, v3.2d
-	FMOVQ 32(R21), F3
+	FMOVQ 448(R21), F3
 	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
-	FMOVQ 64(R21), F4
+	FMOVQ 320(R21), F4
 	WORD $0x4ee4cc60 // fmls v0.2d, v3.2d, v4.2d
-	FMOVQ 80(R21), F4
-	FMOVQ 96(R21), F3
+	FMOVQ 480(R21), F4
+	FMOVQ 496(R21), F3
 	WORD $0x4e63cc04 // fmla v4.2d, v0.2d, v3.2d
-	FMOVQ 112(R21), F3
+	FMOVQ 512(R21), F3
 	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
-	FMOVQ 128(R21), F4
+	FMOVQ 528(R21), F4
 	WORD $0x4e60cc64 // fmla v4.2d, v3.2d, v0.2d
-	FMOVQ 144(R21), F3
+	FMOVQ 544(R21), F3
 	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
-	FMOVQ 160(R21), F4
+	FMOVQ 560(R21), F4
 	WORD $0x4e60cc64 // fmla v4.2d, v3.2d, v0.2d
-	FMOVQ 176(R21), F3
+	FMOVQ 576(R21), F3
 	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
 	VSHL $52, V2.D2, V2.D2
 	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
-	FMOVQ 208(R21), F3
+	FMOVQ 144(R21), F3
 	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
-	FMOVQ 208(R21), F2
+	FMOVQ 144(R21), F2
 	WORD $0x6e63fc43 // fdiv v3.2d, v2.2d, v3.2d
 	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
 	WORD $0x0e616861 // fcvtn v1.2s, v3.2d
@@ -935,39 +2216,39 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 16(R21), F1
+	FMOVQ 416(R21), F1
 	WORD $0x4e60f421 // fmax v1.2d, v1.2d, v0.2d
-	FMOVQ (R21), F2
-	FMOVQ 16(R21), F3
+	FMOVQ 768(R21), F2
+	FMOVQ 416(R21), F3
 	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
 	WORD $0x4ee0f440 // fmin v0.2d, v2.2d, v0.2d
-	FMOVQ 192(R21), F2
+	FMOVQ 384(R21), F2
 	WORD $0x4ee0d440 // fsub v0.2d, v2.2d, v0.2d
-	FMOVQ 32(R21), F2
-	FMOVQ 48(R21), F3
+	FMOVQ 448(R21), F2
+	FMOVQ 464(R21), F3
 	WORD $0x4e63cc02 // fmla v2.2d, v0.2d, v3.2d
-	FMOVQ 32(R21), F3
+	FMOVQ 448(R21), F3
 	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
-	FMOVQ 64(R21), F4
+	FMOVQ 320(R21), F4
 	WORD $0x4ee4cc60 // fmls v0.2d, v3.2d, v4.2d
-	FMOVQ 80(R21), F4
-	FMOVQ 96(R21), F3
+	FMOVQ 480(R21), F4
+	FMOVQ 496(R21), F3
 	WORD $0x4e63cc04 // fmla v4.2d, v0.2d, v3.2d
-	FMOVQ 112(R21), F3
+	FMOVQ 512(R21), F3
 	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
-	FMOVQ 128(R21), F4
+	FMOVQ 528(R21), F4
 	WORD $0x4e60cc64 // fmla v4.2d, v3.2d, v0.2d
-	FMOVQ 144(R21), F3
+	FMOVQ 544(R21), F3
 	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
-	FMOVQ 160(R21), F4
+	FMOVQ 560(R21), F4
 	WORD $0x4e60cc64 // fmla v4.2d, v3.2d, v0.2d
-	FMOVQ 176(R21), F3
+	FMOVQ 576(R21), F3
 	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
 	VSHL $52, V2.D2, V2.D2
 	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
-	FMOVQ 208(R21), F3
+	FMOVQ 144(R21), F3
 	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
-	FMOVQ 208(R21), F2
+	FMOVQ 144(R21), F2
 	WORD $0x6e63fc43 // fdiv v3.2d, v2.2d, v3.2d
 	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
 	WORD $0x0e616861 // fcvtn v1.2s, v3.2d
@@ -995,72 +2276,72 @@ TEXT ·geluNEONF32(SB), NOSPLIT, $0-24
 
 loop2:
 	FMOVQ (R9), F0
-	FMOVQ 720(R21), F1
-	FMOVQ 736(R21), F2
+	FMOVQ 1248(R21), F1
+	FMOVQ (R21), F2
 	VAND V2.B16, V0.B16, V2.B16
 	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
 	WORD $0x6e22dc41 // fmul v1.4s, v2.4s, v2.4s
-	FMOVQ 752(R21), F3
+	FMOVQ 1264(R21), F3
 	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
-	FMOVQ 768(R21), F4
-	FMOVQ 784(R21), F5
+	FMOVQ 1280(R21), F4
+	FMOVQ 1296(R21), F5
 	WORD $0x4e25cc64 // fmla v4.4s, v3.4s, v5.4s
-	FMOVQ 768(R21), F5
+	FMOVQ 1280(R21), F5
 	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
-	FMOVQ 800(R21), F6
+	FMOVQ 1312(R21), F6
 	WORD $0x4ea6cca3 // fmls v3.4s, v5.4s, v6.4s
-	FMOVQ 816(R21), F6
+	FMOVQ 1328(R21), F6
 	WORD $0x4ea6cca3 // fmls v3.4s, v5.4s, v6.4s
 	WORD $0x4ea2cc41 // fmls v1.4s, v2.4s, v2.4s
-	FMOVQ 832(R21), F6
+	FMOVQ 80(R21), F6
 	WORD $0x4e26cc23 // fmla v3.4s, v1.4s, v6.4s
-	FMOVQ 848(R21), F6
-	FMOVQ 864(R21), F1
+	FMOVQ 1344(R21), F6
+	FMOVQ 1360(R21), F1
 	WORD $0x4e21cc66 // fmla v6.4s, v3.4s, v1.4s
-	FMOVQ 880(R21), F1
+	FMOVQ 1376(R21), F1
 	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
-	FMOVQ 896(R21), F6
+	FMOVQ 1392(R21), F6
 	WORD $0x4e23cc26 // fmla v6.4s, v1.4s, v3.4s
-	FMOVQ 832(R21), F1
+	FMOVQ 80(R21), F1
 	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
-	FMOVQ 912(R21), F6
+	FMOVQ 32(R21), F6
 	WORD $0x4e23cc26 // fmla v6.4s, v1.4s, v3.4s
-	FMOVQ 912(R21), F1
+	FMOVQ 32(R21), F1
 	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
 	VSHL $23, V4.S4, V4.S4
 	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
-	FMOVQ 928(R21), F1
+	FMOVQ 1408(R21), F1
 	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	FMOVQ 928(R21), F2
+	FMOVQ 1408(R21), F2
 	WORD $0x6e21fc41 // fdiv v1.4s, v2.4s, v1.4s
-	FMOVQ 944(R21), F2
-	FMOVQ 960(R21), F3
+	FMOVQ 1424(R21), F2
+	FMOVQ 1440(R21), F3
 	WORD $0x4e23cc22 // fmla v2.4s, v1.4s, v3.4s
 	WORD $0x6e21dc81 // fmul v1.4s, v4.4s, v1.4s
-	FMOVQ 976(R21), F4
-	FMOVQ 992(R21), F3
+	FMOVQ 1456(R21), F4
+	FMOVQ 1472(R21), F3
 	WORD $0x4e23cc44 // fmla v4.4s, v2.4s, v3.4s
-	FMOVQ 1008(R21), F3
+	FMOVQ 1488(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
-	FMOVQ 1024(R21), F4
+	FMOVQ 1504(R21), F4
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
-	FMOVQ 1040(R21), F3
+	FMOVQ 1520(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
-	FMOVQ 1056(R21), F4
+	FMOVQ 1536(R21), F4
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
-	FMOVQ 1072(R21), F3
+	FMOVQ 1552(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
-	FMOVQ 1088(R21), F4
+	FMOVQ 1568(R21), F4
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
-	FMOVQ 1104(R21), F3
+	FMOVQ 1584(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
 	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
-	FMOVQ 1120(R21), F1
+	FMOVQ 16(R21), F1
 	WORD $0x6ea0e421 // fcmgt v1.4s, v1.4s, v0.4s
-	FMOVQ 912(R21), F2
+	FMOVQ 32(R21), F2
 	WORD $0x4ea3d442 // fsub v2.4s, v2.4s, v3.4s
 	VBIT V1.B16, V3.B16, V2.B16
-	FMOVQ 1136(R21), F3
+	FMOVQ 1600(R21), F3
 	WORD $0x6ea0e463 // fcmgt v3.4s, v3.4s, v0.4s
 	WORD $0x6e205863 // mvn v3.16b, v3.16b
 	VAND V0.B16, V3.B16, V0.B16
@@ -1079,72 +2360,72 @@ next3:
 
 loop4:
 	FMOVS (R9), F0
-	FMOVQ 720(R21), F1
-	FMOVQ 736(R21), F2
+	FMOVQ 1248(R21), F1
+	FMOVQ (R21), F2
 	VAND V2.B16, V0.B16, V2.B16
 	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
 	WORD $0x6e22dc41 // fmul v1.4s, v2.4s, v2.4s
-	FMOVQ 752(R21), F3
+	FMOVQ 1264(R21), F3
 	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
-	FMOVQ 768(R21), F4
-	FMOVQ 784(R21), F5
+	FMOVQ 1280(R21), F4
+	FMOVQ 1296(R21), F5
 	WORD $0x4e25cc64 // fmla v4.4s, v3.4s, v5.4s
-	FMOVQ 768(R21), F5
+	FMOVQ 1280(R21), F5
 	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
-	FMOVQ 800(R21), F6
+	FMOVQ 1312(R21), F6
 	WORD $0x4ea6cca3 // fmls v3.4s, v5.4s, v6.4s
-	FMOVQ 816(R21), F6
+	FMOVQ 1328(R21), F6
 	WORD $0x4ea6cca3 // fmls v3.4s, v5.4s, v6.4s
 	WORD $0x4ea2cc41 // fmls v1.4s, v2.4s, v2.4s
-	FMOVQ 832(R21), F6
+	FMOVQ 80(R21), F6
 	WORD $0x4e26cc23 // fmla v3.4s, v1.4s, v6.4s
-	FMOVQ 848(R21), F6
-	FMOVQ 864(R21), F1
+	FMOVQ 1344(R21), F6
+	FMOVQ 1360(R21), F1
 	WORD $0x4e21cc66 // fmla v6.4s, v3.4s, v1.4s
-	FMOVQ 880(R21), F1
+	FMOVQ 1376(R21), F1
 	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
-	FMOVQ 896(R21), F6
+	FMOVQ 1392(R21), F6
 	WORD $0x4e23cc26 // fmla v6.4s, v1.4s, v3.4s
-	FMOVQ 832(R21), F1
+	FMOVQ 80(R21), F1
 	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
-	FMOVQ 912(R21), F6
+	FMOVQ 32(R21), F6
 	WORD $0x4e23cc26 // fmla v6.4s, v1.4s, v3.4s
-	FMOVQ 912(R21), F1
+	FMOVQ 32(R21), F1
 	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
 	VSHL $23, V4.S4, V4.S4
 	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
-	FMOVQ 928(R21), F1
+	FMOVQ 1408(R21), F1
 	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	FMOVQ 928(R21), F2
+	FMOVQ 1408(R21), F2
 	WORD $0x6e21fc41 // fdiv v1.4s, v2.4s, v1.4s
-	FMOVQ 944(R21), F2
-	FMOVQ 960(R21), F3
+	FMOVQ 1424(R21), F2
+	FMOVQ 1440(R21), F3
 	WORD $0x4e23cc22 // fmla v2.4s, v1.4s, v3.4s
 	WORD $0x6e21dc81 // fmul v1.4s, v4.4s, v1.4s
-	FMOVQ 976(R21), F4
-	FMOVQ 992(R21), F3
+	FMOVQ 1456(R21), F4
+	FMOVQ 1472(R21), F3
 	WORD $0x4e23cc44 // fmla v4.4s, v2.4s, v3.4s
-	FMOVQ 1008(R21), F3
+	FMOVQ 1488(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
-	FMOVQ 1024(R21), F4
+	FMOVQ 1504(R21), F4
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
-	FMOVQ 1040(R21), F3
+	FMOVQ 1520(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
-	FMOVQ 1056(R21), F4
+	FMOVQ 1536(R21), F4
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
-	FMOVQ 1072(R21), F3
+	FMOVQ 1552(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
-	FMOVQ 1088(R21), F4
+	FMOVQ 1568(R21), F4
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
-	FMOVQ 1104(R21), F3
+	FMOVQ 1584(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
 	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
-	FMOVQ 1120(R21), F1
+	FMOVQ 16(R21), F1
 	WORD $0x6ea0e421 // fcmgt v1.4s, v1.4s, v0.4s
-	FMOVQ 912(R21), F2
+	FMOVQ 32(R21), F2
 	WORD $0x4ea3d442 // fsub v2.4s, v2.4s, v3.4s
 	VBIT V1.B16, V3.B16, V2.B16
-	FMOVQ 1136(R21), F3
+	FMOVQ 1600(R21), F3
 	WORD $0x6ea0e463 // fcmgt v3.4s, v3.4s, v0.4s
 	WORD $0x6e205863 // mvn v3.16b, v3.16b
 	VAND V0.B16, V3.B16, V0.B16
@@ -1174,48 +2455,48 @@ TEXT ·geluTanhNEONF32(SB), NOSPLIT, $0-24
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 16(R21), F1
+	FMOVQ 416(R21), F1
 	WORD $0x4e60f421 // fmax v1.2d, v1.2d, v0.2d
-	FMOVQ 1152(R21), F2
-	FMOVQ 1168(R21), F3
+	FMOVQ 1616(R21), F2
+	FMOVQ 1632(R21), F3
 	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
 	WORD $0x4ee0f440 // fmin v0.2d, v2.2d, v0.2d
 	WORD $0x6e60dc02 // fmul v2.2d, v0.2d, v0.2d
-	FMOVQ 1184(R21), F3
-	FMOVQ 1200(R21), F4
+	FMOVQ 1648(R21), F3
+	FMOVQ 1664(R21), F4
 	WORD $0x4e64cc43 // fmla v3.2d, v2.2d, v4.2d
 	WORD $0x6e63dc03 // fmul v3.2d, v0.2d, v3.2d
-	FMOVQ (R21), F0
-	FMOVQ 16(R21), F4
+	FMOVQ 768(R21), F0
+	FMOVQ 416(R21), F4
 	WORD $0x4e63f483 // fmax v3.2d, v4.2d, v3.2d
 	WORD $0x4ee3f403 // fmin v3.2d, v0.2d, v3.2d
-	FMOVQ 192(R21), F0
+	FMOVQ 384(R21), F0
 	WORD $0x4ee3d403 // fsub v3.2d, v0.2d, v3.2d
-	FMOVQ 32(R21), F0
-	FMOVQ 48(R21), F4
+	FMOVQ 448(R21), F0
+	FMOVQ 464(R21), F4
 	WORD $0x4e64cc60 // fmla v0.2d, v3.2d, v4.2d
-	FMOVQ 32(R21), F4
+	FMOVQ 448(R21), F4
 	WORD $0x4ee4d404 // fsub v4.2d, v0.2d, v4.2d
-	FMOVQ 64(R21), F2
+	FMOVQ 320(R21), F2
 	WORD $0x4ee2cc83 // fmls v3.2d, v4.2d, v2.2d
-	FMOVQ 80(R21), F2
-	FMOVQ 96(R21), F4
+	FMOVQ 480(R21), F2
+	FMOVQ 496(R21), F4
 	WORD $0x4e64cc62 // fmla v2.2d, v3.2d, v4.2d
-	FMOVQ 112(R21), F4
+	FMOVQ 512(R21), F4
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
-	FMOVQ 128(R21), F2
+	FMOVQ 528(R21), F2
 	WORD $0x4e63cc82 // fmla v2.2d, v4.2d, v3.2d
-	FMOVQ 144(R21), F4
+	FMOVQ 544(R21), F4
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
-	FMOVQ 160(R21), F2
+	FMOVQ 560(R21), F2
 	WORD $0x4e63cc82 // fmla v2.2d, v4.2d, v3.2d
-	FMOVQ 176(R21), F4
+	FMOVQ 576(R21), F4
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
 	VSHL $52, V0.D2, V0.D2
 	WORD $0x6e60dc80 // fmul v0.2d, v4.2d, v0.2d
-	FMOVQ 208(R21), F4
+	FMOVQ 144(R21), F4
 	WORD $0x4e64d404 // fadd v4.2d, v0.2d, v4.2d
-	FMOVQ 208(R21), F0
+	FMOVQ 144(R21), F0
 	WORD $0x6e64fc04 // fdiv v4.2d, v0.2d, v4.2d
 	WORD $0x6e64dc24 // fmul v4.2d, v1.2d, v4.2d
 	WORD $0x0e616881 // fcvtn v1.2s, v4.2d
@@ -1234,52 +2515,429 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 16(R21), F1
+	FMOVQ 416(R21), F1
 	WORD $0x4e60f421 // fmax v1.2d, v1.2d, v0.2d
-	FMOVQ 1152(R21), F2
-	FMOVQ 1168(R21), F3
+	FMOVQ 1616(R21), F2
+	FMOVQ 1632(R21), F3
 	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
 	WORD $0x4ee0f440 // fmin v0.2d, v2.2d, v0.2d
 	WORD $0x6e60dc02 // fmul v2.2d, v0.2d, v0.2d
-	FMOVQ 1184(R21), F3
-	FMOVQ 1200(R21), F4
+	FMOVQ 1648(R21), F3
+	FMOVQ 1664(R21), F4
 	WORD $0x4e64cc43 // fmla v3.2d, v2.2d, v4.2d
 	WORD $0x6e63dc03 // fmul v3.2d, v0.2d, v3.2d
-	FMOVQ (R21), F0
-	FMOVQ 16(R21), F4
+	FMOVQ 768(R21), F0
+	FMOVQ 416(R21), F4
 	WORD $0x4e63f483 // fmax v3.2d, v4.2d, v3.2d
 	WORD $0x4ee3f403 // fmin v3.2d, v0.2d, v3.2d
-	FMOVQ 192(R21), F0
+	FMOVQ 384(R21), F0
 	WORD $0x4ee3d403 // fsub v3.2d, v0.2d, v3.2d
-	FMOVQ 32(R21), F0
-	FMOVQ 48(R21), F4
+	FMOVQ 448(R21), F0
+	FMOVQ 464(R21), F4
 	WORD $0x4e64cc60 // fmla v0.2d, v3.2d, v4.2d
-	FMOVQ 32(R21), F4
+	FMOVQ 448(R21), F4
 	WORD $0x4ee4d404 // fsub v4.2d, v0.2d, v4.2d
-	FMOVQ 64(R21), F2
+	FMOVQ 320(R21), F2
 	WORD $0x4ee2cc83 // fmls v3.2d, v4.2d, v2.2d
-	FMOVQ 80(R21), F2
-	FMOVQ 96(R21), F4
+	FMOVQ 480(R21), F2
+	FMOVQ 496(R21), F4
 	WORD $0x4e64cc62 // fmla v2.2d, v3.2d, v4.2d
-	FMOVQ 112(R21), F4
+	FMOVQ 512(R21), F4
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
-	FMOVQ 128(R21), F2
+	FMOVQ 528(R21), F2
 	WORD $0x4e63cc82 // fmla v2.2d, v4.2d, v3.2d
-	FMOVQ 144(R21), F4
+	FMOVQ 544(R21), F4
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
-	FMOVQ 160(R21), F2
+	FMOVQ 560(R21), F2
 	WORD $0x4e63cc82 // fmla v2.2d, v4.2d, v3.2d
-	FMOVQ 176(R21), F4
+	FMOVQ 576(R21), F4
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
 	VSHL $52, V0.D2, V0.D2
 	WORD $0x6e60dc80 // fmul v0.2d, v4.2d, v0.2d
-	FMOVQ 208(R21), F4
+	FMOVQ 144(R21), F4
 	WORD $0x4e64d404 // fadd v4.2d, v0.2d, v4.2d
-	FMOVQ 208(R21), F0
+	FMOVQ 144(R21), F0
 	WORD $0x6e64fc04 // fdiv v4.2d, v0.2d, v4.2d
 	WORD $0x6e64dc24 // fmul v4.2d, v1.2d, v4.2d
 	WORD $0x0e616881 // fcvtn v1.2s, v4.2d
 	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+next5:
+
+done1:
+	RET
+
+// func leakyNEONF32(n int, y, x *float32, alpha float32)
+TEXT ·leakyNEONF32(SB), NOSPLIT, $0-28
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVS alpha+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea1e442 // fcmgt v2.4s, v2.4s, v1.4s
+	WORD $0x6e20dc23 // fmul v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V3.B16, V1.B16
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F3
+	FMOVQ 16(R21), F1
+	WORD $0x6ea3e421 // fcmgt v1.4s, v1.4s, v3.4s
+	WORD $0x6e20dc62 // fmul v2.4s, v3.4s, v0.4s
+	VBIT V1.B16, V2.B16, V3.B16
+	FMOVQ F3, 16(R8)
+	FMOVQ 32(R9), F2
+	FMOVQ 16(R21), F3
+	WORD $0x6ea2e463 // fcmgt v3.4s, v3.4s, v2.4s
+	WORD $0x6e20dc41 // fmul v1.4s, v2.4s, v0.4s
+	VBIT V3.B16, V1.B16, V2.B16
+	FMOVQ F2, 32(R8)
+	FMOVQ 48(R9), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea1e442 // fcmgt v2.4s, v2.4s, v1.4s
+	WORD $0x6e20dc23 // fmul v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V3.B16, V1.B16
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea1e442 // fcmgt v2.4s, v2.4s, v1.4s
+	WORD $0x6e20dc23 // fmul v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V3.B16, V1.B16
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea1e442 // fcmgt v2.4s, v2.4s, v1.4s
+	WORD $0x6e20dc23 // fmul v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V3.B16, V1.B16
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func clipNEONF32(n int, y, x *float32, low, high float32)
+TEXT ·clipNEONF32(SB), NOSPLIT, $0-32
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVS low+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	FMOVS high+28(FP), F1
+	VDUP V1.S[0], V1.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F2
+	WORD $0x4e22f402 // fmax v2.4s, v0.4s, v2.4s
+	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
+	FMOVQ F2, (R8)
+	FMOVQ 16(R9), F3
+	WORD $0x4e23f403 // fmax v3.4s, v0.4s, v3.4s
+	WORD $0x4ea3f423 // fmin v3.4s, v1.4s, v3.4s
+	FMOVQ F3, 16(R8)
+	FMOVQ 32(R9), F2
+	WORD $0x4e22f402 // fmax v2.4s, v0.4s, v2.4s
+	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
+	FMOVQ F2, 32(R8)
+	FMOVQ 48(R9), F3
+	WORD $0x4e23f403 // fmax v3.4s, v0.4s, v3.4s
+	WORD $0x4ea3f423 // fmin v3.4s, v1.4s, v3.4s
+	FMOVQ F3, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F2
+	WORD $0x4e22f402 // fmax v2.4s, v0.4s, v2.4s
+	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
+	FMOVQ F2, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F2
+	WORD $0x4e22f402 // fmax v2.4s, v0.4s, v2.4s
+	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
+	FMOVS F2, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func hardSigmoidNEONF32(n int, y, x *float32, alpha, beta float32)
+TEXT ·hardSigmoidNEONF32(SB), NOSPLIT, $0-32
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVS alpha+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	FMOVS beta+28(FP), F1
+	VDUP V1.S[0], V1.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F2
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVQ 32(R21), F3
+	FMOVQ 16(R21), F4
+	WORD $0x4e22f482 // fmax v2.4s, v4.4s, v2.4s
+	WORD $0x4ea2f462 // fmin v2.4s, v3.4s, v2.4s
+	FMOVQ F2, (R8)
+	FMOVQ 16(R9), F3
+	WORD $0x6e20dc63 // fmul v3.4s, v3.4s, v0.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ 32(R21), F2
+	FMOVQ 16(R21), F4
+	WORD $0x4e23f483 // fmax v3.4s, v4.4s, v3.4s
+	WORD $0x4ea3f443 // fmin v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 16(R8)
+	FMOVQ 32(R9), F2
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVQ 32(R21), F3
+	FMOVQ 16(R21), F4
+	WORD $0x4e22f482 // fmax v2.4s, v4.4s, v2.4s
+	WORD $0x4ea2f462 // fmin v2.4s, v3.4s, v2.4s
+	FMOVQ F2, 32(R8)
+	FMOVQ 48(R9), F3
+	WORD $0x6e20dc63 // fmul v3.4s, v3.4s, v0.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ 32(R21), F2
+	FMOVQ 16(R21), F4
+	WORD $0x4e23f483 // fmax v3.4s, v4.4s, v3.4s
+	WORD $0x4ea3f443 // fmin v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F2
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVQ 32(R21), F3
+	FMOVQ 16(R21), F4
+	WORD $0x4e22f482 // fmax v2.4s, v4.4s, v2.4s
+	WORD $0x4ea2f462 // fmin v2.4s, v3.4s, v2.4s
+	FMOVQ F2, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F2
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVQ 32(R21), F3
+	FMOVQ 16(R21), F4
+	WORD $0x4e22f482 // fmax v2.4s, v4.4s, v2.4s
+	WORD $0x4ea2f462 // fmin v2.4s, v3.4s, v2.4s
+	FMOVS F2, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func eluNEONF32(n int, y, x *float32, slope, rate, gain float64)
+TEXT ·eluNEONF32(SB), NOSPLIT, $0-48
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVD slope+24(FP), F0
+	VDUP V0.D[0], V0.D2
+	FMOVD rate+32(FP), F1
+	VDUP V1.D[0], V1.D2
+	FMOVD gain+40(FP), F2
+	VDUP V2.D[0], V2.D2
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F3
+	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
+	WORD $0x6e61dc64 // fmul v4.2d, v3.2d, v1.2d
+	FMOVQ 384(R21), F5
+	FMOVQ 416(R21), F6
+	WORD $0x4e64f4c4 // fmax v4.2d, v6.2d, v4.2d
+	WORD $0x4ee4f4a4 // fmin v4.2d, v5.2d, v4.2d
+	FMOVQ 448(R21), F5
+	FMOVQ 464(R21), F6
+	WORD $0x4e66cc85 // fmla v5.2d, v4.2d, v6.2d
+	FMOVQ 448(R21), F6
+	WORD $0x4ee6d4a6 // fsub v6.2d, v5.2d, v6.2d
+	FMOVQ 320(R21), F7
+	WORD $0x4ee7ccc4 // fmls v4.2d, v6.2d, v7.2d
+	FMOVQ 144(R21), F7
+	VSHL $52, V5.D2, V5.D2
+	WORD $0x6e65dce5 // fmul v5.2d, v7.2d, v5.2d
+	FMOVQ 784(R21), F7
+	FMOVQ 800(R21), F6
+	WORD $0x4e66cc87 // fmla v7.2d, v4.2d, v6.2d
+	FMOVQ 816(R21), F6
+	WORD $0x4e64cce6 // fmla v6.2d, v7.2d, v4.2d
+	FMOVQ 832(R21), F7
+	WORD $0x4e64ccc7 // fmla v7.2d, v6.2d, v4.2d
+	FMOVQ 848(R21), F6
+	WORD $0x4e64cce6 // fmla v6.2d, v7.2d, v4.2d
+	FMOVQ 864(R21), F7
+	WORD $0x4e64ccc7 // fmla v7.2d, v6.2d, v4.2d
+	FMOVQ 576(R21), F6
+	WORD $0x4e64cce6 // fmla v6.2d, v7.2d, v4.2d
+	WORD $0x6e66dc86 // fmul v6.2d, v4.2d, v6.2d
+	FMOVQ 144(R21), F4
+	WORD $0x4ee4d4a4 // fsub v4.2d, v5.2d, v4.2d
+	WORD $0x4e65ccc4 // fmla v4.2d, v6.2d, v5.2d
+	WORD $0x6e60dc84 // fmul v4.2d, v4.2d, v0.2d
+	FMOVQ 384(R21), F5
+	WORD $0x6ee3e4a5 // fcmgt v5.2d, v5.2d, v3.2d
+	WORD $0x6e62dc63 // fmul v3.2d, v3.2d, v2.2d
+	VBIT V5.B16, V4.B16, V3.B16
+	WORD $0x0e616864 // fcvtn v4.2s, v3.2d
+	FMOVD F4, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next5
+
+loop4:
+	FMOVS (R9), F3
+	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
+	WORD $0x6e61dc64 // fmul v4.2d, v3.2d, v1.2d
+	FMOVQ 384(R21), F5
+	FMOVQ 416(R21), F6
+	WORD $0x4e64f4c4 // fmax v4.2d, v6.2d, v4.2d
+	WORD $0x4ee4f4a4 // fmin v4.2d, v5.2d, v4.2d
+	FMOVQ 448(R21), F5
+	FMOVQ 464(R21), F6
+	WORD $0x4e66cc85 // fmla v5.2d, v4.2d, v6.2d
+	FMOVQ 448(R21), F6
+	WORD $0x4ee6d4a6 // fsub v6.2d, v5.2d, v6.2d
+	FMOVQ 320(R21), F7
+	WORD $0x4ee7ccc4 // fmls v4.2d, v6.2d, v7.2d
+	FMOVQ 144(R21), F7
+	VSHL $52, V5.D2, V5.D2
+	WORD $0x6e65dce5 // fmul v5.2d, v7.2d, v5.2d
+	FMOVQ 784(R21), F7
+	FMOVQ 800(R21), F6
+	WORD $0x4e66cc87 // fmla v7.2d, v4.2d, v6.2d
+	FMOVQ 816(R21), F6
+	WORD $0x4e64cce6 // fmla v6.2d, v7.2d, v4.2d
+	FMOVQ 832(R21), F7
+	WORD $0x4e64ccc7 // fmla v7.2d, v6.2d, v4.2d
+	FMOVQ 848(R21), F6
+	WORD $0x4e64cce6 // fmla v6.2d, v7.2d, v4.2d
+	FMOVQ 864(R21), F7
+	WORD $0x4e64ccc7 // fmla v7.2d, v6.2d, v4.2d
+	FMOVQ 576(R21), F6
+	WORD $0x4e64cce6 // fmla v6.2d, v7.2d, v4.2d
+	WORD $0x6e66dc86 // fmul v6.2d, v4.2d, v6.2d
+	FMOVQ 144(R21), F4
+	WORD $0x4ee4d4a4 // fsub v4.2d, v5.2d, v4.2d
+	WORD $0x4e65ccc4 // fmla v4.2d, v6.2d, v5.2d
+	WORD $0x6e60dc84 // fmul v4.2d, v4.2d, v0.2d
+	FMOVQ 384(R21), F5
+	WORD $0x6ee3e4a5 // fcmgt v5.2d, v5.2d, v3.2d
+	WORD $0x6e62dc63 // fmul v3.2d, v3.2d, v2.2d
+	VBIT V5.B16, V4.B16, V3.B16
+	WORD $0x0e616864 // fcvtn v4.2s, v3.2d
+	FMOVS F4, (R8)
 	ADD $4, R9
 	ADD $4, R8
 	SUBS $1, R19
@@ -1306,41 +2964,41 @@ TEXT ·siluGradNEONF32(SB), NOSPLIT, $0-32
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ (R21), F1
-	FMOVQ 16(R21), F2
+	FMOVQ 768(R21), F1
+	FMOVQ 416(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 192(R21), F1
+	FMOVQ 384(R21), F1
 	WORD $0x4ee0d421 // fsub v1.2d, v1.2d, v0.2d
-	FMOVQ 32(R21), F2
-	FMOVQ 48(R21), F3
+	FMOVQ 448(R21), F2
+	FMOVQ 464(R21), F3
 	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
-	FMOVQ 32(R21), F3
+	FMOVQ 448(R21), F3
 	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
-	FMOVQ 64(R21), F4
+	FMOVQ 320(R21), F4
 	WORD $0x4ee4cc61 // fmls v1.2d, v3.2d, v4.2d
-	FMOVQ 80(R21), F4
-	FMOVQ 96(R21), F3
+	FMOVQ 480(R21), F4
+	FMOVQ 496(R21), F3
 	WORD $0x4e63cc24 // fmla v4.2d, v1.2d, v3.2d
-	FMOVQ 112(R21), F3
+	FMOVQ 512(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
-	FMOVQ 128(R21), F4
+	FMOVQ 528(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
-	FMOVQ 144(R21), F3
+	FMOVQ 544(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
-	FMOVQ 160(R21), F4
+	FMOVQ 560(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
-	FMOVQ 176(R21), F3
+	FMOVQ 576(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
 	VSHL $52, V2.D2, V2.D2
 	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
-	FMOVQ 208(R21), F3
+	FMOVQ 144(R21), F3
 	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
-	FMOVQ 208(R21), F2
+	FMOVQ 144(R21), F2
 	WORD $0x6e63fc43 // fdiv v3.2d, v2.2d, v3.2d
-	FMOVQ 208(R21), F2
+	FMOVQ 144(R21), F2
 	WORD $0x4ee3d442 // fsub v2.2d, v2.2d, v3.2d
-	FMOVQ 208(R21), F1
+	FMOVQ 144(R21), F1
 	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
 	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
 	FMOVD (R10), F3
@@ -1363,41 +3021,41 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ (R21), F1
-	FMOVQ 16(R21), F2
+	FMOVQ 768(R21), F1
+	FMOVQ 416(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 192(R21), F1
+	FMOVQ 384(R21), F1
 	WORD $0x4ee0d421 // fsub v1.2d, v1.2d, v0.2d
-	FMOVQ 32(R21), F2
-	FMOVQ 48(R21), F3
+	FMOVQ 448(R21), F2
+	FMOVQ 464(R21), F3
 	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
-	FMOVQ 32(R21), F3
+	FMOVQ 448(R21), F3
 	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
-	FMOVQ 64(R21), F4
+	FMOVQ 320(R21), F4
 	WORD $0x4ee4cc61 // fmls v1.2d, v3.2d, v4.2d
-	FMOVQ 80(R21), F4
-	FMOVQ 96(R21), F3
+	FMOVQ 480(R21), F4
+	FMOVQ 496(R21), F3
 	WORD $0x4e63cc24 // fmla v4.2d, v1.2d, v3.2d
-	FMOVQ 112(R21), F3
+	FMOVQ 512(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
-	FMOVQ 128(R21), F4
+	FMOVQ 528(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
-	FMOVQ 144(R21), F3
+	FMOVQ 544(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
-	FMOVQ 160(R21), F4
+	FMOVQ 560(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
-	FMOVQ 176(R21), F3
+	FMOVQ 576(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
 	VSHL $52, V2.D2, V2.D2
 	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
-	FMOVQ 208(R21), F3
+	FMOVQ 144(R21), F3
 	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
-	FMOVQ 208(R21), F2
+	FMOVQ 144(R21), F2
 	WORD $0x6e63fc43 // fdiv v3.2d, v2.2d, v3.2d
-	FMOVQ 208(R21), F2
+	FMOVQ 144(R21), F2
 	WORD $0x4ee3d442 // fsub v2.2d, v2.2d, v3.2d
-	FMOVQ 208(R21), F1
+	FMOVQ 144(R21), F1
 	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
 	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
 	FMOVS (R10), F3
@@ -1431,80 +3089,80 @@ TEXT ·geluGradNEONF32(SB), NOSPLIT, $0-32
 
 loop2:
 	FMOVQ (R9), F0
-	FMOVQ 720(R21), F1
-	FMOVQ 1136(R21), F2
+	FMOVQ 1248(R21), F1
+	FMOVQ 1600(R21), F2
 	WORD $0x4e20f442 // fmax v2.4s, v2.4s, v0.4s
 	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
-	FMOVQ 720(R21), F1
-	FMOVQ 736(R21), F3
+	FMOVQ 1248(R21), F1
+	FMOVQ (R21), F3
 	VAND V3.B16, V2.B16, V3.B16
 	WORD $0x4ea3f423 // fmin v3.4s, v1.4s, v3.4s
 	WORD $0x6e23dc61 // fmul v1.4s, v3.4s, v3.4s
-	FMOVQ 752(R21), F4
+	FMOVQ 1264(R21), F4
 	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
-	FMOVQ 768(R21), F5
-	FMOVQ 784(R21), F6
+	FMOVQ 1280(R21), F5
+	FMOVQ 1296(R21), F6
 	WORD $0x4e26cc85 // fmla v5.4s, v4.4s, v6.4s
-	FMOVQ 768(R21), F6
+	FMOVQ 1280(R21), F6
 	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
-	FMOVQ 800(R21), F7
+	FMOVQ 1312(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
-	FMOVQ 816(R21), F7
+	FMOVQ 1328(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
 	WORD $0x4ea3cc61 // fmls v1.4s, v3.4s, v3.4s
-	FMOVQ 832(R21), F7
+	FMOVQ 80(R21), F7
 	WORD $0x4e27cc24 // fmla v4.4s, v1.4s, v7.4s
-	FMOVQ 848(R21), F7
-	FMOVQ 864(R21), F1
+	FMOVQ 1344(R21), F7
+	FMOVQ 1360(R21), F1
 	WORD $0x4e21cc87 // fmla v7.4s, v4.4s, v1.4s
-	FMOVQ 880(R21), F1
+	FMOVQ 1376(R21), F1
 	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
-	FMOVQ 896(R21), F7
+	FMOVQ 1392(R21), F7
 	WORD $0x4e24cc27 // fmla v7.4s, v1.4s, v4.4s
-	FMOVQ 832(R21), F1
+	FMOVQ 80(R21), F1
 	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
-	FMOVQ 912(R21), F7
+	FMOVQ 32(R21), F7
 	WORD $0x4e24cc27 // fmla v7.4s, v1.4s, v4.4s
-	FMOVQ 912(R21), F1
+	FMOVQ 32(R21), F1
 	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
 	VSHL $23, V5.S4, V5.S4
 	WORD $0x6e25dc25 // fmul v5.4s, v1.4s, v5.4s
-	FMOVQ 928(R21), F1
+	FMOVQ 1408(R21), F1
 	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
-	FMOVQ 928(R21), F3
+	FMOVQ 1408(R21), F3
 	WORD $0x6e21fc61 // fdiv v1.4s, v3.4s, v1.4s
-	FMOVQ 944(R21), F3
-	FMOVQ 960(R21), F4
+	FMOVQ 1424(R21), F3
+	FMOVQ 1440(R21), F4
 	WORD $0x4e24cc23 // fmla v3.4s, v1.4s, v4.4s
 	WORD $0x6e21dca1 // fmul v1.4s, v5.4s, v1.4s
-	FMOVQ 976(R21), F4
-	FMOVQ 992(R21), F7
+	FMOVQ 1456(R21), F4
+	FMOVQ 1472(R21), F7
 	WORD $0x4e27cc64 // fmla v4.4s, v3.4s, v7.4s
-	FMOVQ 1008(R21), F7
+	FMOVQ 1488(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
-	FMOVQ 1024(R21), F4
+	FMOVQ 1504(R21), F4
 	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
-	FMOVQ 1040(R21), F7
+	FMOVQ 1520(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
-	FMOVQ 1056(R21), F4
+	FMOVQ 1536(R21), F4
 	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
-	FMOVQ 1072(R21), F7
+	FMOVQ 1552(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
-	FMOVQ 1088(R21), F4
+	FMOVQ 1568(R21), F4
 	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
-	FMOVQ 1104(R21), F7
+	FMOVQ 1584(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
 	WORD $0x6e27dc27 // fmul v7.4s, v1.4s, v7.4s
-	FMOVQ 1120(R21), F1
+	FMOVQ 16(R21), F1
 	WORD $0x6ea2e421 // fcmgt v1.4s, v1.4s, v2.4s
-	FMOVQ 912(R21), F3
+	FMOVQ 32(R21), F3
 	WORD $0x4ea7d463 // fsub v3.4s, v3.4s, v7.4s
 	VBIT V1.B16, V7.B16, V3.B16
-	FMOVQ 1136(R21), F7
+	FMOVQ 1600(R21), F7
 	WORD $0x6ea0e4e7 // fcmgt v7.4s, v7.4s, v0.4s
 	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
 	WORD $0x6e25dc45 // fmul v5.4s, v2.4s, v5.4s
-	FMOVQ 1216(R21), F2
+	FMOVQ 1680(R21), F2
 	WORD $0x4e22cca3 // fmla v3.4s, v5.4s, v2.4s
 	VAND V3.B16, V7.B16, V3.B16
 	FMOVQ (R10), F7
@@ -1524,80 +3182,80 @@ next3:
 
 loop4:
 	FMOVS (R9), F0
-	FMOVQ 720(R21), F1
-	FMOVQ 1136(R21), F2
+	FMOVQ 1248(R21), F1
+	FMOVQ 1600(R21), F2
 	WORD $0x4e20f442 // fmax v2.4s, v2.4s, v0.4s
 	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
-	FMOVQ 720(R21), F1
-	FMOVQ 736(R21), F3
+	FMOVQ 1248(R21), F1
+	FMOVQ (R21), F3
 	VAND V3.B16, V2.B16, V3.B16
 	WORD $0x4ea3f423 // fmin v3.4s, v1.4s, v3.4s
 	WORD $0x6e23dc61 // fmul v1.4s, v3.4s, v3.4s
-	FMOVQ 752(R21), F4
+	FMOVQ 1264(R21), F4
 	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
-	FMOVQ 768(R21), F5
-	FMOVQ 784(R21), F6
+	FMOVQ 1280(R21), F5
+	FMOVQ 1296(R21), F6
 	WORD $0x4e26cc85 // fmla v5.4s, v4.4s, v6.4s
-	FMOVQ 768(R21), F6
+	FMOVQ 1280(R21), F6
 	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
-	FMOVQ 800(R21), F7
+	FMOVQ 1312(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
-	FMOVQ 816(R21), F7
+	FMOVQ 1328(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
 	WORD $0x4ea3cc61 // fmls v1.4s, v3.4s, v3.4s
-	FMOVQ 832(R21), F7
+	FMOVQ 80(R21), F7
 	WORD $0x4e27cc24 // fmla v4.4s, v1.4s, v7.4s
-	FMOVQ 848(R21), F7
-	FMOVQ 864(R21), F1
+	FMOVQ 1344(R21), F7
+	FMOVQ 1360(R21), F1
 	WORD $0x4e21cc87 // fmla v7.4s, v4.4s, v1.4s
-	FMOVQ 880(R21), F1
+	FMOVQ 1376(R21), F1
 	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
-	FMOVQ 896(R21), F7
+	FMOVQ 1392(R21), F7
 	WORD $0x4e24cc27 // fmla v7.4s, v1.4s, v4.4s
-	FMOVQ 832(R21), F1
+	FMOVQ 80(R21), F1
 	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
-	FMOVQ 912(R21), F7
+	FMOVQ 32(R21), F7
 	WORD $0x4e24cc27 // fmla v7.4s, v1.4s, v4.4s
-	FMOVQ 912(R21), F1
+	FMOVQ 32(R21), F1
 	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
 	VSHL $23, V5.S4, V5.S4
 	WORD $0x6e25dc25 // fmul v5.4s, v1.4s, v5.4s
-	FMOVQ 928(R21), F1
+	FMOVQ 1408(R21), F1
 	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
-	FMOVQ 928(R21), F3
+	FMOVQ 1408(R21), F3
 	WORD $0x6e21fc61 // fdiv v1.4s, v3.4s, v1.4s
-	FMOVQ 944(R21), F3
-	FMOVQ 960(R21), F4
+	FMOVQ 1424(R21), F3
+	FMOVQ 1440(R21), F4
 	WORD $0x4e24cc23 // fmla v3.4s, v1.4s, v4.4s
 	WORD $0x6e21dca1 // fmul v1.4s, v5.4s, v1.4s
-	FMOVQ 976(R21), F4
-	FMOVQ 992(R21), F7
+	FMOVQ 1456(R21), F4
+	FMOVQ 1472(R21), F7
 	WORD $0x4e27cc64 // fmla v4.4s, v3.4s, v7.4s
-	FMOVQ 1008(R21), F7
+	FMOVQ 1488(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
-	FMOVQ 1024(R21), F4
+	FMOVQ 1504(R21), F4
 	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
-	FMOVQ 1040(R21), F7
+	FMOVQ 1520(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
-	FMOVQ 1056(R21), F4
+	FMOVQ 1536(R21), F4
 	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
-	FMOVQ 1072(R21), F7
+	FMOVQ 1552(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
-	FMOVQ 1088(R21), F4
+	FMOVQ 1568(R21), F4
 	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
-	FMOVQ 1104(R21), F7
+	FMOVQ 1584(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
 	WORD $0x6e27dc27 // fmul v7.4s, v1.4s, v7.4s
-	FMOVQ 1120(R21), F1
+	FMOVQ 16(R21), F1
 	WORD $0x6ea2e421 // fcmgt v1.4s, v1.4s, v2.4s
-	FMOVQ 912(R21), F3
+	FMOVQ 32(R21), F3
 	WORD $0x4ea7d463 // fsub v3.4s, v3.4s, v7.4s
 	VBIT V1.B16, V7.B16, V3.B16
-	FMOVQ 1136(R21), F7
+	FMOVQ 1600(R21), F7
 	WORD $0x6ea0e4e7 // fcmgt v7.4s, v7.4s, v0.4s
 	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
 	WORD $0x6e25dc45 // fmul v5.4s, v2.4s, v5.4s
-	FMOVQ 1216(R21), F2
+	FMOVQ 1680(R21), F2
 	WORD $0x4e22cca3 // fmla v3.4s, v5.4s, v2.4s
 	VAND V3.B16, V7.B16, V3.B16
 	FMOVS (R10), F7
@@ -1630,52 +3288,52 @@ TEXT ·geluTanhGradNEONF32(SB), NOSPLIT, $0-32
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 1232(R21), F1
-	FMOVQ 1248(R21), F2
+	FMOVQ 1696(R21), F1
+	FMOVQ 1712(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
 	WORD $0x6e60dc01 // fmul v1.2d, v0.2d, v0.2d
-	FMOVQ 1184(R21), F2
-	FMOVQ 1200(R21), F3
+	FMOVQ 1648(R21), F2
+	FMOVQ 1664(R21), F3
 	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
 	WORD $0x6e62dc02 // fmul v2.2d, v0.2d, v2.2d
-	FMOVQ (R21), F3
-	FMOVQ 16(R21), F1
+	FMOVQ 768(R21), F3
+	FMOVQ 416(R21), F1
 	WORD $0x4e62f422 // fmax v2.2d, v1.2d, v2.2d
 	WORD $0x4ee2f462 // fmin v2.2d, v3.2d, v2.2d
-	FMOVQ 192(R21), F3
+	FMOVQ 384(R21), F3
 	WORD $0x4ee2d462 // fsub v2.2d, v3.2d, v2.2d
-	FMOVQ 32(R21), F3
-	FMOVQ 48(R21), F1
+	FMOVQ 448(R21), F3
+	FMOVQ 464(R21), F1
 	WORD $0x4e61cc43 // fmla v3.2d, v2.2d, v1.2d
-	FMOVQ 32(R21), F1
+	FMOVQ 448(R21), F1
 	WORD $0x4ee1d461 // fsub v1.2d, v3.2d, v1.2d
-	FMOVQ 64(R21), F4
+	FMOVQ 320(R21), F4
 	WORD $0x4ee4cc22 // fmls v2.2d, v1.2d, v4.2d
-	FMOVQ 80(R21), F4
-	FMOVQ 96(R21), F1
+	FMOVQ 480(R21), F4
+	FMOVQ 496(R21), F1
 	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
-	FMOVQ 112(R21), F1
+	FMOVQ 512(R21), F1
 	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
-	FMOVQ 128(R21), F4
+	FMOVQ 528(R21), F4
 	WORD $0x4e62cc24 // fmla v4.2d, v1.2d, v2.2d
-	FMOVQ 144(R21), F1
+	FMOVQ 544(R21), F1
 	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
-	FMOVQ 160(R21), F4
+	FMOVQ 560(R21), F4
 	WORD $0x4e62cc24 // fmla v4.2d, v1.2d, v2.2d
-	FMOVQ 176(R21), F1
+	FMOVQ 576(R21), F1
 	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
 	VSHL $52, V3.D2, V3.D2
 	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
-	FMOVQ 208(R21), F1
+	FMOVQ 144(R21), F1
 	WORD $0x4e61d461 // fadd v1.2d, v3.2d, v1.2d
-	FMOVQ 208(R21), F3
+	FMOVQ 144(R21), F3
 	WORD $0x6e61fc61 // fdiv v1.2d, v3.2d, v1.2d
 	WORD $0x6e60dc03 // fmul v3.2d, v0.2d, v0.2d
-	FMOVQ 1184(R21), F2
-	FMOVQ 1264(R21), F4
+	FMOVQ 1648(R21), F2
+	FMOVQ 1728(R21), F4
 	WORD $0x4e64cc62 // fmla v2.2d, v3.2d, v4.2d
-	FMOVQ 208(R21), F4
+	FMOVQ 144(R21), F4
 	WORD $0x4ee1d484 // fsub v4.2d, v4.2d, v1.2d
 	WORD $0x6e64dc24 // fmul v4.2d, v1.2d, v4.2d
 	WORD $0x6e60dc80 // fmul v0.2d, v4.2d, v0.2d
@@ -1700,52 +3358,52 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 1232(R21), F1
-	FMOVQ 1248(R21), F2
+	FMOVQ 1696(R21), F1
+	FMOVQ 1712(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
 	WORD $0x6e60dc01 // fmul v1.2d, v0.2d, v0.2d
-	FMOVQ 1184(R21), F2
-	FMOVQ 1200(R21), F3
+	FMOVQ 1648(R21), F2
+	FMOVQ 1664(R21), F3
 	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
 	WORD $0x6e62dc02 // fmul v2.2d, v0.2d, v2.2d
-	FMOVQ (R21), F3
-	FMOVQ 16(R21), F1
+	FMOVQ 768(R21), F3
+	FMOVQ 416(R21), F1
 	WORD $0x4e62f422 // fmax v2.2d, v1.2d, v2.2d
 	WORD $0x4ee2f462 // fmin v2.2d, v3.2d, v2.2d
-	FMOVQ 192(R21), F3
+	FMOVQ 384(R21), F3
 	WORD $0x4ee2d462 // fsub v2.2d, v3.2d, v2.2d
-	FMOVQ 32(R21), F3
-	FMOVQ 48(R21), F1
+	FMOVQ 448(R21), F3
+	FMOVQ 464(R21), F1
 	WORD $0x4e61cc43 // fmla v3.2d, v2.2d, v1.2d
-	FMOVQ 32(R21), F1
+	FMOVQ 448(R21), F1
 	WORD $0x4ee1d461 // fsub v1.2d, v3.2d, v1.2d
-	FMOVQ 64(R21), F4
+	FMOVQ 320(R21), F4
 	WORD $0x4ee4cc22 // fmls v2.2d, v1.2d, v4.2d
-	FMOVQ 80(R21), F4
-	FMOVQ 96(R21), F1
+	FMOVQ 480(R21), F4
+	FMOVQ 496(R21), F1
 	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
-	FMOVQ 112(R21), F1
+	FMOVQ 512(R21), F1
 	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
-	FMOVQ 128(R21), F4
+	FMOVQ 528(R21), F4
 	WORD $0x4e62cc24 // fmla v4.2d, v1.2d, v2.2d
-	FMOVQ 144(R21), F1
+	FMOVQ 544(R21), F1
 	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
-	FMOVQ 160(R21), F4
+	FMOVQ 560(R21), F4
 	WORD $0x4e62cc24 // fmla v4.2d, v1.2d, v2.2d
-	FMOVQ 176(R21), F1
+	FMOVQ 576(R21), F1
 	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
 	VSHL $52, V3.D2, V3.D2
 	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
-	FMOVQ 208(R21), F1
+	FMOVQ 144(R21), F1
 	WORD $0x4e61d461 // fadd v1.2d, v3.2d, v1.2d
-	FMOVQ 208(R21), F3
+	FMOVQ 144(R21), F3
 	WORD $0x6e61fc61 // fdiv v1.2d, v3.2d, v1.2d
 	WORD $0x6e60dc03 // fmul v3.2d, v0.2d, v0.2d
-	FMOVQ 1184(R21), F2
-	FMOVQ 1264(R21), F4
+	FMOVQ 1648(R21), F2
+	FMOVQ 1728(R21), F4
 	WORD $0x4e64cc62 // fmla v2.2d, v3.2d, v4.2d
-	FMOVQ 208(R21), F4
+	FMOVQ 144(R21), F4
 	WORD $0x4ee1d484 // fsub v4.2d, v4.2d, v1.2d
 	WORD $0x6e64dc24 // fmul v4.2d, v1.2d, v4.2d
 	WORD $0x6e60dc80 // fmul v0.2d, v4.2d, v0.2d
@@ -2922,6 +4580,728 @@ next7:
 done1:
 	RET
 
+// func maxVVNEONF32(n int, d, x, y *float32)
+TEXT ·maxVVNEONF32(SB), NOSPLIT, $0-32
+	MOVD d+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD y+24(FP), R2
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ 16(R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 32(R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ 48(R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R10
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F0
+	FMOVS (R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func maxRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
+TEXT ·maxRowsNEONF32(SB), NOSPLIT, $0-56
+	MOVD d+16(FP), R0
+	MOVD x+24(FP), R1
+	MOVD y+32(FP), R2
+	MOVD rows+0(FP), R20
+
+row1:
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD n+8(FP), R19
+	SUBS $16, R19
+	BLT next4
+
+loop3:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ 16(R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 32(R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ 48(R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R10
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop3
+
+next4:
+	ADDS $16, R19
+	BEQ done2
+	SUBS $4, R19
+	BLT next6
+
+loop5:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop5
+
+next6:
+	ADDS $4, R19
+	BEQ done2
+	SUBS $1, R19
+	BLT next8
+
+loop7:
+	FMOVS (R9), F0
+	FMOVS (R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop7
+
+next8:
+
+done2:
+	MOVD n+8(FP), R22
+	ADD R22<<2, R0
+	MOVD stepX+40(FP), R22
+	ADD R22<<2, R1
+	MOVD stepY+48(FP), R22
+	ADD R22<<2, R2
+	SUBS $1, R20
+	BNE row1
+	RET
+
+// func maxVSNEONF32(n int, d, x *float32, y float32)
+TEXT ·maxVSNEONF32(SB), NOSPLIT, $0-28
+	MOVD d+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVS y+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F1
+	WORD $0x4e21e422 // fcmeq v2.4s, v1.4s, v1.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e20f423 // fmax v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V1.B16, V3.B16
+	FMOVQ F3, (R8)
+	FMOVQ 16(R9), F1
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x6e205863 // mvn v3.16b, v3.16b
+	WORD $0x4e20f422 // fmax v2.4s, v1.4s, v0.4s
+	VBIT V3.B16, V1.B16, V2.B16
+	FMOVQ F2, 16(R8)
+	FMOVQ 32(R9), F1
+	WORD $0x4e21e422 // fcmeq v2.4s, v1.4s, v1.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e20f423 // fmax v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V1.B16, V3.B16
+	FMOVQ F3, 32(R8)
+	FMOVQ 48(R9), F1
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x6e205863 // mvn v3.16b, v3.16b
+	WORD $0x4e20f422 // fmax v2.4s, v1.4s, v0.4s
+	VBIT V3.B16, V1.B16, V2.B16
+	FMOVQ F2, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	WORD $0x4e21e422 // fcmeq v2.4s, v1.4s, v1.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e20f423 // fmax v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V1.B16, V3.B16
+	FMOVQ F3, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F1
+	WORD $0x4e21e422 // fcmeq v2.4s, v1.4s, v1.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e20f423 // fmax v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V1.B16, V3.B16
+	FMOVS F3, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func maxSVNEONF32(n int, d *float32, x float32, y *float32)
+TEXT ·maxSVNEONF32(SB), NOSPLIT, $0-32
+	MOVD d+8(FP), R0
+	MOVD y+24(FP), R1
+	FMOVS x+16(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F2
+	WORD $0x4e20e401 // fcmeq v1.4s, v0.4s, v0.4s
+	WORD $0x6e205821 // mvn v1.16b, v1.16b
+	WORD $0x4e22f402 // fmax v2.4s, v0.4s, v2.4s
+	VBIT V1.B16, V0.B16, V2.B16
+	FMOVQ F2, 16(R8)
+	FMOVQ 32(R9), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F2
+	WORD $0x4e20e401 // fcmeq v1.4s, v0.4s, v0.4s
+	WORD $0x6e205821 // mvn v1.16b, v1.16b
+	WORD $0x4e22f402 // fmax v2.4s, v0.4s, v2.4s
+	VBIT V1.B16, V0.B16, V2.B16
+	FMOVQ F2, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func minVVNEONF32(n int, d, x, y *float32)
+TEXT ·minVVNEONF32(SB), NOSPLIT, $0-32
+	MOVD d+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD y+24(FP), R2
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ 16(R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 32(R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ 48(R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R10
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F0
+	FMOVS (R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func minRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
+TEXT ·minRowsNEONF32(SB), NOSPLIT, $0-56
+	MOVD d+16(FP), R0
+	MOVD x+24(FP), R1
+	MOVD y+32(FP), R2
+	MOVD rows+0(FP), R20
+
+row1:
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD n+8(FP), R19
+	SUBS $16, R19
+	BLT next4
+
+loop3:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ 16(R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 32(R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ 48(R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R10
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop3
+
+next4:
+	ADDS $16, R19
+	BEQ done2
+	SUBS $4, R19
+	BLT next6
+
+loop5:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop5
+
+next6:
+	ADDS $4, R19
+	BEQ done2
+	SUBS $1, R19
+	BLT next8
+
+loop7:
+	FMOVS (R9), F0
+	FMOVS (R10), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop7
+
+next8:
+
+done2:
+	MOVD n+8(FP), R22
+	ADD R22<<2, R0
+	MOVD stepX+40(FP), R22
+	ADD R22<<2, R1
+	MOVD stepY+48(FP), R22
+	ADD R22<<2, R2
+	SUBS $1, R20
+	BNE row1
+	RET
+
+// func minVSNEONF32(n int, d, x *float32, y float32)
+TEXT ·minVSNEONF32(SB), NOSPLIT, $0-28
+	MOVD d+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVS y+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F1
+	WORD $0x4e21e422 // fcmeq v2.4s, v1.4s, v1.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea0f423 // fmin v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V1.B16, V3.B16
+	FMOVQ F3, (R8)
+	FMOVQ 16(R9), F1
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x6e205863 // mvn v3.16b, v3.16b
+	WORD $0x4ea0f422 // fmin v2.4s, v1.4s, v0.4s
+	VBIT V3.B16, V1.B16, V2.B16
+	FMOVQ F2, 16(R8)
+	FMOVQ 32(R9), F1
+	WORD $0x4e21e422 // fcmeq v2.4s, v1.4s, v1.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea0f423 // fmin v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V1.B16, V3.B16
+	FMOVQ F3, 32(R8)
+	FMOVQ 48(R9), F1
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x6e205863 // mvn v3.16b, v3.16b
+	WORD $0x4ea0f422 // fmin v2.4s, v1.4s, v0.4s
+	VBIT V3.B16, V1.B16, V2.B16
+	FMOVQ F2, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	WORD $0x4e21e422 // fcmeq v2.4s, v1.4s, v1.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea0f423 // fmin v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V1.B16, V3.B16
+	FMOVQ F3, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F1
+	WORD $0x4e21e422 // fcmeq v2.4s, v1.4s, v1.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea0f423 // fmin v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V1.B16, V3.B16
+	FMOVS F3, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func minSVNEONF32(n int, d *float32, x float32, y *float32)
+TEXT ·minSVNEONF32(SB), NOSPLIT, $0-32
+	MOVD d+8(FP), R0
+	MOVD y+24(FP), R1
+	FMOVS x+16(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F2
+	WORD $0x4e20e401 // fcmeq v1.4s, v0.4s, v0.4s
+	WORD $0x6e205821 // mvn v1.16b, v1.16b
+	WORD $0x4ea2f402 // fmin v2.4s, v0.4s, v2.4s
+	VBIT V1.B16, V0.B16, V2.B16
+	FMOVQ F2, 16(R8)
+	FMOVQ 32(R9), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F2
+	WORD $0x4e20e401 // fcmeq v1.4s, v0.4s, v0.4s
+	WORD $0x6e205821 // mvn v1.16b, v1.16b
+	WORD $0x4ea2f402 // fmin v2.4s, v0.4s, v2.4s
+	VBIT V1.B16, V0.B16, V2.B16
+	FMOVQ F2, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4ea1f401 // fmin v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
 // func addScaledNEONF32(n int, y, x *float32, alpha float32)
 TEXT ·addScaledNEONF32(SB), NOSPLIT, $0-28
 	MOVD y+8(FP), R0
@@ -2989,76 +5369,6 @@ loop6:
 	FMOVS (R8), F2
 	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
 	FMOVS F2, (R8)
-	ADD $4, R9
-	ADD $4, R8
-	SUBS $1, R19
-	BGE loop6
-
-next7:
-
-done1:
-	RET
-
-// func reluNEONF32(n int, y, x *float32)
-TEXT ·reluNEONF32(SB), NOSPLIT, $0-24
-	MOVD y+8(FP), R0
-	MOVD x+16(FP), R1
-	MOVD R1, R9
-	MOVD R0, R8
-	MOVD $constants<>(SB), R21
-	MOVD n+0(FP), R19
-	SUBS $16, R19
-	BLT next3
-
-loop2:
-	FMOVQ 1120(R21), F0
-	FMOVQ (R9), F1
-	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
-	FMOVQ F1, (R8)
-	FMOVQ 1120(R21), F0
-	FMOVQ 16(R9), F1
-	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
-	FMOVQ F1, 16(R8)
-	FMOVQ 1120(R21), F0
-	FMOVQ 32(R9), F1
-	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
-	FMOVQ F1, 32(R8)
-	FMOVQ 1120(R21), F0
-	FMOVQ 48(R9), F1
-	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
-	FMOVQ F1, 48(R8)
-	ADD $64, R9
-	ADD $64, R8
-	SUBS $16, R19
-	BGE loop2
-
-next3:
-	ADDS $16, R19
-	BEQ done1
-	SUBS $4, R19
-	BLT next5
-
-loop4:
-	FMOVQ 1120(R21), F0
-	FMOVQ (R9), F1
-	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
-	FMOVQ F1, (R8)
-	ADD $16, R9
-	ADD $16, R8
-	SUBS $4, R19
-	BGE loop4
-
-next5:
-	ADDS $4, R19
-	BEQ done1
-	SUBS $1, R19
-	BLT next7
-
-loop6:
-	FMOVQ 1120(R21), F0
-	FMOVS (R9), F1
-	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
-	FMOVS F1, (R8)
 	ADD $4, R9
 	ADD $4, R8
 	SUBS $1, R19
@@ -3498,30 +5808,30 @@ done2:
 loop10:
 	FMOVQ (R9), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	FMOVQ 1280(R21), F5
+	FMOVQ 1744(R21), F5
 	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
-	FMOVQ 768(R21), F6
-	FMOVQ 784(R21), F7
+	FMOVQ 1280(R21), F6
+	FMOVQ 1296(R21), F7
 	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
-	FMOVQ 768(R21), F7
+	FMOVQ 1280(R21), F7
 	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
-	FMOVQ 800(R21), F8
+	FMOVQ 1312(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 816(R21), F8
+	FMOVQ 1328(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1280(R21), F8
+	FMOVQ 1744(R21), F8
 	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
 	WORD $0x6e205908 // mvn v8.16b, v8.16b
-	FMOVQ 1296(R21), F4
-	FMOVQ 1312(R21), F7
+	FMOVQ 1760(R21), F4
+	FMOVQ 1776(R21), F7
 	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
-	FMOVQ 1328(R21), F7
+	FMOVQ 1792(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1344(R21), F4
+	FMOVQ 1808(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
-	FMOVQ 912(R21), F7
+	FMOVQ 32(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1360(R21), F4
+	FMOVQ 1824(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
@@ -3529,30 +5839,30 @@ loop10:
 	FMOVQ F6, (R8)
 	FMOVQ 16(R9), F8
 	WORD $0x4ea0d508 // fsub v8.4s, v8.4s, v0.4s
-	FMOVQ 1280(R21), F4
+	FMOVQ 1744(R21), F4
 	WORD $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	FMOVQ 768(R21), F5
-	FMOVQ 784(R21), F7
+	FMOVQ 1280(R21), F5
+	FMOVQ 1296(R21), F7
 	WORD $0x4e27cc85 // fmla v5.4s, v4.4s, v7.4s
-	FMOVQ 768(R21), F7
+	FMOVQ 1280(R21), F7
 	WORD $0x4ea7d4a7 // fsub v7.4s, v5.4s, v7.4s
-	FMOVQ 800(R21), F9
+	FMOVQ 1312(R21), F9
 	WORD $0x4ea9cce4 // fmls v4.4s, v7.4s, v9.4s
-	FMOVQ 816(R21), F9
+	FMOVQ 1328(R21), F9
 	WORD $0x4ea9cce4 // fmls v4.4s, v7.4s, v9.4s
-	FMOVQ 1280(R21), F9
+	FMOVQ 1744(R21), F9
 	WORD $0x6ea8e529 // fcmgt v9.4s, v9.4s, v8.4s
 	WORD $0x6e205929 // mvn v9.16b, v9.16b
-	FMOVQ 1296(R21), F8
-	FMOVQ 1312(R21), F7
+	FMOVQ 1760(R21), F8
+	FMOVQ 1776(R21), F7
 	WORD $0x4e27cc88 // fmla v8.4s, v4.4s, v7.4s
-	FMOVQ 1328(R21), F7
+	FMOVQ 1792(R21), F7
 	WORD $0x4e24cd07 // fmla v7.4s, v8.4s, v4.4s
-	FMOVQ 1344(R21), F8
+	FMOVQ 1808(R21), F8
 	WORD $0x4e24cce8 // fmla v8.4s, v7.4s, v4.4s
-	FMOVQ 912(R21), F7
+	FMOVQ 32(R21), F7
 	WORD $0x4e24cd07 // fmla v7.4s, v8.4s, v4.4s
-	FMOVQ 1360(R21), F8
+	FMOVQ 1824(R21), F8
 	WORD $0x4e24cce8 // fmla v8.4s, v7.4s, v4.4s
 	VSHL $23, V5.S4, V5.S4
 	WORD $0x6e25dd05 // fmul v5.4s, v8.4s, v5.4s
@@ -3561,30 +5871,30 @@ loop10:
 	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
 	FMOVQ 32(R9), F6
 	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
-	FMOVQ 1280(R21), F9
+	FMOVQ 1744(R21), F9
 	WORD $0x4e26f529 // fmax v9.4s, v9.4s, v6.4s
-	FMOVQ 768(R21), F8
-	FMOVQ 784(R21), F4
+	FMOVQ 1280(R21), F8
+	FMOVQ 1296(R21), F4
 	WORD $0x4e24cd28 // fmla v8.4s, v9.4s, v4.4s
-	FMOVQ 768(R21), F4
+	FMOVQ 1280(R21), F4
 	WORD $0x4ea4d504 // fsub v4.4s, v8.4s, v4.4s
-	FMOVQ 800(R21), F7
+	FMOVQ 1312(R21), F7
 	WORD $0x4ea7cc89 // fmls v9.4s, v4.4s, v7.4s
-	FMOVQ 816(R21), F7
+	FMOVQ 1328(R21), F7
 	WORD $0x4ea7cc89 // fmls v9.4s, v4.4s, v7.4s
-	FMOVQ 1280(R21), F7
+	FMOVQ 1744(R21), F7
 	WORD $0x6ea6e4e7 // fcmgt v7.4s, v7.4s, v6.4s
 	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
-	FMOVQ 1296(R21), F6
-	FMOVQ 1312(R21), F4
+	FMOVQ 1760(R21), F6
+	FMOVQ 1776(R21), F4
 	WORD $0x4e24cd26 // fmla v6.4s, v9.4s, v4.4s
-	FMOVQ 1328(R21), F4
+	FMOVQ 1792(R21), F4
 	WORD $0x4e29ccc4 // fmla v4.4s, v6.4s, v9.4s
-	FMOVQ 1344(R21), F6
+	FMOVQ 1808(R21), F6
 	WORD $0x4e29cc86 // fmla v6.4s, v4.4s, v9.4s
-	FMOVQ 912(R21), F4
+	FMOVQ 32(R21), F4
 	WORD $0x4e29ccc4 // fmla v4.4s, v6.4s, v9.4s
-	FMOVQ 1360(R21), F6
+	FMOVQ 1824(R21), F6
 	WORD $0x4e29cc86 // fmla v6.4s, v4.4s, v9.4s
 	VSHL $23, V8.S4, V8.S4
 	WORD $0x6e28dcc8 // fmul v8.4s, v6.4s, v8.4s
@@ -3593,30 +5903,30 @@ loop10:
 	WORD $0x4e28d4a8 // fadd v8.4s, v5.4s, v8.4s
 	FMOVQ 48(R9), F5
 	WORD $0x4ea0d4a5 // fsub v5.4s, v5.4s, v0.4s
-	FMOVQ 1280(R21), F7
+	FMOVQ 1744(R21), F7
 	WORD $0x4e25f4e7 // fmax v7.4s, v7.4s, v5.4s
-	FMOVQ 768(R21), F6
-	FMOVQ 784(R21), F9
+	FMOVQ 1280(R21), F6
+	FMOVQ 1296(R21), F9
 	WORD $0x4e29cce6 // fmla v6.4s, v7.4s, v9.4s
-	FMOVQ 768(R21), F9
+	FMOVQ 1280(R21), F9
 	WORD $0x4ea9d4c9 // fsub v9.4s, v6.4s, v9.4s
-	FMOVQ 800(R21), F4
+	FMOVQ 1312(R21), F4
 	WORD $0x4ea4cd27 // fmls v7.4s, v9.4s, v4.4s
-	FMOVQ 816(R21), F4
+	FMOVQ 1328(R21), F4
 	WORD $0x4ea4cd27 // fmls v7.4s, v9.4s, v4.4s
-	FMOVQ 1280(R21), F4
+	FMOVQ 1744(R21), F4
 	WORD $0x6ea5e484 // fcmgt v4.4s, v4.4s, v5.4s
 	WORD $0x6e205884 // mvn v4.16b, v4.16b
-	FMOVQ 1296(R21), F5
-	FMOVQ 1312(R21), F9
+	FMOVQ 1760(R21), F5
+	FMOVQ 1776(R21), F9
 	WORD $0x4e29cce5 // fmla v5.4s, v7.4s, v9.4s
-	FMOVQ 1328(R21), F9
+	FMOVQ 1792(R21), F9
 	WORD $0x4e27cca9 // fmla v9.4s, v5.4s, v7.4s
-	FMOVQ 1344(R21), F5
+	FMOVQ 1808(R21), F5
 	WORD $0x4e27cd25 // fmla v5.4s, v9.4s, v7.4s
-	FMOVQ 912(R21), F9
+	FMOVQ 32(R21), F9
 	WORD $0x4e27cca9 // fmla v9.4s, v5.4s, v7.4s
-	FMOVQ 1360(R21), F5
+	FMOVQ 1824(R21), F5
 	WORD $0x4e27cd25 // fmla v5.4s, v9.4s, v7.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dca6 // fmul v6.4s, v5.4s, v6.4s
@@ -3641,30 +5951,30 @@ next11:
 loop12:
 	FMOVQ (R9), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	FMOVQ 1280(R21), F5
+	FMOVQ 1744(R21), F5
 	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
-	FMOVQ 768(R21), F6
-	FMOVQ 784(R21), F7
+	FMOVQ 1280(R21), F6
+	FMOVQ 1296(R21), F7
 	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
-	FMOVQ 768(R21), F7
+	FMOVQ 1280(R21), F7
 	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
-	FMOVQ 800(R21), F8
+	FMOVQ 1312(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 816(R21), F8
+	FMOVQ 1328(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1280(R21), F8
+	FMOVQ 1744(R21), F8
 	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
 	WORD $0x6e205908 // mvn v8.16b, v8.16b
-	FMOVQ 1296(R21), F4
-	FMOVQ 1312(R21), F7
+	FMOVQ 1760(R21), F4
+	FMOVQ 1776(R21), F7
 	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
-	FMOVQ 1328(R21), F7
+	FMOVQ 1792(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1344(R21), F4
+	FMOVQ 1808(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
-	FMOVQ 912(R21), F7
+	FMOVQ 32(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1360(R21), F4
+	FMOVQ 1824(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
@@ -3688,30 +5998,30 @@ next13:
 loop14:
 	FMOVS (R9), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	FMOVQ 1280(R21), F5
+	FMOVQ 1744(R21), F5
 	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
-	FMOVQ 768(R21), F6
-	FMOVQ 784(R21), F7
+	FMOVQ 1280(R21), F6
+	FMOVQ 1296(R21), F7
 	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
-	FMOVQ 768(R21), F7
+	FMOVQ 1280(R21), F7
 	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
-	FMOVQ 800(R21), F8
+	FMOVQ 1312(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 816(R21), F8
+	FMOVQ 1328(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1280(R21), F8
+	FMOVQ 1744(R21), F8
 	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
 	WORD $0x6e205908 // mvn v8.16b, v8.16b
-	FMOVQ 1296(R21), F4
-	FMOVQ 1312(R21), F7
+	FMOVQ 1760(R21), F4
+	FMOVQ 1776(R21), F7
 	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
-	FMOVQ 1328(R21), F7
+	FMOVQ 1792(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1344(R21), F4
+	FMOVQ 1808(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
-	FMOVQ 912(R21), F7
+	FMOVQ 32(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1360(R21), F4
+	FMOVQ 1824(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
@@ -4012,60 +6322,60 @@ done1:
 loop9:
 	FMOVQ (R8), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	FMOVQ 1280(R21), F5
+	FMOVQ 1744(R21), F5
 	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
-	FMOVQ 768(R21), F6
-	FMOVQ 784(R21), F7
+	FMOVQ 1280(R21), F6
+	FMOVQ 1296(R21), F7
 	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
-	FMOVQ 768(R21), F7
+	FMOVQ 1280(R21), F7
 	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
-	FMOVQ 800(R21), F8
+	FMOVQ 1312(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 816(R21), F8
+	FMOVQ 1328(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1280(R21), F8
+	FMOVQ 1744(R21), F8
 	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
 	WORD $0x6e205908 // mvn v8.16b, v8.16b
-	FMOVQ 1296(R21), F4
-	FMOVQ 1312(R21), F7
+	FMOVQ 1760(R21), F4
+	FMOVQ 1776(R21), F7
 	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
-	FMOVQ 1328(R21), F7
+	FMOVQ 1792(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1344(R21), F4
+	FMOVQ 1808(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
-	FMOVQ 912(R21), F7
+	FMOVQ 32(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1360(R21), F4
+	FMOVQ 1824(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
 	VAND V6.B16, V8.B16, V6.B16
 	FMOVQ 16(R8), F8
 	WORD $0x4ea0d508 // fsub v8.4s, v8.4s, v0.4s
-	FMOVQ 1280(R21), F4
+	FMOVQ 1744(R21), F4
 	WORD $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	FMOVQ 768(R21), F5
-	FMOVQ 784(R21), F7
+	FMOVQ 1280(R21), F5
+	FMOVQ 1296(R21), F7
 	WORD $0x4e27cc85 // fmla v5.4s, v4.4s, v7.4s
-	FMOVQ 768(R21), F7
+	FMOVQ 1280(R21), F7
 	WORD $0x4ea7d4a7 // fsub v7.4s, v5.4s, v7.4s
-	FMOVQ 800(R21), F9
+	FMOVQ 1312(R21), F9
 	WORD $0x4ea9cce4 // fmls v4.4s, v7.4s, v9.4s
-	FMOVQ 816(R21), F9
+	FMOVQ 1328(R21), F9
 	WORD $0x4ea9cce4 // fmls v4.4s, v7.4s, v9.4s
-	FMOVQ 1280(R21), F9
+	FMOVQ 1744(R21), F9
 	WORD $0x6ea8e529 // fcmgt v9.4s, v9.4s, v8.4s
 	WORD $0x6e205929 // mvn v9.16b, v9.16b
-	FMOVQ 1296(R21), F8
-	FMOVQ 1312(R21), F7
+	FMOVQ 1760(R21), F8
+	FMOVQ 1776(R21), F7
 	WORD $0x4e27cc88 // fmla v8.4s, v4.4s, v7.4s
-	FMOVQ 1328(R21), F7
+	FMOVQ 1792(R21), F7
 	WORD $0x4e24cd07 // fmla v7.4s, v8.4s, v4.4s
-	FMOVQ 1344(R21), F8
+	FMOVQ 1808(R21), F8
 	WORD $0x4e24cce8 // fmla v8.4s, v7.4s, v4.4s
-	FMOVQ 912(R21), F7
+	FMOVQ 32(R21), F7
 	WORD $0x4e24cd07 // fmla v7.4s, v8.4s, v4.4s
-	FMOVQ 1360(R21), F8
+	FMOVQ 1824(R21), F8
 	WORD $0x4e24cce8 // fmla v8.4s, v7.4s, v4.4s
 	VSHL $23, V5.S4, V5.S4
 	WORD $0x6e25dd05 // fmul v5.4s, v8.4s, v5.4s
@@ -4073,30 +6383,30 @@ loop9:
 	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
 	FMOVQ 32(R8), F6
 	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
-	FMOVQ 1280(R21), F9
+	FMOVQ 1744(R21), F9
 	WORD $0x4e26f529 // fmax v9.4s, v9.4s, v6.4s
-	FMOVQ 768(R21), F8
-	FMOVQ 784(R21), F4
+	FMOVQ 1280(R21), F8
+	FMOVQ 1296(R21), F4
 	WORD $0x4e24cd28 // fmla v8.4s, v9.4s, v4.4s
-	FMOVQ 768(R21), F4
+	FMOVQ 1280(R21), F4
 	WORD $0x4ea4d504 // fsub v4.4s, v8.4s, v4.4s
-	FMOVQ 800(R21), F7
+	FMOVQ 1312(R21), F7
 	WORD $0x4ea7cc89 // fmls v9.4s, v4.4s, v7.4s
-	FMOVQ 816(R21), F7
+	FMOVQ 1328(R21), F7
 	WORD $0x4ea7cc89 // fmls v9.4s, v4.4s, v7.4s
-	FMOVQ 1280(R21), F7
+	FMOVQ 1744(R21), F7
 	WORD $0x6ea6e4e7 // fcmgt v7.4s, v7.4s, v6.4s
 	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
-	FMOVQ 1296(R21), F6
-	FMOVQ 1312(R21), F4
+	FMOVQ 1760(R21), F6
+	FMOVQ 1776(R21), F4
 	WORD $0x4e24cd26 // fmla v6.4s, v9.4s, v4.4s
-	FMOVQ 1328(R21), F4
+	FMOVQ 1792(R21), F4
 	WORD $0x4e29ccc4 // fmla v4.4s, v6.4s, v9.4s
-	FMOVQ 1344(R21), F6
+	FMOVQ 1808(R21), F6
 	WORD $0x4e29cc86 // fmla v6.4s, v4.4s, v9.4s
-	FMOVQ 912(R21), F4
+	FMOVQ 32(R21), F4
 	WORD $0x4e29ccc4 // fmla v4.4s, v6.4s, v9.4s
-	FMOVQ 1360(R21), F6
+	FMOVQ 1824(R21), F6
 	WORD $0x4e29cc86 // fmla v6.4s, v4.4s, v9.4s
 	VSHL $23, V8.S4, V8.S4
 	WORD $0x6e28dcc8 // fmul v8.4s, v6.4s, v8.4s
@@ -4104,30 +6414,30 @@ loop9:
 	WORD $0x4e28d4a8 // fadd v8.4s, v5.4s, v8.4s
 	FMOVQ 48(R8), F5
 	WORD $0x4ea0d4a5 // fsub v5.4s, v5.4s, v0.4s
-	FMOVQ 1280(R21), F7
+	FMOVQ 1744(R21), F7
 	WORD $0x4e25f4e7 // fmax v7.4s, v7.4s, v5.4s
-	FMOVQ 768(R21), F6
-	FMOVQ 784(R21), F9
+	FMOVQ 1280(R21), F6
+	FMOVQ 1296(R21), F9
 	WORD $0x4e29cce6 // fmla v6.4s, v7.4s, v9.4s
-	FMOVQ 768(R21), F9
+	FMOVQ 1280(R21), F9
 	WORD $0x4ea9d4c9 // fsub v9.4s, v6.4s, v9.4s
-	FMOVQ 800(R21), F4
+	FMOVQ 1312(R21), F4
 	WORD $0x4ea4cd27 // fmls v7.4s, v9.4s, v4.4s
-	FMOVQ 816(R21), F4
+	FMOVQ 1328(R21), F4
 	WORD $0x4ea4cd27 // fmls v7.4s, v9.4s, v4.4s
-	FMOVQ 1280(R21), F4
+	FMOVQ 1744(R21), F4
 	WORD $0x6ea5e484 // fcmgt v4.4s, v4.4s, v5.4s
 	WORD $0x6e205884 // mvn v4.16b, v4.16b
-	FMOVQ 1296(R21), F5
-	FMOVQ 1312(R21), F9
+	FMOVQ 1760(R21), F5
+	FMOVQ 1776(R21), F9
 	WORD $0x4e29cce5 // fmla v5.4s, v7.4s, v9.4s
-	FMOVQ 1328(R21), F9
+	FMOVQ 1792(R21), F9
 	WORD $0x4e27cca9 // fmla v9.4s, v5.4s, v7.4s
-	FMOVQ 1344(R21), F5
+	FMOVQ 1808(R21), F5
 	WORD $0x4e27cd25 // fmla v5.4s, v9.4s, v7.4s
-	FMOVQ 912(R21), F9
+	FMOVQ 32(R21), F9
 	WORD $0x4e27cca9 // fmla v9.4s, v5.4s, v7.4s
-	FMOVQ 1360(R21), F5
+	FMOVQ 1824(R21), F5
 	WORD $0x4e27cd25 // fmla v5.4s, v9.4s, v7.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dca6 // fmul v6.4s, v5.4s, v6.4s
@@ -4150,30 +6460,30 @@ next10:
 loop11:
 	FMOVQ (R8), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	FMOVQ 1280(R21), F5
+	FMOVQ 1744(R21), F5
 	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
-	FMOVQ 768(R21), F6
-	FMOVQ 784(R21), F7
+	FMOVQ 1280(R21), F6
+	FMOVQ 1296(R21), F7
 	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
-	FMOVQ 768(R21), F7
+	FMOVQ 1280(R21), F7
 	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
-	FMOVQ 800(R21), F8
+	FMOVQ 1312(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 816(R21), F8
+	FMOVQ 1328(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1280(R21), F8
+	FMOVQ 1744(R21), F8
 	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
 	WORD $0x6e205908 // mvn v8.16b, v8.16b
-	FMOVQ 1296(R21), F4
-	FMOVQ 1312(R21), F7
+	FMOVQ 1760(R21), F4
+	FMOVQ 1776(R21), F7
 	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
-	FMOVQ 1328(R21), F7
+	FMOVQ 1792(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1344(R21), F4
+	FMOVQ 1808(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
-	FMOVQ 912(R21), F7
+	FMOVQ 32(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1360(R21), F4
+	FMOVQ 1824(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
@@ -4195,30 +6505,30 @@ next12:
 loop13:
 	FMOVS (R8), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	FMOVQ 1280(R21), F5
+	FMOVQ 1744(R21), F5
 	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
-	FMOVQ 768(R21), F6
-	FMOVQ 784(R21), F7
+	FMOVQ 1280(R21), F6
+	FMOVQ 1296(R21), F7
 	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
-	FMOVQ 768(R21), F7
+	FMOVQ 1280(R21), F7
 	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
-	FMOVQ 800(R21), F8
+	FMOVQ 1312(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 816(R21), F8
+	FMOVQ 1328(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1280(R21), F8
+	FMOVQ 1744(R21), F8
 	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
 	WORD $0x6e205908 // mvn v8.16b, v8.16b
-	FMOVQ 1296(R21), F4
-	FMOVQ 1312(R21), F7
+	FMOVQ 1760(R21), F4
+	FMOVQ 1776(R21), F7
 	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
-	FMOVQ 1328(R21), F7
+	FMOVQ 1792(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1344(R21), F4
+	FMOVQ 1808(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
-	FMOVQ 912(R21), F7
+	FMOVQ 32(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1360(R21), F4
+	FMOVQ 1824(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
@@ -4262,30 +6572,30 @@ TEXT ·expScaledNEONF32(SB), NOSPLIT, $0-36
 loop2:
 	FMOVQ (R9), F3
 	WORD $0x4ea0d463 // fsub v3.4s, v3.4s, v0.4s
-	FMOVQ 1280(R21), F4
+	FMOVQ 1744(R21), F4
 	WORD $0x4e23f484 // fmax v4.4s, v4.4s, v3.4s
-	FMOVQ 768(R21), F5
-	FMOVQ 784(R21), F6
+	FMOVQ 1280(R21), F5
+	FMOVQ 1296(R21), F6
 	WORD $0x4e26cc85 // fmla v5.4s, v4.4s, v6.4s
-	FMOVQ 768(R21), F6
+	FMOVQ 1280(R21), F6
 	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
-	FMOVQ 800(R21), F7
+	FMOVQ 1312(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
-	FMOVQ 816(R21), F7
+	FMOVQ 1328(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
-	FMOVQ 1280(R21), F7
+	FMOVQ 1744(R21), F7
 	WORD $0x6ea3e4e7 // fcmgt v7.4s, v7.4s, v3.4s
 	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
-	FMOVQ 1296(R21), F3
-	FMOVQ 1312(R21), F6
+	FMOVQ 1760(R21), F3
+	FMOVQ 1776(R21), F6
 	WORD $0x4e26cc83 // fmla v3.4s, v4.4s, v6.4s
-	FMOVQ 1328(R21), F6
+	FMOVQ 1792(R21), F6
 	WORD $0x4e24cc66 // fmla v6.4s, v3.4s, v4.4s
-	FMOVQ 1344(R21), F3
+	FMOVQ 1808(R21), F3
 	WORD $0x4e24ccc3 // fmla v3.4s, v6.4s, v4.4s
-	FMOVQ 912(R21), F6
+	FMOVQ 32(R21), F6
 	WORD $0x4e24cc66 // fmla v6.4s, v3.4s, v4.4s
-	FMOVQ 1360(R21), F3
+	FMOVQ 1824(R21), F3
 	WORD $0x4e24ccc3 // fmla v3.4s, v6.4s, v4.4s
 	VSHL $23, V5.S4, V5.S4
 	WORD $0x6e25dc65 // fmul v5.4s, v3.4s, v5.4s
@@ -4307,30 +6617,30 @@ next3:
 loop4:
 	FMOVS (R9), F3
 	WORD $0x4ea0d463 // fsub v3.4s, v3.4s, v0.4s
-	FMOVQ 1280(R21), F4
+	FMOVQ 1744(R21), F4
 	WORD $0x4e23f484 // fmax v4.4s, v4.4s, v3.4s
-	FMOVQ 768(R21), F5
-	FMOVQ 784(R21), F6
+	FMOVQ 1280(R21), F5
+	FMOVQ 1296(R21), F6
 	WORD $0x4e26cc85 // fmla v5.4s, v4.4s, v6.4s
-	FMOVQ 768(R21), F6
+	FMOVQ 1280(R21), F6
 	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
-	FMOVQ 800(R21), F7
+	FMOVQ 1312(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
-	FMOVQ 816(R21), F7
+	FMOVQ 1328(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
-	FMOVQ 1280(R21), F7
+	FMOVQ 1744(R21), F7
 	WORD $0x6ea3e4e7 // fcmgt v7.4s, v7.4s, v3.4s
 	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
-	FMOVQ 1296(R21), F3
-	FMOVQ 1312(R21), F6
+	FMOVQ 1760(R21), F3
+	FMOVQ 1776(R21), F6
 	WORD $0x4e26cc83 // fmla v3.4s, v4.4s, v6.4s
-	FMOVQ 1328(R21), F6
+	FMOVQ 1792(R21), F6
 	WORD $0x4e24cc66 // fmla v6.4s, v3.4s, v4.4s
-	FMOVQ 1344(R21), F3
+	FMOVQ 1808(R21), F3
 	WORD $0x4e24ccc3 // fmla v3.4s, v6.4s, v4.4s
-	FMOVQ 912(R21), F6
+	FMOVQ 32(R21), F6
 	WORD $0x4e24cc66 // fmla v6.4s, v3.4s, v4.4s
-	FMOVQ 1360(R21), F3
+	FMOVQ 1824(R21), F3
 	WORD $0x4e24ccc3 // fmla v3.4s, v6.4s, v4.4s
 	VSHL $23, V5.S4, V5.S4
 	WORD $0x6e25dc65 // fmul v5.4s, v3.4s, v5.4s

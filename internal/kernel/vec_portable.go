@@ -15,12 +15,16 @@ func portableVectors[T Float]() vecRow[T] {
 
 		exp: loop(expLoops), sigmoid: loop(sigmoidLoops), tanh: loop(tanhLoops), erf: loop(erfLoops),
 		silu: loop(siluLoops), gelu: loop(geluLoops), geluTanh: loop(geluTanhLoops), relu: reluLoop[T],
+		log: loop(logLoops), softplus: loop(softplusLoops), mish: loop(mishLoops), hardSwish: each(hardSwish[T]),
+		abs: absLoop[T], sign: each(signOf[T]), floor: loop(floorLoops), ceil: loop(ceilLoops), round: loop(roundLoops),
+		sqrt: sqrtLoop[T], powHalf: each(powHalf[T]), cube: each(cube[T]),
+		leaky: leakyLoop[T], clip: clipLoop[T], hardSigmoid: hardSigmoidLoop[T], elu: eluLoop[T],
 
 		siluGrad:     slopeLoop[T](siluSlope[T]),
 		geluGrad:     slopeLoop[T](pick64Slope[T](geluSlopeOf, geluSlope)),
 		geluTanhGrad: slopeLoop[T](geluTanhSlope[T]),
 
-		add: addLoops[T](), sub: subLoops[T](), mul: mulLoops[T](), div: divLoops[T](),
+		add: addLoops[T](), sub: subLoops[T](), mul: mulLoops[T](), div: divLoops[T](), max: maxLoops[T](), min: minLoops[T](),
 		addScaled: addScaledLoop[T],
 
 		sum: sumRow[T], dot: dotRow[T], around: squaresAround[T],
@@ -63,6 +67,58 @@ func reluLoop[T Numeric](d, s []T) {
 			v = 0
 		}
 		d[i] = v
+	}
+}
+
+func absLoop[T Numeric](d, s []T) {
+	s = s[:len(d)]
+	for i, v := range s {
+		if v <= 0 { // -0 too
+			v = 0 - v
+		}
+		d[i] = v
+	}
+}
+
+func leakyLoop[T Float](d, s []T, alpha T) {
+	s = s[:len(d)]
+	for i, v := range s {
+		if v < 0 {
+			v *= alpha
+		}
+		d[i] = v
+	}
+}
+
+func clipLoop[T Numeric](d, s []T, low, high T) {
+	s = s[:len(d)]
+	for i, v := range s {
+		if v < low {
+			v = low
+		}
+		if v > high {
+			v = high
+		}
+		d[i] = v
+	}
+}
+
+func hardSigmoidLoop[T Float](d, s []T, alpha, beta T) {
+	s = s[:len(d)]
+	for i, v := range s {
+		d[i] = hardSigmoid(v, alpha, beta)
+	}
+}
+
+func eluLoop[T Float](d, s []T, slope, rate, gain float64) {
+	s = s[:len(d)]
+	for i, v := range s {
+		x := float64(v)
+		if x < 0 {
+			d[i] = T(slope * math.Expm1(x*rate))
+		} else {
+			d[i] = T(x * gain)
+		}
 	}
 }
 

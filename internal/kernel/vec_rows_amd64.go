@@ -11,6 +11,58 @@ func platformVectors32() []vecRow[float32] { return []vecRow[float32]{vectorsAVX
 func vectorsAVX512() vecRow[float32] {
 	return vecRow[float32]{
 		name: "avx512", supported: hasAVX512,
+		abs: func(y, x []float32) {
+			n := len(y)
+			absAVX512F32(n, at0(y, n), at0(x, n))
+		},
+		sign: func(y, x []float32) {
+			n := len(y)
+			signAVX512F32(n, at0(y, n), at0(x, n))
+		},
+		floor: func(y, x []float32) {
+			n := len(y)
+			floorAVX512F32(n, at0(y, n), at0(x, n))
+		},
+		ceil: func(y, x []float32) {
+			n := len(y)
+			ceilAVX512F32(n, at0(y, n), at0(x, n))
+		},
+		round: func(y, x []float32) {
+			n := len(y)
+			roundAVX512F32(n, at0(y, n), at0(x, n))
+		},
+		relu: func(y, x []float32) {
+			n := len(y)
+			reluAVX512F32(n, at0(y, n), at0(x, n))
+		},
+		hardSwish: func(y, x []float32) {
+			n := len(y)
+			hardSwishAVX512F32(n, at0(y, n), at0(x, n))
+		},
+		sqrt: func(y, x []float32) {
+			n := len(y)
+			sqrtAVX512F32(n, at0(y, n), at0(x, n))
+		},
+		powHalf: func(y, x []float32) {
+			n := len(y)
+			powHalfAVX512F32(n, at0(y, n), at0(x, n))
+		},
+		cube: func(y, x []float32) {
+			n := len(y)
+			cubeAVX512F32(n, at0(y, n), at0(x, n))
+		},
+		log: func(y, x []float32) {
+			n := len(y)
+			logAVX512F32(n, at0(y, n), at0(x, n))
+		},
+		softplus: func(y, x []float32) {
+			n := len(y)
+			softplusAVX512F32(n, at0(y, n), at0(x, n))
+		},
+		mish: func(y, x []float32) {
+			n := len(y)
+			mishAVX512F32(n, at0(y, n), at0(x, n))
+		},
 		exp: func(y, x []float32) {
 			n := len(y)
 			expAVX512F32(n, at0(y, n), at0(x, n))
@@ -38,6 +90,22 @@ func vectorsAVX512() vecRow[float32] {
 		geluTanh: func(y, x []float32) {
 			n := len(y)
 			geluTanhAVX512F32(n, at0(y, n), at0(x, n))
+		},
+		leaky: func(y, x []float32, alpha float32) {
+			n := len(y)
+			leakyAVX512F32(n, at0(y, n), at0(x, n), alpha)
+		},
+		clip: func(y, x []float32, low, high float32) {
+			n := len(y)
+			clipAVX512F32(n, at0(y, n), at0(x, n), low, high)
+		},
+		hardSigmoid: func(y, x []float32, alpha, beta float32) {
+			n := len(y)
+			hardSigmoidAVX512F32(n, at0(y, n), at0(x, n), alpha, beta)
+		},
+		elu: func(y, x []float32, slope, rate, gain float64) {
+			n := len(y)
+			eluAVX512F32(n, at0(y, n), at0(x, n), slope, rate, gain)
 		},
 		siluGrad: func(dx, x, dy []float32) {
 			n := len(dx)
@@ -119,13 +187,43 @@ func vectorsAVX512() vecRow[float32] {
 				divSVAVX512F32(n, at0(d, n), x, at0(y, n))
 			},
 		},
+		max: fast[float32]{
+			vv: func(d, x, y []float32) {
+				n := len(d)
+				maxVVAVX512F32(n, at0(d, n), at0(x, n), at0(y, n))
+			},
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				maxRowsAVX512F32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
+			vs: func(d, x []float32, y float32) {
+				n := len(d)
+				maxVSAVX512F32(n, at0(d, n), at0(x, n), y)
+			},
+			sv: func(d []float32, x float32, y []float32) {
+				n := len(d)
+				maxSVAVX512F32(n, at0(d, n), x, at0(y, n))
+			},
+		},
+		min: fast[float32]{
+			vv: func(d, x, y []float32) {
+				n := len(d)
+				minVVAVX512F32(n, at0(d, n), at0(x, n), at0(y, n))
+			},
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				minRowsAVX512F32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
+			vs: func(d, x []float32, y float32) {
+				n := len(d)
+				minVSAVX512F32(n, at0(d, n), at0(x, n), y)
+			},
+			sv: func(d []float32, x float32, y []float32) {
+				n := len(d)
+				minSVAVX512F32(n, at0(d, n), x, at0(y, n))
+			},
+		},
 		addScaled: func(y, x []float32, alpha float32) {
 			n := len(y)
 			addScaledAVX512F32(n, at0(y, n), at0(x, n), alpha)
-		},
-		relu: func(y, x []float32) {
-			n := len(y)
-			reluAVX512F32(n, at0(y, n), at0(x, n))
 		},
 		sum: func(x []float32) float64 {
 			n := len(x)
@@ -198,6 +296,58 @@ func vectorsAVX512() vecRow[float32] {
 func vectorsAVX2() vecRow[float32] {
 	return vecRow[float32]{
 		name: "avx2", supported: hasAVX2,
+		abs: func(y, x []float32) {
+			n := len(y)
+			absAVX2F32(n, at0(y, n), at0(x, n))
+		},
+		sign: func(y, x []float32) {
+			n := len(y)
+			signAVX2F32(n, at0(y, n), at0(x, n))
+		},
+		floor: func(y, x []float32) {
+			n := len(y)
+			floorAVX2F32(n, at0(y, n), at0(x, n))
+		},
+		ceil: func(y, x []float32) {
+			n := len(y)
+			ceilAVX2F32(n, at0(y, n), at0(x, n))
+		},
+		round: func(y, x []float32) {
+			n := len(y)
+			roundAVX2F32(n, at0(y, n), at0(x, n))
+		},
+		relu: func(y, x []float32) {
+			n := len(y)
+			reluAVX2F32(n, at0(y, n), at0(x, n))
+		},
+		hardSwish: func(y, x []float32) {
+			n := len(y)
+			hardSwishAVX2F32(n, at0(y, n), at0(x, n))
+		},
+		sqrt: func(y, x []float32) {
+			n := len(y)
+			sqrtAVX2F32(n, at0(y, n), at0(x, n))
+		},
+		powHalf: func(y, x []float32) {
+			n := len(y)
+			powHalfAVX2F32(n, at0(y, n), at0(x, n))
+		},
+		cube: func(y, x []float32) {
+			n := len(y)
+			cubeAVX2F32(n, at0(y, n), at0(x, n))
+		},
+		log: func(y, x []float32) {
+			n := len(y)
+			logAVX2F32(n, at0(y, n), at0(x, n))
+		},
+		softplus: func(y, x []float32) {
+			n := len(y)
+			softplusAVX2F32(n, at0(y, n), at0(x, n))
+		},
+		mish: func(y, x []float32) {
+			n := len(y)
+			mishAVX2F32(n, at0(y, n), at0(x, n))
+		},
 		exp: func(y, x []float32) {
 			n := len(y)
 			expAVX2F32(n, at0(y, n), at0(x, n))
@@ -225,6 +375,22 @@ func vectorsAVX2() vecRow[float32] {
 		geluTanh: func(y, x []float32) {
 			n := len(y)
 			geluTanhAVX2F32(n, at0(y, n), at0(x, n))
+		},
+		leaky: func(y, x []float32, alpha float32) {
+			n := len(y)
+			leakyAVX2F32(n, at0(y, n), at0(x, n), alpha)
+		},
+		clip: func(y, x []float32, low, high float32) {
+			n := len(y)
+			clipAVX2F32(n, at0(y, n), at0(x, n), low, high)
+		},
+		hardSigmoid: func(y, x []float32, alpha, beta float32) {
+			n := len(y)
+			hardSigmoidAVX2F32(n, at0(y, n), at0(x, n), alpha, beta)
+		},
+		elu: func(y, x []float32, slope, rate, gain float64) {
+			n := len(y)
+			eluAVX2F32(n, at0(y, n), at0(x, n), slope, rate, gain)
 		},
 		siluGrad: func(dx, x, dy []float32) {
 			n := len(dx)
@@ -306,13 +472,43 @@ func vectorsAVX2() vecRow[float32] {
 				divSVAVX2F32(n, at0(d, n), x, at0(y, n))
 			},
 		},
+		max: fast[float32]{
+			vv: func(d, x, y []float32) {
+				n := len(d)
+				maxVVAVX2F32(n, at0(d, n), at0(x, n), at0(y, n))
+			},
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				maxRowsAVX2F32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
+			vs: func(d, x []float32, y float32) {
+				n := len(d)
+				maxVSAVX2F32(n, at0(d, n), at0(x, n), y)
+			},
+			sv: func(d []float32, x float32, y []float32) {
+				n := len(d)
+				maxSVAVX2F32(n, at0(d, n), x, at0(y, n))
+			},
+		},
+		min: fast[float32]{
+			vv: func(d, x, y []float32) {
+				n := len(d)
+				minVVAVX2F32(n, at0(d, n), at0(x, n), at0(y, n))
+			},
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				minRowsAVX2F32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
+			vs: func(d, x []float32, y float32) {
+				n := len(d)
+				minVSAVX2F32(n, at0(d, n), at0(x, n), y)
+			},
+			sv: func(d []float32, x float32, y []float32) {
+				n := len(d)
+				minSVAVX2F32(n, at0(d, n), x, at0(y, n))
+			},
+		},
 		addScaled: func(y, x []float32, alpha float32) {
 			n := len(y)
 			addScaledAVX2F32(n, at0(y, n), at0(x, n), alpha)
-		},
-		relu: func(y, x []float32) {
-			n := len(y)
-			reluAVX2F32(n, at0(y, n), at0(x, n))
 		},
 		sum: func(x []float32) float64 {
 			n := len(x)

@@ -11,6 +11,58 @@ func platformVectors32() []vecRow[float32] { return []vecRow[float32]{vectorsNEO
 func vectorsNEON() vecRow[float32] {
 	return vecRow[float32]{
 		name: "neon", supported: hasNEON,
+		abs: func(y, x []float32) {
+			n := len(y)
+			absNEONF32(n, at0(y, n), at0(x, n))
+		},
+		sign: func(y, x []float32) {
+			n := len(y)
+			signNEONF32(n, at0(y, n), at0(x, n))
+		},
+		floor: func(y, x []float32) {
+			n := len(y)
+			floorNEONF32(n, at0(y, n), at0(x, n))
+		},
+		ceil: func(y, x []float32) {
+			n := len(y)
+			ceilNEONF32(n, at0(y, n), at0(x, n))
+		},
+		round: func(y, x []float32) {
+			n := len(y)
+			roundNEONF32(n, at0(y, n), at0(x, n))
+		},
+		relu: func(y, x []float32) {
+			n := len(y)
+			reluNEONF32(n, at0(y, n), at0(x, n))
+		},
+		hardSwish: func(y, x []float32) {
+			n := len(y)
+			hardSwishNEONF32(n, at0(y, n), at0(x, n))
+		},
+		sqrt: func(y, x []float32) {
+			n := len(y)
+			sqrtNEONF32(n, at0(y, n), at0(x, n))
+		},
+		powHalf: func(y, x []float32) {
+			n := len(y)
+			powHalfNEONF32(n, at0(y, n), at0(x, n))
+		},
+		cube: func(y, x []float32) {
+			n := len(y)
+			cubeNEONF32(n, at0(y, n), at0(x, n))
+		},
+		log: func(y, x []float32) {
+			n := len(y)
+			logNEONF32(n, at0(y, n), at0(x, n))
+		},
+		softplus: func(y, x []float32) {
+			n := len(y)
+			softplusNEONF32(n, at0(y, n), at0(x, n))
+		},
+		mish: func(y, x []float32) {
+			n := len(y)
+			mishNEONF32(n, at0(y, n), at0(x, n))
+		},
 		exp: func(y, x []float32) {
 			n := len(y)
 			expNEONF32(n, at0(y, n), at0(x, n))
@@ -38,6 +90,22 @@ func vectorsNEON() vecRow[float32] {
 		geluTanh: func(y, x []float32) {
 			n := len(y)
 			geluTanhNEONF32(n, at0(y, n), at0(x, n))
+		},
+		leaky: func(y, x []float32, alpha float32) {
+			n := len(y)
+			leakyNEONF32(n, at0(y, n), at0(x, n), alpha)
+		},
+		clip: func(y, x []float32, low, high float32) {
+			n := len(y)
+			clipNEONF32(n, at0(y, n), at0(x, n), low, high)
+		},
+		hardSigmoid: func(y, x []float32, alpha, beta float32) {
+			n := len(y)
+			hardSigmoidNEONF32(n, at0(y, n), at0(x, n), alpha, beta)
+		},
+		elu: func(y, x []float32, slope, rate, gain float64) {
+			n := len(y)
+			eluNEONF32(n, at0(y, n), at0(x, n), slope, rate, gain)
 		},
 		siluGrad: func(dx, x, dy []float32) {
 			n := len(dx)
@@ -119,13 +187,43 @@ func vectorsNEON() vecRow[float32] {
 				divSVNEONF32(n, at0(d, n), x, at0(y, n))
 			},
 		},
+		max: fast[float32]{
+			vv: func(d, x, y []float32) {
+				n := len(d)
+				maxVVNEONF32(n, at0(d, n), at0(x, n), at0(y, n))
+			},
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				maxRowsNEONF32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
+			vs: func(d, x []float32, y float32) {
+				n := len(d)
+				maxVSNEONF32(n, at0(d, n), at0(x, n), y)
+			},
+			sv: func(d []float32, x float32, y []float32) {
+				n := len(d)
+				maxSVNEONF32(n, at0(d, n), x, at0(y, n))
+			},
+		},
+		min: fast[float32]{
+			vv: func(d, x, y []float32) {
+				n := len(d)
+				minVVNEONF32(n, at0(d, n), at0(x, n), at0(y, n))
+			},
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				minRowsNEONF32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
+			vs: func(d, x []float32, y float32) {
+				n := len(d)
+				minVSNEONF32(n, at0(d, n), at0(x, n), y)
+			},
+			sv: func(d []float32, x float32, y []float32) {
+				n := len(d)
+				minSVNEONF32(n, at0(d, n), x, at0(y, n))
+			},
+		},
 		addScaled: func(y, x []float32, alpha float32) {
 			n := len(y)
 			addScaledNEONF32(n, at0(y, n), at0(x, n), alpha)
-		},
-		relu: func(y, x []float32) {
-			n := len(y)
-			reluNEONF32(n, at0(y, n), at0(x, n))
 		},
 		sum: func(x []float32) float64 {
 			n := len(x)

@@ -4,6 +4,97 @@
 
 package kernel
 
+// absAVX512F32 is |x|:
+//
+//	for i < n: y[i] = abs(x[i])
+//
+//go:noescape
+func absAVX512F32(n int, y, x *float32)
+
+// signAVX512F32 is -1, 0 or 1:
+//
+//	for i < n: y[i] = sign(x[i])
+//
+//go:noescape
+func signAVX512F32(n int, y, x *float32)
+
+// floorAVX512F32 is the largest integer not above x:
+//
+//	for i < n: y[i] = floor(x[i])
+//
+//go:noescape
+func floorAVX512F32(n int, y, x *float32)
+
+// ceilAVX512F32 is the smallest integer not below x:
+//
+//	for i < n: y[i] = ceil(x[i])
+//
+//go:noescape
+func ceilAVX512F32(n int, y, x *float32)
+
+// roundAVX512F32 is the nearest integer, halves to the even one:
+//
+//	for i < n: y[i] = round(x[i])
+//
+//go:noescape
+func roundAVX512F32(n int, y, x *float32)
+
+// reluAVX512F32 is max(x, 0), NaN for NaN:
+//
+//	for i < n: y[i] = relu(x[i])
+//
+//go:noescape
+func reluAVX512F32(n int, y, x *float32)
+
+// hardSwishAVX512F32 is x*min(max(x/6+0.5, 0), 1), products rounded:
+//
+//	for i < n: y[i] = hardSwish(x[i])
+//
+//go:noescape
+func hardSwishAVX512F32(n int, y, x *float32)
+
+// sqrtAVX512F32 is the square root:
+//
+//	for i < n: y[i] = sqrt(x[i])
+//
+//go:noescape
+func sqrtAVX512F32(n int, y, x *float32)
+
+// powHalfAVX512F32 is x**0.5, which differs from the root at -0 and -Inf:
+//
+//	for i < n: y[i] = powHalf(x[i])
+//
+//go:noescape
+func powHalfAVX512F32(n int, y, x *float32)
+
+// cubeAVX512F32 is x**3:
+//
+//	for i < n: y[i] = cube(x[i])
+//
+//go:noescape
+func cubeAVX512F32(n int, y, x *float32)
+
+// logAVX512F32 is the natural logarithm:
+//
+//	for i < n: y[i] = log(x[i])
+//
+//go:noescape
+func logAVX512F32(n int, y, x *float32)
+
+// softplusAVX512F32 is log(1+e**x):
+//
+//	for i < n: y[i] = softplus(x[i])
+//
+//go:noescape
+func softplusAVX512F32(n int, y, x *float32)
+
+// mishAVX512F32 is x*tanh(log(1+e**x)):
+//
+//	for i < n: y[i] = mish(x[i])
+//
+//go:noescape
+func mishAVX512F32(n int, y, x *float32)
+
 // expAVX512F32 is e**x:
 //
 //	for i < n: y[i] = exp(x[i])
@@ -52,6 +143,34 @@ func geluAVX512F32(n int, y, x *float32)
 //
 //go:noescape
 func geluTanhAVX512F32(n int, y, x *float32)
+
+// leakyAVX512F32 is x, below zero alpha*x:
+//
+//	for i < n: y[i] = leaky(x[i])
+//
+//go:noescape
+func leakyAVX512F32(n int, y, x *float32, alpha float32)
+
+// clipAVX512F32 is min(max(x, low), high), NaN for NaN; the bounds are numbers:
+//
+//	for i < n: y[i] = clip(x[i])
+//
+//go:noescape
+func clipAVX512F32(n int, y, x *float32, low, high float32)
+
+// hardSigmoidAVX512F32 is min(max(alpha*x+beta, 0), 1), the product rounded:
+//
+//	for i < n: y[i] = hardSigmoid(x[i])
+//
+//go:noescape
+func hardSigmoidAVX512F32(n int, y, x *float32, alpha, beta float32)
+
+// eluAVX512F32 is gain*x, below zero slope*(e**(rate*x)-1):
+//
+//	for i < n: y[i] = elu(x[i])
+//
+//go:noescape
+func eluAVX512F32(n int, y, x *float32, slope, rate, gain float64)
 
 // siluGradAVX512F32 multiplies by the derivative:
 //
@@ -186,19 +305,68 @@ func divVSAVX512F32(n int, d, x *float32, y float32)
 //go:noescape
 func divSVAVX512F32(n int, d *float32, x float32, y *float32)
 
+// maxVVAVX512F32 is
+//
+//	for i < n: d[i] = x[i] max y[i]
+//
+//go:noescape
+func maxVVAVX512F32(n int, d, x, y *float32)
+
+// maxRowsAVX512F32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] max y[i]
+//
+//go:noescape
+func maxRowsAVX512F32(rows, n int, d, x, y *float32, stepX, stepY int)
+
+// maxVSAVX512F32 is
+//
+//	for i < n: d[i] = x[i] max y
+//
+//go:noescape
+func maxVSAVX512F32(n int, d, x *float32, y float32)
+
+// maxSVAVX512F32 is
+//
+//	for i < n: d[i] = x max y[i]
+//
+//go:noescape
+func maxSVAVX512F32(n int, d *float32, x float32, y *float32)
+
+// minVVAVX512F32 is
+//
+//	for i < n: d[i] = x[i] min y[i]
+//
+//go:noescape
+func minVVAVX512F32(n int, d, x, y *float32)
+
+// minRowsAVX512F32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] min y[i]
+//
+//go:noescape
+func minRowsAVX512F32(rows, n int, d, x, y *float32, stepX, stepY int)
+
+// minVSAVX512F32 is
+//
+//	for i < n: d[i] = x[i] min y
+//
+//go:noescape
+func minVSAVX512F32(n int, d, x *float32, y float32)
+
+// minSVAVX512F32 is
+//
+//	for i < n: d[i] = x min y[i]
+//
+//go:noescape
+func minSVAVX512F32(n int, d *float32, x float32, y *float32)
+
 // addScaledAVX512F32 is
 //
 //	for i < n: y[i] += alpha*x[i], the product rounded
 //
 //go:noescape
 func addScaledAVX512F32(n int, y, x *float32, alpha float32)
-
-// reluAVX512F32 is
-//
-//	for i < n: y[i] = max(x[i], 0), NaN for NaN
-//
-//go:noescape
-func reluAVX512F32(n int, y, x *float32)
 
 // sumAVX512F32 is the sum of x[i] for i < n.
 //
@@ -296,6 +464,97 @@ func adamWAVX512F32(n int, w, m, v, dw *float32, s adamWStep)
 //go:noescape
 func turnHalvesAVX512F32(n int, y0, y1, x0, x1, c0, c1, s0, s1 *float32)
 
+// absAVX2F32 is |x|:
+//
+//	for i < n: y[i] = abs(x[i])
+//
+//go:noescape
+func absAVX2F32(n int, y, x *float32)
+
+// signAVX2F32 is -1, 0 or 1:
+//
+//	for i < n: y[i] = sign(x[i])
+//
+//go:noescape
+func signAVX2F32(n int, y, x *float32)
+
+// floorAVX2F32 is the largest integer not above x:
+//
+//	for i < n: y[i] = floor(x[i])
+//
+//go:noescape
+func floorAVX2F32(n int, y, x *float32)
+
+// ceilAVX2F32 is the smallest integer not below x:
+//
+//	for i < n: y[i] = ceil(x[i])
+//
+//go:noescape
+func ceilAVX2F32(n int, y, x *float32)
+
+// roundAVX2F32 is the nearest integer, halves to the even one:
+//
+//	for i < n: y[i] = round(x[i])
+//
+//go:noescape
+func roundAVX2F32(n int, y, x *float32)
+
+// reluAVX2F32 is max(x, 0), NaN for NaN:
+//
+//	for i < n: y[i] = relu(x[i])
+//
+//go:noescape
+func reluAVX2F32(n int, y, x *float32)
+
+// hardSwishAVX2F32 is x*min(max(x/6+0.5, 0), 1), products rounded:
+//
+//	for i < n: y[i] = hardSwish(x[i])
+//
+//go:noescape
+func hardSwishAVX2F32(n int, y, x *float32)
+
+// sqrtAVX2F32 is the square root:
+//
+//	for i < n: y[i] = sqrt(x[i])
+//
+//go:noescape
+func sqrtAVX2F32(n int, y, x *float32)
+
+// powHalfAVX2F32 is x**0.5, which differs from the root at -0 and -Inf:
+//
+//	for i < n: y[i] = powHalf(x[i])
+//
+//go:noescape
+func powHalfAVX2F32(n int, y, x *float32)
+
+// cubeAVX2F32 is x**3:
+//
+//	for i < n: y[i] = cube(x[i])
+//
+//go:noescape
+func cubeAVX2F32(n int, y, x *float32)
+
+// logAVX2F32 is the natural logarithm:
+//
+//	for i < n: y[i] = log(x[i])
+//
+//go:noescape
+func logAVX2F32(n int, y, x *float32)
+
+// softplusAVX2F32 is log(1+e**x):
+//
+//	for i < n: y[i] = softplus(x[i])
+//
+//go:noescape
+func softplusAVX2F32(n int, y, x *float32)
+
+// mishAVX2F32 is x*tanh(log(1+e**x)):
+//
+//	for i < n: y[i] = mish(x[i])
+//
+//go:noescape
+func mishAVX2F32(n int, y, x *float32)
+
 // expAVX2F32 is e**x:
 //
 //	for i < n: y[i] = exp(x[i])
@@ -344,6 +603,34 @@ func geluAVX2F32(n int, y, x *float32)
 //
 //go:noescape
 func geluTanhAVX2F32(n int, y, x *float32)
+
+// leakyAVX2F32 is x, below zero alpha*x:
+//
+//	for i < n: y[i] = leaky(x[i])
+//
+//go:noescape
+func leakyAVX2F32(n int, y, x *float32, alpha float32)
+
+// clipAVX2F32 is min(max(x, low), high), NaN for NaN; the bounds are numbers:
+//
+//	for i < n: y[i] = clip(x[i])
+//
+//go:noescape
+func clipAVX2F32(n int, y, x *float32, low, high float32)
+
+// hardSigmoidAVX2F32 is min(max(alpha*x+beta, 0), 1), the product rounded:
+//
+//	for i < n: y[i] = hardSigmoid(x[i])
+//
+//go:noescape
+func hardSigmoidAVX2F32(n int, y, x *float32, alpha, beta float32)
+
+// eluAVX2F32 is gain*x, below zero slope*(e**(rate*x)-1):
+//
+//	for i < n: y[i] = elu(x[i])
+//
+//go:noescape
+func eluAVX2F32(n int, y, x *float32, slope, rate, gain float64)
 
 // siluGradAVX2F32 multiplies by the derivative:
 //
@@ -478,19 +765,68 @@ func divVSAVX2F32(n int, d, x *float32, y float32)
 //go:noescape
 func divSVAVX2F32(n int, d *float32, x float32, y *float32)
 
+// maxVVAVX2F32 is
+//
+//	for i < n: d[i] = x[i] max y[i]
+//
+//go:noescape
+func maxVVAVX2F32(n int, d, x, y *float32)
+
+// maxRowsAVX2F32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] max y[i]
+//
+//go:noescape
+func maxRowsAVX2F32(rows, n int, d, x, y *float32, stepX, stepY int)
+
+// maxVSAVX2F32 is
+//
+//	for i < n: d[i] = x[i] max y
+//
+//go:noescape
+func maxVSAVX2F32(n int, d, x *float32, y float32)
+
+// maxSVAVX2F32 is
+//
+//	for i < n: d[i] = x max y[i]
+//
+//go:noescape
+func maxSVAVX2F32(n int, d *float32, x float32, y *float32)
+
+// minVVAVX2F32 is
+//
+//	for i < n: d[i] = x[i] min y[i]
+//
+//go:noescape
+func minVVAVX2F32(n int, d, x, y *float32)
+
+// minRowsAVX2F32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] min y[i]
+//
+//go:noescape
+func minRowsAVX2F32(rows, n int, d, x, y *float32, stepX, stepY int)
+
+// minVSAVX2F32 is
+//
+//	for i < n: d[i] = x[i] min y
+//
+//go:noescape
+func minVSAVX2F32(n int, d, x *float32, y float32)
+
+// minSVAVX2F32 is
+//
+//	for i < n: d[i] = x min y[i]
+//
+//go:noescape
+func minSVAVX2F32(n int, d *float32, x float32, y *float32)
+
 // addScaledAVX2F32 is
 //
 //	for i < n: y[i] += alpha*x[i], the product rounded
 //
 //go:noescape
 func addScaledAVX2F32(n int, y, x *float32, alpha float32)
-
-// reluAVX2F32 is
-//
-//	for i < n: y[i] = max(x[i], 0), NaN for NaN
-//
-//go:noescape
-func reluAVX2F32(n int, y, x *float32)
 
 // sumAVX2F32 is the sum of x[i] for i < n.
 //

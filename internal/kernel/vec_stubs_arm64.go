@@ -4,6 +4,97 @@
 
 package kernel
 
+// absNEONF32 is |x|:
+//
+//	for i < n: y[i] = abs(x[i])
+//
+//go:noescape
+func absNEONF32(n int, y, x *float32)
+
+// signNEONF32 is -1, 0 or 1:
+//
+//	for i < n: y[i] = sign(x[i])
+//
+//go:noescape
+func signNEONF32(n int, y, x *float32)
+
+// floorNEONF32 is the largest integer not above x:
+//
+//	for i < n: y[i] = floor(x[i])
+//
+//go:noescape
+func floorNEONF32(n int, y, x *float32)
+
+// ceilNEONF32 is the smallest integer not below x:
+//
+//	for i < n: y[i] = ceil(x[i])
+//
+//go:noescape
+func ceilNEONF32(n int, y, x *float32)
+
+// roundNEONF32 is the nearest integer, halves to the even one:
+//
+//	for i < n: y[i] = round(x[i])
+//
+//go:noescape
+func roundNEONF32(n int, y, x *float32)
+
+// reluNEONF32 is max(x, 0), NaN for NaN:
+//
+//	for i < n: y[i] = relu(x[i])
+//
+//go:noescape
+func reluNEONF32(n int, y, x *float32)
+
+// hardSwishNEONF32 is x*min(max(x/6+0.5, 0), 1), products rounded:
+//
+//	for i < n: y[i] = hardSwish(x[i])
+//
+//go:noescape
+func hardSwishNEONF32(n int, y, x *float32)
+
+// sqrtNEONF32 is the square root:
+//
+//	for i < n: y[i] = sqrt(x[i])
+//
+//go:noescape
+func sqrtNEONF32(n int, y, x *float32)
+
+// powHalfNEONF32 is x**0.5, which differs from the root at -0 and -Inf:
+//
+//	for i < n: y[i] = powHalf(x[i])
+//
+//go:noescape
+func powHalfNEONF32(n int, y, x *float32)
+
+// cubeNEONF32 is x**3:
+//
+//	for i < n: y[i] = cube(x[i])
+//
+//go:noescape
+func cubeNEONF32(n int, y, x *float32)
+
+// logNEONF32 is the natural logarithm:
+//
+//	for i < n: y[i] = log(x[i])
+//
+//go:noescape
+func logNEONF32(n int, y, x *float32)
+
+// softplusNEONF32 is log(1+e**x):
+//
+//	for i < n: y[i] = softplus(x[i])
+//
+//go:noescape
+func softplusNEONF32(n int, y, x *float32)
+
+// mishNEONF32 is x*tanh(log(1+e**x)):
+//
+//	for i < n: y[i] = mish(x[i])
+//
+//go:noescape
+func mishNEONF32(n int, y, x *float32)
+
 // expNEONF32 is e**x:
 //
 //	for i < n: y[i] = exp(x[i])
@@ -52,6 +143,34 @@ func geluNEONF32(n int, y, x *float32)
 //
 //go:noescape
 func geluTanhNEONF32(n int, y, x *float32)
+
+// leakyNEONF32 is x, below zero alpha*x:
+//
+//	for i < n: y[i] = leaky(x[i])
+//
+//go:noescape
+func leakyNEONF32(n int, y, x *float32, alpha float32)
+
+// clipNEONF32 is min(max(x, low), high), NaN for NaN; the bounds are numbers:
+//
+//	for i < n: y[i] = clip(x[i])
+//
+//go:noescape
+func clipNEONF32(n int, y, x *float32, low, high float32)
+
+// hardSigmoidNEONF32 is min(max(alpha*x+beta, 0), 1), the product rounded:
+//
+//	for i < n: y[i] = hardSigmoid(x[i])
+//
+//go:noescape
+func hardSigmoidNEONF32(n int, y, x *float32, alpha, beta float32)
+
+// eluNEONF32 is gain*x, below zero slope*(e**(rate*x)-1):
+//
+//	for i < n: y[i] = elu(x[i])
+//
+//go:noescape
+func eluNEONF32(n int, y, x *float32, slope, rate, gain float64)
 
 // siluGradNEONF32 multiplies by the derivative:
 //
@@ -186,19 +305,68 @@ func divVSNEONF32(n int, d, x *float32, y float32)
 //go:noescape
 func divSVNEONF32(n int, d *float32, x float32, y *float32)
 
+// maxVVNEONF32 is
+//
+//	for i < n: d[i] = x[i] max y[i]
+//
+//go:noescape
+func maxVVNEONF32(n int, d, x, y *float32)
+
+// maxRowsNEONF32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] max y[i]
+//
+//go:noescape
+func maxRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
+
+// maxVSNEONF32 is
+//
+//	for i < n: d[i] = x[i] max y
+//
+//go:noescape
+func maxVSNEONF32(n int, d, x *float32, y float32)
+
+// maxSVNEONF32 is
+//
+//	for i < n: d[i] = x max y[i]
+//
+//go:noescape
+func maxSVNEONF32(n int, d *float32, x float32, y *float32)
+
+// minVVNEONF32 is
+//
+//	for i < n: d[i] = x[i] min y[i]
+//
+//go:noescape
+func minVVNEONF32(n int, d, x, y *float32)
+
+// minRowsNEONF32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] min y[i]
+//
+//go:noescape
+func minRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
+
+// minVSNEONF32 is
+//
+//	for i < n: d[i] = x[i] min y
+//
+//go:noescape
+func minVSNEONF32(n int, d, x *float32, y float32)
+
+// minSVNEONF32 is
+//
+//	for i < n: d[i] = x min y[i]
+//
+//go:noescape
+func minSVNEONF32(n int, d *float32, x float32, y *float32)
+
 // addScaledNEONF32 is
 //
 //	for i < n: y[i] += alpha*x[i], the product rounded
 //
 //go:noescape
 func addScaledNEONF32(n int, y, x *float32, alpha float32)
-
-// reluNEONF32 is
-//
-//	for i < n: y[i] = max(x[i], 0), NaN for NaN
-//
-//go:noescape
-func reluNEONF32(n int, y, x *float32)
 
 // sumNEONF32 is the sum of x[i] for i < n.
 //

@@ -13,12 +13,21 @@ type vecRow[T Float] struct {
 
 	// for i < len(y): y[i] = f(x[i])
 	exp, sigmoid, tanh, erf, silu, gelu, geluTanh, relu func(y, x []T)
+	log, softplus, mish, hardSwish                      func(y, x []T)
+	abs, sign, floor, ceil, round                       func(y, x []T)
+	sqrt, powHalf, cube                                 func(y, x []T) // roots are powers of 0.5 but at -0 and -Inf
+
+	// The same of functions with parameters: LeakyReLU, Clip by bounds that are
+	// no NaNs, HardSigmoid, and x*gain, below zero slope*(e**(rate*x)-1).
+	leaky             func(y, x []T, alpha T)
+	clip, hardSigmoid func(y, x []T, a, b T)
+	elu               func(y, x []T, slope, rate, gain float64)
 
 	// for i < len(dx): dx[i] = dy[i] * f'(x[i])
 	siluGrad, geluGrad, geluTanhGrad func(dx, x, dy []T)
 
 	// for i < len(d): d[i] = x[i] op y[i], or one of x and y a scalar
-	add, sub, mul, div fast[T]
+	add, sub, mul, div, max, min fast[T]
 
 	// for i < len(y): y[i] += alpha*x[i], the product rounded
 	addScaled func(y, x []T, alpha T)

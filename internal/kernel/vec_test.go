@@ -36,6 +36,22 @@ var vecCases = []vecCase{
 	{"gelu", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.gelu(d, x) }},
 	{"geluTanh", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.geluTanh(d, x) }},
 	{"relu", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.relu(d, x) }},
+	{"abs", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.abs(d, x) }},
+	{"sign", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.sign(d, x) }},
+	{"floor", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.floor(d, x) }},
+	{"ceil", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.ceil(d, x) }},
+	{"round", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.round(d, x) }},
+	{"hardSwish", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.hardSwish(d, x) }},
+	{"sqrt", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.abs(d, x); r.sqrt(d, d) }},
+	{"powHalf", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.abs(d, x); r.powHalf(d, d) }},
+	{"cube", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.cube(d, x) }},
+	{"leaky", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.leaky(d, x, 0.3) }},
+	{"clip", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.clip(d, x, -0.4, 0.7) }},
+	{"hardSigmoid", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.hardSigmoid(d, x, 0.3, 0.6) }},
+	{"log", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.abs(d, x); r.log(d, d) }},
+	{"softplus", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.softplus(d, x) }},
+	{"mish", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.mish(d, x) }},
+	{"elu", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.elu(d, x, 1.1, 0.7, 1.3) }},
 	{"siluGrad", 2e-7, func(r *vecRow[float32], _ int, d, x, y, _ []float32) { r.siluGrad(d, x, y) }},
 	{"geluGrad", 2e-7, func(r *vecRow[float32], _ int, d, x, y, _ []float32) { r.geluGrad(d, x, y) }},
 	{"geluTanhGrad", 2e-7, func(r *vecRow[float32], _ int, d, x, y, _ []float32) { r.geluTanhGrad(d, x, y) }},
@@ -101,8 +117,10 @@ func paramsOf(r *vecRow[float32], n int, dg, db, x, y, z []float32) {
 // binaryCases are the loops with two operands in all their forms.
 func binaryCases() []vecCase {
 	var cs []vecCase
-	for i, name := range []string{"add", "sub", "mul", "div"} {
-		of := func(r *vecRow[float32]) fast[float32] { return []fast[float32]{r.add, r.sub, r.mul, r.div}[i] }
+	for i, name := range []string{"add", "sub", "mul", "div", "max", "min"} {
+		of := func(r *vecRow[float32]) fast[float32] {
+			return []fast[float32]{r.add, r.sub, r.mul, r.div, r.max, r.min}[i]
+		}
 		cs = append(cs,
 			vecCase{name + " vv", 0, func(r *vecRow[float32], _ int, d, x, y, _ []float32) { of(r).vv(d, x, y) }},
 			vecCase{name + " vs", 0, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { of(r).vs(d, x, 1.7) }},
@@ -266,6 +284,47 @@ func TestDirectCalls(t *testing.T) {
 	}
 }
 
+// TestVectorSpecials holds every row to the portable one where numbers are not
+// ordinary: all pairs of them, in vectors and in tails.
+func TestVectorSpecials(t *testing.T) {
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	special := []float32{nan, inf, -inf, 0, float32(math.Copysign(0, -1)), 1.5, -2.5, 0.5, math.MaxFloat32, 1e-45}
+	var x, y []float32
+	for _, u := range special {
+		for _, v := range special {
+			x, y = append(x, u), append(y, v)
+		}
+	}
+	portable := portableVectors[float32]()
+	n := len(x)
+	got, want := make([]float32, n), make([]float32, n)
+	same := func(t *testing.T, what string, f func(r *vecRow[float32], d []float32), row *vecRow[float32]) {
+		t.Helper()
+		f(row, got)
+		f(&portable, want)
+		for i := range got {
+			if got[i] != want[i] && !(isNaN(got[i]) && isNaN(want[i])) {
+				t.Errorf("%s of %v and %v is %v, want %v", what, x[i], y[i], got[i], want[i])
+			}
+		}
+	}
+	eachVectorRow(t, func(t *testing.T, row *vecRow[float32]) {
+		same(t, "max", func(r *vecRow[float32], d []float32) { r.max.vv(d, x, y) }, row)
+		same(t, "min", func(r *vecRow[float32], d []float32) { r.min.vv(d, x, y) }, row)
+		for _, v := range special {
+			same(t, fmt.Sprint("max with ", v), func(r *vecRow[float32], d []float32) { r.max.vs(d, x, v) }, row)
+			same(t, fmt.Sprint("min with ", v), func(r *vecRow[float32], d []float32) { r.min.sv(d, v, x) }, row)
+			if !isNaN(v) {
+				same(t, fmt.Sprint("clip from ", v), func(r *vecRow[float32], d []float32) { r.clip(d, x, v, inf) }, row)
+				same(t, fmt.Sprint("clip to ", v), func(r *vecRow[float32], d []float32) { r.clip(d, x, -inf, v) }, row)
+			}
+		}
+		same(t, "leaky", func(r *vecRow[float32], d []float32) { r.leaky(d, x, 0.1) }, row)
+		same(t, "hardSigmoid", func(r *vecRow[float32], d []float32) { r.hardSigmoid(d, x, 0.2, 0.5) }, row)
+		same(t, "elu", func(r *vecRow[float32], d []float32) { r.elu(d, x, 1, 1, 2) }, row)
+	})
+}
+
 // gammaRows is x made positive, as a softmax's result is.
 func gammaRows(x []float32, n int) []float32 {
 	y := make([]float32, n)
@@ -279,7 +338,10 @@ func TestVectorAccuracy(t *testing.T) {
 	got := make([]float32, len(x))
 	eachVectorRow(t, func(t *testing.T, row *vecRow[float32]) {
 		loops := map[string]func(y, x []float32){"exp": row.exp, "tanh": row.tanh, "sigmoid": row.sigmoid,
-			"erf": row.erf, "silu": row.silu, "gelu": row.gelu, "gelutanh": row.geluTanh}
+			"erf": row.erf, "silu": row.silu, "gelu": row.gelu, "gelutanh": row.geluTanh, "log": row.log, "softplus": row.softplus,
+			"mish": row.mish, "sqrt": row.sqrt, "powhalf": row.powHalf, "cube": row.cube, "abs": row.abs, "sign": row.sign,
+			"floor": row.floor, "ceil": row.ceil, "round": row.round,
+			"elu": func(y, x []float32) { row.elu(y, x, 1, 1, 1) }}
 		tested := 0
 		for _, c := range unary32 {
 			if loop, ok := loops[c.name]; ok {

@@ -101,14 +101,16 @@ func (x x86) lower(p *pass, in inst, dst string, src []string) {
 	}
 }
 
-var x86Predicates = map[string]string{lt: "$0x11", notLT: "$0x15"}
+var x86Predicates = map[string]string{lt: "$0x11", notLT: "$0x15", isNaN: "$0x03"}
 
 var x86Lower = map[string]func(p *pass, in inst, dst string, src []string){
 	"IN": x86In, "OUT": x86Out, "SUM": x86Accumulate("VADD"), "GREATEST": x86Accumulate("VMAX"), "SUMWIDE": x86SumWide,
 	"REG": func(p *pass, in inst, dst string, _ []string) {
 		p.a.op("VBROADCAST"+p.isa.ss, p.a.constant(in.src[0].words...)+"(SB)", dst)
 	},
-	"SQRT": func(p *pass, _ inst, dst string, src []string) { p.a.op("VSQRT"+p.isa.ps, src[0], dst) },
+	"SQRT":  func(p *pass, _ inst, dst string, src []string) { p.a.op("VSQRT"+p.isa.ps, src[0], dst) },
+	"FLOOR": x86Round("$1"), "CEIL": x86Round("$2"), "ROUND": x86Round("$0"),
+	"HIGHBITS": func(p *pass, _ inst, dst string, src []string) { p.a.op("VPSRLQ", "$52", src[0], dst) },
 	"PICK": func(p *pass, _ inst, dst string, src []string) {
 		if p.isa.masked {
 			p.a.op("VBLENDM"+p.isa.ps, src[1], src[2], src[0], dst)
@@ -141,6 +143,16 @@ var x86Lower = map[string]func(p *pass, in inst, dst string, src []string){
 	"PRODUCT": func(p *pass, in inst, _ string, src []string) {
 		p.a.op("VFMADD231"+p.isa.ps, src[0], src[1], in.acc[0].fixed)
 	},
+}
+
+func x86Round(mode string) func(p *pass, in inst, dst string, src []string) {
+	return func(p *pass, _ inst, dst string, src []string) {
+		op := "VROUND"
+		if p.isa.masked {
+			op = "VRNDSCALE"
+		}
+		p.a.op(op+p.isa.ps, mode, src[0], dst)
+	}
 }
 
 func x86In(p *pass, in inst, dst string, _ []string) {

@@ -24,8 +24,15 @@ var neonOps = map[string]struct {
 	"GT":   {0x6ea0e400, "fcmgt"},
 	"ADDP": {0x6e20d400, "faddp"}, // of pairs of lanes
 	"MAXP": {0x6e20f400, "fmaxp"},
-	"SQRT": {0x6ea1f800, "fsqrt"}, // of n alone
+	"EQ":   {0x4e20e400, "fcmeq"},
+	// Of n alone:
+	"SQRT":  {0x6ea1f800, "fsqrt"},
+	"FLOOR": {0x4e219800, "frintm"},
+	"CEIL":  {0x4ea18800, "frintp"},
+	"ROUND": {0x4e218800, "frintn"},
 }
+
+var neonUnary = map[string]bool{"SQRT": true, "FLOOR": true, "CEIL": true, "ROUND": true}
 
 const neonFloat64 = 1 << 22
 
@@ -40,7 +47,7 @@ func (a *asm) neon(op string, f64 bool, d, n, m int) {
 		o.code |= neonFloat64
 		lanes = "2d"
 	}
-	if op == "SQRT" {
+	if neonUnary[op] {
 		a.word(o.code|uint32(n<<5|d), "%s v%d.%s, v%d.%s", o.text, d, lanes, n, lanes)
 		return
 	}
@@ -80,6 +87,9 @@ func (a *asm) endTable() {
 	fmt.Fprintf(&a.data, "GLOBL %s(SB), RODATA|NOPTR, $%d\n", constantTable, 16*len(a.consts))
 }
 
+// not turns all bits of a register over.
+func (a *asm) not(d int) { a.word(0x6e205800|uint32(d<<5|d), "mvn v%d.16b, v%d.16b", d, d) }
+
 // regNum is the number of a register.
 func regNum(r string) int {
 	n := 0
@@ -108,6 +118,10 @@ func (m neon) lower(p *pass, in inst, dst string, src []string) {
 		f(p, in, dst, src)
 		return
 	}
+	if neonUnary[in.op] {
+		p.a.neon(in.op, p.wide, regNum(dst), regNum(src[0]), 0)
+		return
+	}
 	p.a.neon(in.op, p.wide, regNum(dst), regNum(src[0]), regNum(src[1]))
 }
 
@@ -116,8 +130,8 @@ var neonLower = map[string]func(p *pass, in inst, dst string, src []string){
 	"REG": func(p *pass, in inst, dst string, _ []string) {
 		p.a.op("FMOVQ", p.a.inTable(in.src[0].words), fmt.Sprintf("F%d", regNum(dst)))
 	},
-	"SQRT": func(p *pass, _ inst, dst string, src []string) {
-		p.a.neon("SQRT", p.wide, regNum(dst), regNum(src[0]), 0)
+	"HIGHBITS": func(p *pass, _ inst, dst string, src []string) {
+		p.a.op("VUSHR", "$52", src[0]+lanesOf(p.wide), dst+lanesOf(p.wide))
 	},
 	"AND":  func(p *pass, _ inst, dst string, src []string) { p.a.bits("VAND", src[1], src[0], dst) },
 	"OR":   func(p *pass, _ inst, dst string, src []string) { p.a.bits("VORR", src[1], src[0], dst) },
@@ -125,8 +139,11 @@ var neonLower = map[string]func(p *pass, in inst, dst string, src []string){
 	lt:     neonLess,
 	notLT: func(p *pass, in inst, dst string, src []string) {
 		neonLess(p, in, dst, src)
-		d := regNum(dst)
-		p.a.word(0x6e205800|uint32(d<<5|d), "mvn v%d.16b, v%d.16b", d, d)
+		p.a.not(regNum(dst))
+	},
+	isNaN: func(p *pass, _ inst, dst string, src []string) {
+		p.a.neon("EQ", p.wide, regNum(dst), regNum(src[0]), regNum(src[1]))
+		p.a.not(regNum(dst))
 	},
 	"PICK": neonPick,
 	"EXPONENT": func(p *pass, _ inst, dst string, src []string) {
@@ -198,13 +215,20 @@ func neonLess(p *pass, _ inst, dst string, src []string) {
 	p.a.neon("GT", p.wide, regNum(dst), regNum(src[1]), regNum(src[0]))
 }
 
-// neonPick lets in the bits that the mask has. The register that is free first
-// is that of the last source, unless that is still wanted.
+// neonPick writes over whichever source is of no further use.
 func neonPick(p *pass, _ inst, dst string, src []string) {
-	if dst != src[2] {
-		panic(p.a.fn + ": what is picked from is still wanted")
+	mask, x, y := src[0], src[1], src[2]
+	switch dst {
+	case y:
+		p.a.bits("VBIT", mask, x, dst)
+	case x:
+		p.a.bits("VBIF", mask, y, dst)
+	case mask:
+		p.a.bits("VBSL", y, x, dst)
+	default:
+		p.a.copyNEON(regNum(y), regNum(dst))
+		p.a.bits("VBIT", mask, x, dst)
 	}
-	p.a.bits("VBIT", src[0], src[1], dst)
 }
 
 // fuse adds to the third source where it is of no further use, else to a copy.

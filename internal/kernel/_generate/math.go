@@ -146,6 +146,45 @@ func (p *pass) normal(x val) (phi, e val) {
 	return p.pick(p.when(x, lt, p.c(0)), half, p.sub(p.c(1), half)), e
 }
 
+// atanhTerms are of 2*atanh(r)/r over r*r, |r*r| <= h.
+func atanhTerms(h float64, degree int) []float64 {
+	return chebyshev(func(s float64) float64 {
+		r := math.Sqrt(math.Abs(s))
+		switch {
+		case s > 0:
+			return 2 * math.Atanh(r) / r
+		case s < 0:
+			return 2 * math.Atan(r) / r
+		}
+		return 2
+	}, h, degree)
+}
+
+var (
+	logTerms   = atanhTerms(0.0295, 5) // to r = (sqrt(2)-1)/(sqrt(2)+1)
+	log1pTerms = atanhTerms(1.0/9, 8)  // to r = 1/3
+)
+
+// log is the natural logarithm: that of m = (1+r)/(1-r) about 1, and a multiple
+// of that of 2.
+func (p *pass) log(x val) val {
+	m, e := p.split(x)
+	above := p.when(p.reg(p.c(math.Sqrt2)), lt, m)
+	e = p.pick(above, p.add(e, p.c(1)), e)
+	m = p.pick(above, p.mul(m, p.c(0.5)), m)
+	r := p.mul(p.sub(m, p.c(1)), p.recip(p.add(m, p.c(1)), 2))
+	y := p.fma(e, p.c(math.Ln2), p.mul(r, p.poly(p.mul(r, r), logTerms)))
+	y = p.pick(p.when(x, lt, p.c(math.Inf(1))), y, x)
+	y = p.pick(p.when(x, lt, p.c(1e-60)), p.c(math.Inf(-1)), y)
+	return p.pick(p.when(x, lt, p.c(0)), p.c(math.NaN()), y)
+}
+
+// log1p is log(1+u) of 0 <= u <= 1, where 1+u = (1+r)/(1-r).
+func (p *pass) log1p(u val) val {
+	r := p.mul(u, p.recip(p.add(u, p.c(2)), 2))
+	return p.mul(r, p.poly(p.mul(r, r), log1pTerms))
+}
+
 // geluTanhArg is 2u of 0.5*x*(1+tanh(u)) = x*sigmoid(2u).
 func (p *pass) geluTanhArg(x val) val {
 	const c = 2 * 0.7978845608028653558798921198687 // 2*sqrt(2/pi)
@@ -153,8 +192,16 @@ func (p *pass) geluTanhArg(x val) val {
 	return p.clamp(p.mul(x, s), -far, far)
 }
 
-// inFloat32 names the functions that are computed in float32.
-var inFloat32 = map[string]bool{"gelu": true}
+// inFloat32 names the functions that are computed in float32, and how often
+// their loops are unrolled.
+var inFloat32 = map[string]int{"gelu": 1, "relu": 4, "abs": 4, "sign": 4, "sqrt": 4, "powHalf": 4, "floor": 4, "ceil": 4,
+	"round": 4, "hardSwish": 4, "leaky": 4, "clip": 4, "hardSigmoid": 4}
+
+// eachValue writes the loop of an elementwise function.
+func (l *loop) eachValue(name string, body func(p *pass)) {
+	unroll, in32 := inFloat32[name]
+	l.each(!in32, max(unroll, 1), body)
+}
 
 // The elementwise functions, of float64 values that are rounded once, or of
 // float32.
@@ -162,6 +209,32 @@ var maps = []struct {
 	name, doc string
 	f         func(p *pass, x val) val
 }{
+	{"abs", "|x|", (*pass).abs},
+	{"sign", "-1, 0 or 1", func(p *pass, x val) val {
+		return p.pick(p.when(x, lt, p.c(0)), p.c(-1), p.pick(p.when(p.reg(p.c(0)), lt, x), p.c(1), x))
+	}},
+	{"floor", "the largest integer not above x", (*pass).floor},
+	{"ceil", "the smallest integer not below x", (*pass).ceil},
+	{"round", "the nearest integer, halves to the even one", (*pass).round},
+	{"relu", "max(x, 0), NaN for NaN", func(p *pass, x val) val { return p.max(p.reg(p.c(0)), x) }},
+	{"hardSwish", "x*min(max(x/6+0.5, 0), 1), products rounded", func(p *pass, x val) val {
+		return p.mul(x, p.clamp(p.add(p.mul(x, p.c(1.0/6)), p.c(0.5)), 0, 1))
+	}},
+	{"sqrt", "the square root", (*pass).sqrt},
+	{"powHalf", "x**0.5, which differs from the root at -0 and -Inf", func(p *pass, x val) val {
+		return p.pick(p.when(x, lt, p.c(-math.MaxFloat32)), p.c(math.Inf(1)), p.add(p.sqrt(x), p.c(0)))
+	}},
+	{"cube", "x**3", func(p *pass, x val) val { return p.mul(p.mul(x, x), x) }},
+	{"log", "the natural logarithm", (*pass).log},
+	{"softplus", "log(1+e**x)", func(p *pass, x val) val {
+		u := p.exp(p.max(p.reg(p.c(-far)), p.sub(p.c(0), p.abs(x))))
+		return p.add(p.max(p.reg(p.c(0)), x), p.log1p(u))
+	}},
+	{"mish", "x*tanh(log(1+e**x))", func(p *pass, x val) val {
+		e := p.exp(p.clamp(x, -far, 40))
+		n := p.mul(e, p.add(e, p.c(2)))
+		return p.mul(p.max(p.reg(p.c(-far)), x), p.mul(n, p.recip(p.add(n, p.c(2)), 2)))
+	}},
 	{"exp", "e**x", func(p *pass, x val) val { return p.exp(p.clamp(x, -far, far)) }},
 	{"sigmoid", "1/(1+e**-x)", func(p *pass, x val) val { return p.sigmoid(p.clamp(x, -far, far)) }},
 	{"tanh", "the hyperbolic tangent", func(p *pass, x val) val {
@@ -188,7 +261,28 @@ var maps = []struct {
 	}},
 }
 
-// Their derivatives.
+// The elementwise functions with parameters, which are of float32 or float64 as
+// the function is computed.
+var mapsWith = []struct {
+	name, params, doc string
+	f                 func(p *pass, x val, params []val) val
+}{
+	{"leaky", "alpha", "x, below zero alpha*x", func(p *pass, x val, s []val) val {
+		return p.pick(p.when(x, lt, p.c(0)), p.mul(x, s[0]), x)
+	}},
+	{"clip", "low, high", "min(max(x, low), high), NaN for NaN; the bounds are numbers", func(p *pass, x val, s []val) val {
+		return p.min(s[1], p.max(s[0], x))
+	}},
+	{"hardSigmoid", "alpha, beta", "min(max(alpha*x+beta, 0), 1), the product rounded", func(p *pass, x val, s []val) val {
+		return p.clamp(p.add(p.mul(x, s[0]), s[1]), 0, 1)
+	}},
+	{"elu", "slope, rate, gain", "gain*x, below zero slope*(e**(rate*x)-1)", func(p *pass, x val, s []val) val {
+		below := p.mul(p.expm1(p.clamp(p.mul(x, s[1]), -far, 0)), s[0])
+		return p.pick(p.when(x, lt, p.c(0)), below, p.mul(x, s[2]))
+	}},
+}
+
+// The derivatives of some.
 var slopes = []struct {
 	name string
 	f    func(p *pass, x val) val

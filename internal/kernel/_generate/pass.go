@@ -93,7 +93,17 @@ func (p *pass) clamp(x val, lo, hi float64) val {
 	return p.min(p.reg(p.c(hi)), p.max(p.reg(p.c(lo)), x))
 }
 
-func (p *pass) sqrt(x val) val { return p.add_(inst{op: "SQRT", src: []val{x}}) }
+// larger and smaller are max and min of any x and y, NaN where either is.
+func (p *pass) larger(x, y val) val  { return p.pick(p.when(x, isNaN, x), x, p.max(x, y)) }
+func (p *pass) smaller(x, y val) val { return p.pick(p.when(x, isNaN, x), x, p.min(x, y)) }
+
+func (p *pass) unary(op string, x val) val { return p.add_(inst{op: op, src: []val{x}}) }
+func (p *pass) sqrt(x val) val             { return p.unary("SQRT", x) }
+
+// floor, ceil and round make integers, the last the nearest or nearest even.
+func (p *pass) floor(x val) val { return p.unary("FLOOR", x) }
+func (p *pass) ceil(x val) val  { return p.unary("CEIL", x) }
+func (p *pass) round(x val) val { return p.unary("ROUND", x) }
 
 // fma is x*y+z, fnma z-x*y.
 func (p *pass) fma(x, y, z val) val  { return p.fused("FMA", x, y, z) }
@@ -130,6 +140,7 @@ func (p *pass) sign(x val) val {
 const (
 	lt    = "LT"
 	notLT = "NOTLT" // or a NaN is among them
+	isNaN = "NAN"   // of x and itself
 )
 
 // when is the mask of lanes where x stands to y as the predicate says.
@@ -147,7 +158,14 @@ func (p *pass) keepIf(m, x val) val { return p.add_(inst{op: "KEEP", src: []val{
 
 // power is x * 2**n where the low bits of the float t hold n and the bias of
 // exponents: see exp.
-func (p *pass) power(x, t val) val { return p.mul(x, p.add_(inst{op: "EXPONENT", src: []val{t}})) }
+func (p *pass) power(x, t val) val { return p.mul(x, p.unary("EXPONENT", t)) }
+
+// split is m and e of a normal float64 x = m * 2**e, 1 <= m < 2.
+func (p *pass) split(x val) (m, e val) {
+	m = p.or(p.and(x, p.bits(0xffffffff, 0xfffff)), p.c(1))
+	e = p.sub(p.or(p.unary("HIGHBITS", x), p.c(1<<52)), p.c(1<<52+1023))
+	return m, e
+}
 
 // scale is x * 2**n, for AVX-512.
 func (p *pass) scale(x, n val) val { return p.binary("SCALEF", x, n) }
@@ -158,7 +176,7 @@ func (p *pass) recip(x val, steps int) val {
 	if !p.isa.masked || !p.wide {
 		return p.div(p.c(1), x)
 	}
-	r := p.add_(inst{op: "RCP14", src: []val{x}})
+	r := p.unary("RCP14", x)
 	for range steps {
 		r = p.fma(r, p.fnma(x, r, p.c(1)), r)
 	}

@@ -1,16 +1,31 @@
 package main
 
+import "strings"
+
 // vectorLoops writes the loops over float32 that are not products of matrices.
 func vectorLoops(a *asm, v vecISA) {
 	for _, m := range maps {
 		l := newLoop(a, v, m.name, "n int, y, x [n]float32", "is "+m.doc+":\n\n\tfor i < n: y[i] = "+m.name+"(x[i])")
-		l.each(!inFloat32[m.name], 1, func(p *pass) { p.out("y", m.f(p, p.in("x"))) })
+		l.eachValue(m.name, func(p *pass) { p.out("y", m.f(p, p.in("x"))) })
+		l.end()
+	}
+	for _, m := range mapsWith {
+		typ, wide := "float32", inFloat32[m.name] == 0
+		if wide {
+			typ = "float64"
+		}
+		l := newLoop(a, v, m.name, "n int, y, x [n]float32, "+m.params+" "+typ, "is "+m.doc+":\n\n\tfor i < n: y[i] = "+m.name+"(x[i])")
+		var params []val
+		for _, name := range strings.Split(m.params, ", ") {
+			params = append(params, l.scalar(name, wide))
+		}
+		l.eachValue(m.name, func(p *pass) { p.out("y", m.f(p, p.in("x"), params)) })
 		l.end()
 	}
 	for _, m := range slopes {
 		l := newLoop(a, v, m.name+"Grad", "n int, dx, x, dy [n]float32",
 			"multiplies by the derivative:\n\n\tfor i < n: dx[i] = dy[i] * "+m.name+"'(x[i])")
-		l.each(!inFloat32[m.name], 1, func(p *pass) { p.out("dx", p.mul(m.f(p, p.in("x")), p.in("dy"))) })
+		l.eachValue(m.name, func(p *pass) { p.out("dx", p.mul(m.f(p, p.in("x")), p.in("dy"))) })
 		l.end()
 	}
 	binaries(a, v)
@@ -53,7 +68,10 @@ func binaries(a *asm, v vecISA) {
 	for _, b := range []struct {
 		name, sign string
 		f          func(p *pass, x, y val) val
-	}{{"add", "+", (*pass).add}, {"sub", "-", (*pass).sub}, {"mul", "*", (*pass).mul}, {"div", "/", (*pass).div}} {
+	}{
+		{"add", "+", (*pass).add}, {"sub", "-", (*pass).sub}, {"mul", "*", (*pass).mul}, {"div", "/", (*pass).div},
+		{"max", "max", (*pass).larger}, {"min", "min", (*pass).smaller},
+	} {
 		l := newLoop(a, v, b.name+".vv", "n int, d, x, y [n]float32", "is\n\n\tfor i < n: d[i] = x[i] "+b.sign+" y[i]")
 		l.each(false, 4, func(p *pass) { p.out("d", b.f(p, p.in("x"), p.in("y"))) })
 		l.end()
@@ -75,9 +93,6 @@ func binaries(a *asm, v vecISA) {
 	l := newLoop(a, v, "addScaled", "n int, y, x [n]float32, alpha float32", "is\n\n\tfor i < n: y[i] += alpha*x[i], the product rounded")
 	alpha := l.scalar("alpha", false)
 	l.each(false, 4, func(p *pass) { p.out("y", p.add(p.mul(p.in("x"), alpha), p.in("y"))) })
-	l.end()
-	l = newLoop(a, v, "relu", "n int, y, x [n]float32", "is\n\n\tfor i < n: y[i] = max(x[i], 0), NaN for NaN")
-	l.each(false, 4, func(p *pass) { p.out("y", p.max(p.reg(p.c(0)), p.in("x"))) })
 	l.end()
 }
 
