@@ -4,9 +4,10 @@ import "github.com/bonnx/bonnx/tensor"
 
 const (
 	// tileSize is how many elements go through a chain at a time: with four
-	// bytes each, a few such tiles stay in the first-level cache, and calling
-	// the kernels costs little against what they do.
-	tileSize = 4096
+	// bytes each, a handful of such tiles stay in the second-level cache, are
+	// read in runs long enough to be fetched ahead, and calling the kernels
+	// costs next to nothing.
+	tileSize = 1 << 14
 	// leastTile is the tile from which on a chain is worth it.
 	leastTile = 256
 )

@@ -82,7 +82,7 @@ func TestChains(t *testing.T) {
 			for i, y := range c.build(b, x, z) {
 				b.out([]string{"a", "b"}[i], y, tensor.Float32)
 			}
-			f := squares(3, 70)
+			f := squares(3, 150)
 			fused := session(t, compile(t, b.m, runtime.Options{Threads: 2}))
 			chains, _ := chained(t, fused, f)
 			if !slices.EqualFunc(chains, c.want, slices.Equal) {
@@ -111,8 +111,8 @@ func TestChainFails(t *testing.T) {
 	clip.Producer().Name = "the/Clip"
 	b.out("y", b.Op("Exp", ir.In(clip)), tensor.Float32)
 	s := session(t, compile(t, b.m, runtime.Options{}))
-	for _, k := range []int{2, 70} {
-		_, err := s.Run(context.Background(), feed{"x0": squares(1, 70)["x0"], "low": testutil.Random(1, k)})
+	for _, k := range []int{2, 150} {
+		_, err := s.Run(context.Background(), feed{"x0": squares(1, 150)["x0"], "low": testutil.Random(1, k)})
 		if err == nil || !strings.Contains(err.Error(), "the/Clip") || !strings.Contains(err.Error(), fmt.Sprintf("bound 0 has %d elements", k)) {
 			t.Errorf("%d bounds: error is %v", k, err)
 		}
