@@ -37,6 +37,9 @@ func forwards(ctx context.Context, p *page, o options, dir string) error {
 }
 
 func forward(ctx context.Context, p *page, o options, s subject, variant, path string, size [2]int, threads int) error {
+	if err := o.pin(threads); err != nil {
+		return err
+	}
 	ours, err := openOurs(path, s.vocab, size, threads)
 	if err != nil {
 		return err

@@ -57,6 +57,9 @@ func products(ctx context.Context, p *page, o options, _ string) error {
 func product(ctx context.Context, p *page, o options, s [3]int, threads int, name string, gemm func(m, n, k int, a, b, c []float32)) error {
 	m, n, k := s[0], s[1], s[2]
 	a, b, c := numbers(m*k), numbers(k*n), make([]float32, m*n)
+	if err := o.pin(threads); err != nil {
+		return err
+	}
 	pool := par.New(threads)
 	defer pool.Close()
 	scratch := make([]float32, kernel.GemmScratch[float32](m, n, k))

@@ -3,12 +3,14 @@
 // Runtime. It writes a page of tables.
 //
 // A ratio is the median over interleaved pairs of runs: bonnx, peer, bonnx,
-// peer, and so on, in one process, after a pair that is not counted. Memory is
-// the peak of a process of its own that runs one side alone.
+// peer, and so on, after a pair that is not counted, on as many processors as
+// there are threads. Memory is the peak of a process of its own that runs one
+// side alone.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -31,7 +33,8 @@ type options struct {
 	sections      string
 	clock         string
 	now           func() time.Duration
-	child         string // what a process that measures memory runs
+	child         string // what a process beside this one runs
+	cpus          cpus   // that the process was started on
 }
 
 func parse(args []string) (options, error) {
@@ -48,7 +51,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.only, "only", "", "measure only cases whose name contains this")
 	f.StringVar(&o.sections, "sections", "gemm,forward,step,torch", "what is measured")
 	f.StringVar(&o.clock, "clock", "wall", "time that is measured: wall, or cpu, which the process had")
-	f.StringVar(&o.child, "child", "", "for the program itself: measure the memory of one side of a case")
+	f.StringVar(&o.child, "child", "", "for the program itself: run one side of a case")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -63,6 +66,13 @@ func parse(args []string) (options, error) {
 	}
 	if o.now = clocks[o.clock]; o.now == nil {
 		return o, fmt.Errorf("-clock %q: want wall or cpu", o.clock)
+	}
+	if o.clock != "wall" && (strings.Contains(o.sections, "step") || strings.Contains(o.sections, "torch")) {
+		return o, errors.New("-clock cpu: sections step and torch run the other side in a process of its own, whose time this one cannot take")
+	}
+	var err error
+	if o.cpus, err = allowed(); err != nil {
+		return o, err
 	}
 	if o.pairs < 1 {
 		return o, fmt.Errorf("-pairs %d: want at least 1", o.pairs)

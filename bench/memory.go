@@ -20,20 +20,16 @@ type job struct {
 	Threads int
 	Rank    int // of the adapter that is trained; 0 for a forward pass
 	Side    string
+	Serve   bool // do it once for each line of the input, as a partner
 }
 
 // memory is the peak of a process that does a job on one side, in MiB.
 func (o options) memory(ctx context.Context, j job, side string) string {
 	j.Side = side
-	spec, err := json.Marshal(j)
+	cmd, err := o.childCommand(ctx, j)
 	if err != nil {
 		return "?"
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return "?"
-	}
-	cmd := exec.CommandContext(ctx, self, "-ort", o.ort, "-child", string(spec))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -43,10 +39,23 @@ func (o options) memory(ctx context.Context, j job, side string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// childCommand is a process of this program that does a job.
+func (o options) childCommand(ctx context.Context, j job) (*exec.Cmd, error) {
+	spec, err := json.Marshal(j)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return exec.CommandContext(ctx, self, "-ort", o.ort, "-child", string(spec)), nil
+}
+
 // childRuns is how often a job is done before its memory is read.
 const childRuns = 3
 
-// child does a job and writes how much memory that took.
+// child does a job and writes how much memory that took, or serves.
 func child(ctx context.Context, o options) error {
 	var j job
 	if err := json.Unmarshal([]byte(o.child), &j); err != nil {
@@ -55,6 +64,9 @@ func child(ctx context.Context, o options) error {
 	work, err := j.side(o)
 	if err != nil {
 		return err
+	}
+	if j.Serve {
+		return serve(ctx, work)
 	}
 	if j.Rank == 0 || j.Side == "ort" { // else work is a run of steps
 		work = repeat(childRuns, work)

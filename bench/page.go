@@ -21,8 +21,9 @@ func newPage(o options) *page {
 	fmt.Fprintf(&p.head, `# Benchmarks
 
 Written by `+"`make bench` or `make bench-torch`"+`. A ratio is bonnx's time over the other's, so below 1 bonnx is faster:
-the median of %d interleaved pairs, in brackets the middle half of them. Times are medians of %s time. Memory is the peak
-of a process that runs one side alone, weights and the model's file, mapped or read, included.
+the median of %d interleaved pairs, in brackets the middle half of them, both sides pinned to as many processors as they
+have threads. Times are medians of %s time. Memory is the peak of a process that runs one side alone, weights and the model's
+file, mapped or read, included.
 
 - Machine: %s, %d cores, %s/%s.
 - bonnx: %s, kernels %s. Date: %s.

@@ -15,11 +15,8 @@ import (
 )
 
 // steps measures training steps against ONNX Runtime, which runs the step that
-// bonnx exports.
+// bonnx exports in a process of its own.
 func steps(ctx context.Context, p *page, o options, dir string) error {
-	if _, err := startORT(o.ort); err != nil {
-		return err
-	}
 	p.table("Training step against ONNX Runtime", "model", "adapter", "size", "threads", "ratio", "bonnx ms", "ORT ms", "bonnx MiB", "ORT MiB")
 	return eachSubject(ctx, o, dir, trained, func(s subject, paths map[string]string) error {
 		for _, threads := range o.threads {
@@ -39,16 +36,20 @@ func (s subject) step(ctx context.Context, p *page, o options, base, dir string,
 	j := job{Path: base, Vocab: s.vocab, Size: s.train, Threads: threads, Rank: s.rank}
 	theirJob := j
 	theirJob.Path = exported
-	theirs, err := ortStep(theirJob)
+	if err := o.pin(threads); err != nil {
+		return err
+	}
+	theirs, err := o.startORTStep(ctx, theirJob)
 	if err != nil {
 		return err
 	}
-	t, err := o.interleaveSteps(ctx, j, theirs)
+	defer theirs.stop()
+	t, err := o.interleaveSteps(ctx, j, theirs.work)
 	if err != nil {
 		return err
 	}
 	p.row(s.name, fmt.Sprintf("bone r=%d", s.rank), fmt.Sprintf("%d x %d", s.train[0], s.train[1]), strconv.Itoa(threads), t.ratio(),
-		milliseconds(median(t.ours)), milliseconds(median(t.theirs)), o.memory(ctx, j, "bonnx"), o.memory(ctx, theirJob, "ort"))
+		milliseconds(median(t.ours)), milliseconds(median(t.theirs)), o.memory(ctx, j, "bonnx"), theirs.peak())
 	return nil
 }
 
@@ -94,6 +95,16 @@ func (s subject) export(ctx context.Context, base, path string) error {
 		return err
 	}
 	return step.Save(ctx, path, bonnx.SaveOptions{Force: true})
+}
+
+// startORTStep starts the process in which ONNX Runtime does the job.
+func (o options) startORTStep(ctx context.Context, j job) (*partner, error) {
+	j.Side, j.Serve = "ort", true
+	cmd, err := o.childCommand(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	return startPartner(cmd)
 }
 
 // ortStep is a step that was exported, run by ONNX Runtime on zero state.

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	_ "embed"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -60,29 +58,26 @@ func torches(ctx context.Context, p *page, o options, dir string) error {
 }
 
 func (s subject) againstTorch(ctx context.Context, p *page, o options, j job, way string, env []string) (version string, err error) {
+	if err := o.pin(j.Threads); err != nil {
+		return "", err
+	}
 	t, err := startTorch(ctx, o.python, s, j.Threads, env)
 	if err != nil {
 		return "", err
 	}
 	defer t.stop()
-	pairs, err := o.interleaveSteps(ctx, j, t.step)
+	pairs, err := o.interleaveSteps(ctx, j, t.work)
 	if err != nil {
 		return "", err
 	}
 	p.row(s.name, fmt.Sprintf("bone r=%d", s.rank), fmt.Sprintf("%d x %d", s.train[0], s.train[1]), strconv.Itoa(j.Threads), way, pairs.ratio(),
-		milliseconds(median(pairs.ours)), milliseconds(median(pairs.theirs)), o.memory(ctx, j, "bonnx"), peakOf(strconv.Itoa(t.cmd.Process.Pid)))
-	return strings.Split(t.version, ",")[0], nil
+		milliseconds(median(pairs.ours)), milliseconds(median(pairs.theirs)), o.memory(ctx, j, "bonnx"), t.peak())
+	return strings.Split(t.greeting, ",")[0], nil
 }
 
-// A torch is a Python process that trains a step for each line it is given.
-type torch struct {
-	cmd     *exec.Cmd
-	in      io.WriteCloser
-	out     *bufio.Scanner
-	version string
-}
-
-func startTorch(ctx context.Context, python string, s subject, threads int, env []string) (*torch, error) {
+// startTorch starts a Python process that trains a step for each line it is
+// given, and greets with PyTorch's version.
+func startTorch(ctx context.Context, python string, s subject, threads int, env []string) (*partner, error) {
 	spec, err := json.Marshal(struct {
 		llama
 		Rank, Batch, Seq, Threads int
@@ -90,39 +85,7 @@ func startTorch(ctx context.Context, python string, s subject, threads int, env 
 	if err != nil {
 		return nil, err
 	}
-	t := &torch{cmd: exec.CommandContext(ctx, python, "-c", torchScript, string(spec))}
-	t.cmd.Stderr = os.Stderr
-	t.cmd.Env = slices.Concat(os.Environ(), blasKernels(), []string{"OPENBLAS_NUM_THREADS=" + strconv.Itoa(threads)}, env)
-	if t.in, err = t.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	out, err := t.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	t.out = bufio.NewScanner(out)
-	if err := t.cmd.Start(); err != nil {
-		return nil, err
-	}
-	if !t.out.Scan() {
-		return nil, fmt.Errorf("%s did not start PyTorch: %w", python, t.cmd.Wait())
-	}
-	t.version = t.out.Text()
-	return t, nil
-}
-
-// step is one step of training.
-func (t *torch) step(context.Context) error {
-	if _, err := io.WriteString(t.in, "\n"); err != nil {
-		return err
-	}
-	if !t.out.Scan() {
-		return fmt.Errorf("PyTorch's process ended: %w", t.cmd.Wait())
-	}
-	return nil
-}
-
-func (t *torch) stop() {
-	_ = t.in.Close()
-	_ = t.cmd.Wait()
+	cmd := exec.CommandContext(ctx, python, "-c", torchScript, string(spec))
+	cmd.Env = slices.Concat(os.Environ(), blasKernels(), []string{"OPENBLAS_NUM_THREADS=" + strconv.Itoa(threads)}, env)
+	return startPartner(cmd)
 }
