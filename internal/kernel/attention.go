@@ -112,8 +112,12 @@ type attending[T Float] struct {
 	dy, dq, dk, dv []T
 }
 
-func (a *Attention) forwardNeed(nr, tile int) int {
-	return a.Depth*roundUp(a.Cols, nr) + a.Cols*roundUp(a.Width, nr) + tile*(a.Depth+a.Cols+min(a.Cols, blockK))
+func (a *Attention) forwardNeed(mr, nr, tile int) int {
+	need := a.Depth*roundUp(a.Cols, nr) + a.Cols*roundUp(a.Width, nr) + tile*(a.Depth+a.Cols)
+	if a.narrow(mr, nr) {
+		return need + a.narrowNeed(mr, nr, tile)
+	}
+	return need + tile*min(a.Cols, blockK)
 }
 
 // AttendScratch is how many elements of scratch Attend needs.
@@ -121,7 +125,7 @@ func AttendScratch[T Float](a Attention) int {
 	row := chosenRow[T]()
 	tile := a.high(row.mr)
 	chunks, _ := a.cut(a.Batch * a.Groups * a.parts(tile))
-	return chunks * a.forwardNeed(row.nr, tile)
+	return chunks * a.forwardNeed(row.mr, row.nr, tile)
 }
 
 // Attend is attention, softmax over the columns t of the scores:
@@ -137,7 +141,7 @@ func Attend[T Float](p *par.Pool, a Attention, y, q, k, v, bias []T, spans []Spa
 	t := attending[T]{Attention: a, row: row, q: q, k: k, v: v, y: y, bias: bias, spans: spans, scratch: scratch}
 	t.tile = a.high(row.mr)
 	t.pieces = a.parts(t.tile)
-	t.need = a.forwardNeed(row.nr, t.tile)
+	t.need = a.forwardNeed(row.mr, row.nr, t.tile)
 	units := a.Batch * a.Groups * t.pieces
 	_, t.size = a.cut(units)
 	par.Do(p, units, t.size, &t)
@@ -228,8 +232,12 @@ func (t *attending[T]) packTurned(dst, x []T, ld, depth int) {
 	packCols(t.row, dst, &matrix[T]{data: x, ld: ld, trans: true}, 0, depth, 0, t.Cols)
 }
 
-// packDeep packs x (Cols,width) in blocks of blockK rows.
+// packDeep packs x (Cols,width) in blocks of blockK rows, for times.
 func (t *attending[T]) packDeep(dst, x []T, ld, width int) {
+	if t.narrow(t.row.mr, t.row.nr) {
+		t.packNarrow(dst, x, ld, width)
+		return
+	}
 	m := matrix[T]{data: x, ld: ld}
 	wide := roundUp(width, t.row.nr)
 	for p := 0; p < t.Cols; p += blockK {
@@ -244,6 +252,10 @@ func (t *attending[T]) times(rows, n int, s, packed []T, width int, alpha T, c [
 		for r := range rows {
 			clear(c[r*ldc:][:width])
 		}
+		return
+	}
+	if t.narrow(t.row.mr, t.row.nr) {
+		t.timesNarrow(rows, n, s, packed, width, alpha, c, ldc, scratch)
 		return
 	}
 	m := matrix[T]{data: s, ld: n}

@@ -5,6 +5,9 @@ import "github.com/bonnx/bonnx/internal/par"
 func (a *Attention) backwardNeed(mr, nr, tile int) int {
 	cols := roundUp(a.Cols, nr)
 	packed := (a.Depth+a.Width)*cols + a.Cols*roundUp(a.Depth, nr)
+	if a.narrow(mr, nr) {
+		return packed + 2*tile*a.Cols + (a.Depth+a.Width)*a.Cols + max(tile*max(a.Depth, a.Width), a.narrowNeed(mr, nr, tile))
+	}
 	panels := max(tile*max(a.Depth, a.Width, min(a.Cols, blockK)), tile*(roundUp(a.Cols, mr)+roundUp(max(a.Depth, a.Width), nr)))
 	return packed + 2*tile*a.Cols + panels
 }
@@ -45,7 +48,7 @@ func (t *attending[T]) backward(b, g int, scratch []T) {
 	t.packTurned(kt, k, t.K.Row, t.Depth)
 	t.packTurned(vt, t.v[t.V.at(b, g):], t.V.Row, t.Width)
 	t.packDeep(kp, k, t.K.Row, t.Depth)
-	dk, dv := t.zeroed(t.dk, t.K, b, g, t.Depth), t.zeroed(t.dv, t.V, b, g, t.Width)
+	dk, dv := t.columnSums(b, g, &scratch)
 	each := t.Heads / t.Groups
 	for h := g * each; h < (g+1)*each; h++ {
 		q, dy := t.q[t.Q.at(b, h):], t.dy[t.Y.at(b, h):]
@@ -64,6 +67,19 @@ func (t *attending[T]) backward(b, g int, scratch []T) {
 			}
 		}
 	}
+	if t.narrow(t.row.mr, t.row.nr) {
+		t.putSums(t.dk, t.K, b, g, t.Depth, dk)
+		t.putSums(t.dv, t.V, b, g, t.Width, dv)
+	}
+}
+
+// columnSums are where addTurned adds up dk and dv of a group, nil for those
+// that are not wanted.
+func (t *attending[T]) columnSums(b, g int, scratch *[]T) (dk, dv []T) {
+	if t.narrow(t.row.mr, t.row.nr) {
+		return t.sums(t.dk, t.Depth, scratch), t.sums(t.dv, t.Width, scratch)
+	}
+	return t.zeroed(t.dk, t.K, b, g, t.Depth), t.zeroed(t.dv, t.V, b, g, t.Width)
 }
 
 // zeroed is the rows of a group of d, set to zero; nil where d is.
@@ -82,6 +98,10 @@ func (t *attending[T]) zeroed(d []T, l Heads, b, g, width int) []T {
 // of a matrix.
 func (t *attending[T]) addTurned(c []T, ldc int, s []T, n int, x []T, ldx, i, rows, width int, alpha T, scratch []T) {
 	if c == nil {
+		return
+	}
+	if t.narrow(t.row.mr, t.row.nr) {
+		t.addNarrow(c, s, n, x, ldx, i, rows, width, alpha, scratch)
 		return
 	}
 	a := carve(&scratch, roundUp(n, t.row.mr)*rows)
