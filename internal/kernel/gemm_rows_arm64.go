@@ -2,7 +2,11 @@
 
 package kernel
 
-import "github.com/bonnx/bonnx/internal/cpu"
+import (
+	"math"
+
+	"github.com/bonnx/bonnx/internal/cpu"
+)
 
 func hasNEON(f cpu.Features) bool { return f.NEON }
 
@@ -19,7 +23,7 @@ func platformRows32() []gemmRow[float32] {
 			checkRows(len(a), len(b), k, inca, ldb, len(t))
 			axpyNEONF32(k, &a[0], inca, &b[0], ldb, &t[0], len(t))
 		},
-		turn: turnRows[float32], lines: copyLines[float32],
+		turn: turnWith(turnGroups{math.MaxInt, turnNEONF32}, turnAddGroups{math.MaxInt, turnAddNEONF32}), lines: linesNEON,
 	}}
 }
 

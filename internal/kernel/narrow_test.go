@@ -74,7 +74,7 @@ func layouts(rows, cols int) []narrowCase {
 func withWidenings(t *testing.T, f func(t *testing.T)) {
 	was := widenChosen
 	defer func() { widenChosen = was }()
-	for _, name := range []string{"generic", "avx2", "avx512"} {
+	for _, name := range []string{"generic", "avx2", "avx512", "neon"} {
 		widenChosen = chooseWidenings(cpu.Detect().Limit(name))
 		t.Run(name, f)
 	}

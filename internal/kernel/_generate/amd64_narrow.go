@@ -127,11 +127,17 @@ func widenIntegers(a *asm, v vecISA, bits int) {
 	})
 }
 
-// widenHalves makes floats of those of 16 bits.
-func widenHalves(a *asm, v vecISA, name string, load func(to string)) {
+// beginWidenHalves begins a function that makes so many floats at a time of
+// those of 16 bits.
+func beginWidenHalves(a *asm, name string, v vecISA, lanes int) {
 	a.function("widen"+name+v.tag, "n int, dst *float32, src *byte", fmt.Sprintf(`makes float32 of n numbers, for n a multiple of %d:
 
-	for i < n: dst[i] = src[i]`, v.lanes()))
+	for i < n: dst[i] = src[i]`, lanes))
+}
+
+// widenHalves makes floats of those of 16 bits.
+func widenHalves(a *asm, v vecISA, name string, load func(to string)) {
+	beginWidenHalves(a, name, v, v.lanes())
 	for _, p := range [][2]string{{"n", "BX"}, {"dst", "DI"}, {"src", "SI"}} {
 		a.op("MOVQ", a.arg(p[0]), p[1])
 	}

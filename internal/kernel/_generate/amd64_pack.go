@@ -49,17 +49,22 @@ func bands(a *asm, name, ld string, bases []string, ldReg, ld3Reg string) []band
 	return out
 }
 
-// turn transposes up to four rows a lane, four columns at a time. The last
-// columns are done twice where k is no multiple of four.
-func turn(a *asm, v vecISA, groups int, add bool) {
+// beginTurn begins a function that transposes.
+func beginTurn(a *asm, v vecISA, groups string, add bool) {
 	name, params, more := "turn"+v.tag, "k, groups int, src *float32, lds int, ", ""
 	if add {
 		name, more = "turnAdd"+v.tag, " + add[c*lda+p]"
 		params += "add *float32, lda int, "
 	}
-	a.function(name, params+"dst *float32, ldd int", fmt.Sprintf(`transposes rows, four a group, of which there are at most %d, for k >= 4:
+	a.function(name, params+"dst *float32, ldd int", fmt.Sprintf(`transposes rows, four a group, of which there are %s, for k >= 4:
 
 	for c < 4*groups, p < k: dst[p*ldd+c] = src[c*lds+p]%s`, groups, more))
+}
+
+// turn transposes up to four rows a lane, four columns at a time. The last
+// columns are done twice where k is no multiple of four.
+func turn(a *asm, v vecISA, groups int, add bool) {
+	beginTurn(a, v, fmt.Sprintf("at most %d", groups), add)
 	src := bands(a, "src", "lds", []string{"SI", "R8", "R9", "R10"}[:groups], "R11", "R12")
 	var plus []band
 	if add {

@@ -38,6 +38,43 @@ func (a *asm) fcvtn(d, n int) {
 	a.word(0x0e616800|uint32(n<<5|d), "fcvtn v%d.2s, v%d.2d", d, n)
 }
 
+// upperHalf is the bit by which an instruction reads the upper half of n, and
+// the ending of its name.
+func upperHalf(upper bool) (bit uint32, ending, from string) {
+	if upper {
+		return 1 << 30, "2", "8h"
+	}
+	return 0, "", "4h"
+}
+
+// fcvtlHalves makes float32 of four float16, shll of four bfloat16, which are
+// their upper halves, and sxtl makes integers of 32 bits of four of 16.
+func (a *asm) fcvtlHalves(upper bool, d, n int) {
+	bit, ending, from := upperHalf(upper)
+	a.word(0x0e217800|bit|uint32(n<<5|d), "fcvtl%s v%d.4s, v%d.%s", ending, d, n, from)
+}
+
+func (a *asm) shll(upper bool, d, n int) {
+	bit, ending, from := upperHalf(upper)
+	a.word(0x2e613800|bit|uint32(n<<5|d), "shll%s v%d.4s, v%d.%s, #16", ending, d, n, from)
+}
+
+func (a *asm) sxtl(upper bool, d, n int) {
+	bit, ending, from := upperHalf(upper)
+	a.word(0x0f10a400|bit|uint32(n<<5|d), "sxtl%s v%d.4s, v%d.%s", ending, d, n, from)
+}
+
+// scvtf makes float32 of integers of 32 bits.
+func (a *asm) scvtf(d, n int) {
+	a.word(0x4e21d800|uint32(n<<5|d), "scvtf v%d.4s, v%d.4s", d, n)
+}
+
+// ushl shifts bytes to the left by those of m, to the right where they are less
+// than 0.
+func (a *asm) ushl(d, n, m int) {
+	a.word(0x6e204400|uint32(m<<16|n<<5|d), "ushl v%d.16b, v%d.16b, v%d.16b", d, n, m)
+}
+
 func (a *asm) clearNEON(from, to int) {
 	for r := from; r < to; r++ {
 		a.op("VEOR", fmt.Sprintf("V%d.B16", r), fmt.Sprintf("V%d.B16", r), fmt.Sprintf("V%d.B16", r))

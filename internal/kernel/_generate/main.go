@@ -23,7 +23,9 @@ var files = []file{
 	{"vec", "amd64", vecAMD64},
 	{"narrow", "amd64", narrowAMD64},
 	{"gemm", "arm64", gemmARM64},
+	{"pack", "arm64", packARM64},
 	{"vec", "arm64", vecARM64},
+	{"narrow", "arm64", narrowARM64},
 	{"vec", "other", vecOther},
 }
 
