@@ -21,7 +21,7 @@ func platformRows32() []gemmRow[float32] {
 				checkRows(len(a), len(b), k, inca, ldb, len(t))
 				axpyAVX512F32(k, &a[0], inca, &b[0], ldb, &t[0], len(t))
 			},
-			turn: turnWith(turnGroups{16, turnAVX512F32}, turnAddGroups{8, turnAddAVX2F32}), lines: linesAVX512,
+			turn: turnAVX512, lines: linesAVX512,
 		},
 		{
 			name: "avx2", mr: 4, nr: 24, supported: hasAVX2,

@@ -2,6 +2,30 @@
 
 package kernel
 
+// turnFourAVX512 is turnRows by groups of four rows.
+var turnFourAVX512 = turnWith(turnGroups{16, turnAVX512F32}, turnAddGroups{8, turnAddAVX2F32})
+
+// turnAVX512 is turnRows by sixteen rows and columns where that is faster: where
+// rows lie close together, as in panels, and where something is added, unless
+// they are a multiple of 4 KB apart. Sixteen such rows are in one set of the
+// first-level cache, which has fewer lines.
+func turnAVX512(k, n int, src []float32, lds int, add []float32, lda int, dst []float32, ldd int) {
+	c := 0
+	faster := k >= 16 && (lds <= 256 || add != nil && lds%1024 != 0)
+	for ; faster && n-c >= 16; c += 16 {
+		_, _ = src[(c+15)*lds+k-1], dst[(k-1)*ldd+c+15]
+		if add == nil {
+			turn16AVX512F32(k, &src[c*lds], lds, &dst[c], ldd)
+		} else {
+			_ = add[(c+15)*lda+k-1]
+			turnAdd16AVX512F32(k, &src[c*lds], lds, &add[c*lda], lda, &dst[c], ldd)
+		}
+	}
+	if c < n {
+		turnFourAVX512(k, n-c, src[c*lds:], lds, from(add, c*lda), lda, dst[c:], ldd)
+	}
+}
+
 // linesAVX512 is copyLines for lines of at most two vectors.
 func linesAVX512(k, n, w int, src []float32, lds int, add []float32, lda int, dst []float32) {
 	_, _ = src[(k-1)*lds+n-1], dst[k*w-1]

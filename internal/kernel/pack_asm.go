@@ -38,9 +38,6 @@ func turnWith(plain turnGroups, plus turnAddGroups) func(
 		if c == n {
 			return
 		}
-		if add != nil {
-			add = add[c*lda:]
-		}
-		turnRows(k, n-c, src[c*lds:], lds, add, lda, dst[c:], ldd)
+		turnRows(k, n-c, src[c*lds:], lds, from(add, c*lda), lda, dst[c:], ldd)
 	}
 }

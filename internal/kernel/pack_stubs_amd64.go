@@ -25,6 +25,13 @@ func turnAVX2F32(k, groups int, src *float32, lds int, dst *float32, ldd int)
 //go:noescape
 func turnAddAVX2F32(k, groups int, src *float32, lds int, add *float32, lda int, dst *float32, ldd int)
 
+// turn16AVX512F32 transposes sixteen rows, for k >= 16:
+//
+//	for c < 16, p < k: dst[p*ldd+c] = src[c*lds+p]
+//
+//go:noescape
+func turn16AVX512F32(k int, src *float32, lds int, dst *float32, ldd int)
+
 // lines1AVX512F32 copies the first n elements of lines and fills up to w with zeros, for n and w
 // more than 0 and at most 16:
 //
@@ -64,6 +71,13 @@ func lines2AVX2F32(lines, n, w int, src *float32, lds int, dst *float32, ldd int
 //
 //go:noescape
 func lines3AVX2F32(lines, n, w int, src *float32, lds int, dst *float32, ldd int)
+
+// turnAdd16AVX512F32 transposes sixteen rows, for k >= 16:
+//
+//	for c < 16, p < k: dst[p*ldd+c] = src[c*lds+p] + add[c*lda+p]
+//
+//go:noescape
+func turnAdd16AVX512F32(k int, src *float32, lds int, add *float32, lda int, dst *float32, ldd int)
 
 // linesAdd1AVX512F32 copies the first n elements of lines and fills up to w with zeros, for n and w
 // more than 0 and at most 16:

@@ -32,7 +32,7 @@ func apart(seed, n, k, ld int) []float32 {
 func TestTurn(t *testing.T) {
 	eachRow32(t, func(t *testing.T, row *gemmRow[float32]) {
 		for n := 1; n <= 40; n++ {
-			for k := 1; k <= 21; k++ {
+			for k := 1; k <= 37; k++ {
 				src, add, ldd := apart(1, n, k, k+3), apart(2, n, k, k+5), n+n%3
 				for _, add := range [][]float32{nil, add} {
 					got, check := guarded[float32](t, (k-1)*ldd+n)
@@ -44,6 +44,22 @@ func TestTurn(t *testing.T) {
 					check()
 					checkSame(t, fmt.Sprintf("%d rows of %d, added %v", n, k, add != nil), got, want)
 				}
+			}
+		}
+	})
+}
+
+// TestTurnFarApart is TestTurn for rows that lie multiples of 4 KB apart.
+func TestTurnFarApart(t *testing.T) {
+	const lds, k = 1024, 37
+	src, add := apart(1, 40, k, lds), apart(2, 40, k, lds)
+	eachRow32(t, func(t *testing.T, row *gemmRow[float32]) {
+		for n := 1; n <= 40; n++ {
+			for _, add := range [][]float32{nil, add} {
+				got, want := make([]float32, k*n), make([]float32, k*n)
+				row.turn(k, n, src, lds, add, lds, got, n)
+				turnRows(k, n, src, lds, add, lds, want, n)
+				checkSame(t, fmt.Sprintf("%d rows, added %v", n, add != nil), got, want)
 			}
 		}
 	})
@@ -74,4 +90,37 @@ func TestLines(t *testing.T) {
 			}
 		}
 	})
+}
+
+// BenchmarkPack transposes panels of a weight (in,out), as a product with its
+// transpose does: as it is stored, or in panels, with a block of 64 rows added
+// or not.
+func BenchmarkPack(b *testing.B) {
+	row := chosenRow[float32]()
+	for _, size := range [][2]int{{512, 1376}, {768, 3072}, {896, 4864}, {2048, 2048}} {
+		in, out := size[0], size[1]
+		w, packed := make([]float32, in*out), make([]float32, PackedSize[float32](out, in))
+		stored := matrix[float32]{data: w, ld: out, trans: true}
+		for _, panels := range []bool{false, true} {
+			if panels {
+				PackB(nil, false, out, in, w, out, packed)
+				stored = inPanels(row, true, in, out, packed)
+			}
+			for _, r := range []int{0, 64} {
+				b.Run(fmt.Sprintf("%dx%d,panels=%v,r=%d", in, out, panels, r), func(b *testing.B) {
+					m := stored
+					if r > 0 {
+						m.tile, m.r, m.ldt = make([]float32, r*out), r, out
+					}
+					dst := make([]float32, blockK*roundUp(in, row.nr))
+					for b.Loop() {
+						for p := 0; p < out; p += blockK {
+							packBlock(nil, row, &m, p, min(blockK, out-p), 0, in, dst)
+						}
+					}
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(in*out), "ns/elem")
+				})
+			}
+		}
+	}
 }

@@ -8,6 +8,7 @@ func packAMD64(a *asm) {
 	turn(a, avx2f32, 2, false)
 	turn(a, avx2f32, 2, true)
 	for _, add := range []bool{false, true} {
+		turnSixteen(a, add)
 		for vecs := 1; vecs <= 3; vecs++ {
 			if vecs < 3 {
 				lines(a, avx512f32, vecs, add)
@@ -226,4 +227,91 @@ more than %d and at most %d:
 	a.op("JNZ", loop)
 	a.op("VZEROUPPER")
 	a.ret()
+}
+
+// turnSixteen transposes sixteen rows, sixteen columns at a time. The last
+// columns are done twice where k is no multiple of sixteen.
+func turnSixteen(a *asm, add bool) {
+	name, params, more := "turn16AVX512F32", "k int, src *float32, lds int, ", ""
+	if add {
+		name, more = "turnAdd16AVX512F32", " + add[c*lda+p]"
+		params += "add *float32, lda int, "
+	}
+	a.function(name, params+"dst *float32, ldd int", fmt.Sprintf(`transposes sixteen rows, for k >= 16:
+
+	for c < 16, p < k: dst[p*ldd+c] = src[c*lds+p]%s`, more))
+	arrays := [][3]string{{"src", "SI", "R8"}, {"dst", "DI", "R13"}, {"add", "DX", "R9"}}
+	if !add {
+		arrays = arrays[:2]
+	}
+	for _, m := range arrays {
+		a.op("MOVQ", a.arg(m[0]), m[1])
+		a.op("MOVQ", a.arg("ld"+m[0][:1]), m[2])
+		a.op("SHLQ", "$2", m[2])
+	}
+	a.op("LEAQ", "(R13)(R13*2)", "R12")
+	a.op("MOVQ", a.arg("k"), "BX")
+	loop, done := a.label("loop"), a.label("done")
+	a.at(loop)
+	transposeSixteen(a, add)
+	a.op("SUBQ", "$16", "BX")
+	a.op("JZ", done)
+	a.op("MOVL", "$16", "CX")
+	a.op("MOVQ", "BX", "AX") // columns to go on by: to the last sixteen where fewer are left
+	a.op("CMPQ", "BX", "CX")
+	a.op("CMOVQGT", "CX", "AX")
+	a.op("CMOVQLT", "CX", "BX")
+	a.op("LEAQ", "(SI)(AX*4)", "SI")
+	if add {
+		a.op("LEAQ", "(DX)(AX*4)", "DX")
+	}
+	a.op("IMULQ", "R13", "AX")
+	a.op("ADDQ", "AX", "DI")
+	a.op("JMP", loop)
+	a.at(done)
+	a.op("VZEROUPPER")
+	a.ret()
+}
+
+// transposeSixteen moves sixteen columns: pairs of rows are interleaved, then
+// pairs of those, which transposes each four by four, and then lanes of four.
+func transposeSixteen(a *asm, add bool) {
+	r := avx512f32.r
+	a.op("MOVQ", "SI", "AX")
+	if add {
+		a.op("MOVQ", "DX", "CX")
+	}
+	for i := range 16 {
+		a.op("VMOVUPS", "(AX)", r(i))
+		a.op("ADDQ", "R8", "AX")
+		if add {
+			a.op("VADDPS", "(CX)", r(i), r(i))
+			a.op("ADDQ", "R9", "CX")
+		}
+	}
+	for i := 0; i < 16; i += 2 {
+		a.op("VUNPCKLPS", r(i+1), r(i), r(16+i))
+		a.op("VUNPCKHPS", r(i+1), r(i), r(17+i))
+	}
+	for i := 0; i < 16; i += 4 { // lane l of register i+c is column 4*l+c of rows i to i+3
+		a.op("VUNPCKLPD", r(18+i), r(16+i), r(i))
+		a.op("VUNPCKHPD", r(18+i), r(16+i), r(i+1))
+		a.op("VUNPCKLPD", r(19+i), r(17+i), r(i+2))
+		a.op("VUNPCKHPD", r(19+i), r(17+i), r(i+3))
+	}
+	const even, odd = "$0x88", "$0xdd" // lanes of one, then of the other
+	a.op("MOVQ", "DI", "AX")
+	for c := range 4 {
+		t := 16 + c%2*8
+		for i := 0; i < 4; i += 2 {
+			a.op("VSHUFF32X4", even, r(4*i+4+c), r(4*i+c), r(t+i))
+			a.op("VSHUFF32X4", odd, r(4*i+4+c), r(4*i+c), r(t+i+1))
+		}
+		for i, to := range []string{"(AX)", "(AX)(R13*4)", "(AX)(R13*8)", "(AX)(R12*4)"} { // column 4*i+c
+			lanes := []string{even, odd}[i/2]
+			a.op("VSHUFF32X4", lanes, r(t+2+i%2), r(t+i%2), r(t+4+i))
+			a.op("VMOVUPS", r(t+4+i), to)
+		}
+		a.op("ADDQ", "R13", "AX")
+	}
 }
