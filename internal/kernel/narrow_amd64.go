@@ -9,6 +9,7 @@ func platformWidenings(f cpu.Features) widenings {
 	var ws widenings
 	switch {
 	case f.AVX512:
+		ws[NarrowUint2] = widenIntegers(16, 2, 0, widenUint2, widen2AVX512F32)
 		ws[NarrowUint4] = widenIntegers(16, 4, 0, widenUint4, widen4AVX512F32)
 		ws[NarrowInt4] = widenIntegers(16, 4, 8, widenInt4, widen4AVX512F32)
 		ws[NarrowUint8] = widenIntegers(16, 8, 0, widenUint8, widen8AVX512F32)
@@ -16,6 +17,7 @@ func platformWidenings(f cpu.Features) widenings {
 		ws[NarrowFloat16] = widenHalves(16, widenFloat16, widenFloat16AVX512F32)
 		ws[NarrowBFloat16] = widenHalves(16, widenBFloat16, widenBFloat16AVX512F32)
 	case f.AVX2:
+		ws[NarrowUint2] = widenIntegers(8, 2, 0, widenUint2, widen2AVX2F32)
 		ws[NarrowUint4] = widenIntegers(8, 4, 0, widenUint4, widen4AVX2F32)
 		ws[NarrowInt4] = widenIntegers(8, 4, 8, widenInt4, widen4AVX2F32)
 		ws[NarrowUint8] = widenIntegers(8, 8, 0, widenUint8, widen8AVX2F32)

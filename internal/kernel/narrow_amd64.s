@@ -23,6 +23,34 @@ DATA c0<>+60(SB)/4, $0x0000000f
 GLOBL c0<>(SB), RODATA|NOPTR, $64
 DATA c1<>+0(SB)/4, $0x0000000f
 GLOBL c1<>(SB), RODATA|NOPTR, $4
+DATA c2<>+0(SB)/4, $0x00000003
+GLOBL c2<>(SB), RODATA|NOPTR, $4
+DATA c3<>+0(SB)/4, $0x00000000
+DATA c3<>+4(SB)/4, $0x00000002
+DATA c3<>+8(SB)/4, $0x00000004
+DATA c3<>+12(SB)/4, $0x00000006
+DATA c3<>+16(SB)/4, $0x00000008
+DATA c3<>+20(SB)/4, $0x0000000a
+DATA c3<>+24(SB)/4, $0x0000000c
+DATA c3<>+28(SB)/4, $0x0000000e
+DATA c3<>+32(SB)/4, $0x00000010
+DATA c3<>+36(SB)/4, $0x00000012
+DATA c3<>+40(SB)/4, $0x00000014
+DATA c3<>+44(SB)/4, $0x00000016
+DATA c3<>+48(SB)/4, $0x00000018
+DATA c3<>+52(SB)/4, $0x0000001a
+DATA c3<>+56(SB)/4, $0x0000001c
+DATA c3<>+60(SB)/4, $0x0000001e
+GLOBL c3<>(SB), RODATA|NOPTR, $64
+DATA c4<>+0(SB)/4, $0x00000000
+DATA c4<>+4(SB)/4, $0x00000002
+DATA c4<>+8(SB)/4, $0x00000004
+DATA c4<>+12(SB)/4, $0x00000006
+DATA c4<>+16(SB)/4, $0x00000008
+DATA c4<>+20(SB)/4, $0x0000000a
+DATA c4<>+24(SB)/4, $0x0000000c
+DATA c4<>+28(SB)/4, $0x0000000e
+GLOBL c4<>(SB), RODATA|NOPTR, $32
 
 // func widen4AVX512F32(n, block int, dst *float32, src *byte, scales, zeros *float32, stepZero, sign int)
 TEXT ·widen4AVX512F32(SB), NOSPLIT, $0-64
@@ -110,6 +138,49 @@ loop2:
 	VZEROUPPER 
 	RET
 
+// func widen2AVX512F32(n, block int, dst *float32, src *byte, scales, zeros *float32, stepZero, sign int)
+TEXT ·widen2AVX512F32(SB), NOSPLIT, $0-64
+	MOVQ n+0(FP), BX
+	MOVQ block+8(FP), R10
+	MOVQ dst+16(FP), DI
+	MOVQ src+24(FP), SI
+	MOVQ scales+32(FP), R8
+	MOVQ zeros+40(FP), R9
+	MOVQ stepZero+48(FP), R11
+	SHLQ $2, R11
+	VPBROADCASTD sign+56(FP), Z3
+	VPBROADCASTD c2<>(SB), Z2
+	VMOVUPS c3<>(SB), Z6
+
+block1:
+	VBROADCASTSS (R8), Z5
+	VBROADCASTSS (R9), Z4
+	ADDQ $4, R8
+	ADDQ R11, R9
+	MOVQ R10, CX
+	CMPQ BX, CX
+	CMOVQLT BX, CX
+	SUBQ CX, BX
+
+loop2:
+	VPBROADCASTD (SI), Z0
+	VPSRLVD Z6, Z0, Z0
+	VPANDD Z2, Z0, Z0
+	VPXORD Z3, Z0, Z0
+	VPSUBD Z3, Z0, Z0
+	VCVTDQ2PS Z0, Z0
+	VSUBPS Z4, Z0, Z0
+	VMULPS Z5, Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ $4, SI
+	ADDQ $64, DI
+	SUBQ $16, CX
+	JNZ loop2
+	TESTQ BX, BX
+	JNZ block1
+	VZEROUPPER 
+	RET
+
 // func widen8AVX512F32(n, block int, dst *float32, src *byte, scales, zeros *float32, stepZero, sign int)
 TEXT ·widen8AVX512F32(SB), NOSPLIT, $0-64
 	MOVQ n+0(FP), BX
@@ -163,6 +234,49 @@ loop1:
 	ADDQ $64, DI
 	SUBQ $16, BX
 	JNZ loop1
+	VZEROUPPER 
+	RET
+
+// func widen2AVX2F32(n, block int, dst *float32, src *byte, scales, zeros *float32, stepZero, sign int)
+TEXT ·widen2AVX2F32(SB), NOSPLIT, $0-64
+	MOVQ n+0(FP), BX
+	MOVQ block+8(FP), R10
+	MOVQ dst+16(FP), DI
+	MOVQ src+24(FP), SI
+	MOVQ scales+32(FP), R8
+	MOVQ zeros+40(FP), R9
+	MOVQ stepZero+48(FP), R11
+	SHLQ $2, R11
+	VPBROADCASTD sign+56(FP), Y3
+	VPBROADCASTD c2<>(SB), Y2
+	VMOVUPS c4<>(SB), Y6
+
+block1:
+	VBROADCASTSS (R8), Y5
+	VBROADCASTSS (R9), Y4
+	ADDQ $4, R8
+	ADDQ R11, R9
+	MOVQ R10, CX
+	CMPQ BX, CX
+	CMOVQLT BX, CX
+	SUBQ CX, BX
+
+loop2:
+	VPBROADCASTW (SI), Y0
+	VPSRLVD Y6, Y0, Y0
+	VPAND Y2, Y0, Y0
+	VPXOR Y3, Y0, Y0
+	VPSUBD Y3, Y0, Y0
+	VCVTDQ2PS Y0, Y0
+	VSUBPS Y4, Y0, Y0
+	VMULPS Y5, Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ $2, SI
+	ADDQ $32, DI
+	SUBQ $8, CX
+	JNZ loop2
+	TESTQ BX, BX
+	JNZ block1
 	VZEROUPPER 
 	RET
 

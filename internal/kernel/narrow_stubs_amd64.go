@@ -20,6 +20,14 @@ func widen4AVX512F32(n, block int, dst *float32, src *byte, scales, zeros *float
 //go:noescape
 func widen4AVX2F32(n, block int, dst *float32, src *byte, scales, zeros *float32, stepZero, sign int)
 
+// widen2AVX512F32 makes floats of n integers of 2 bits, for n and block multiples of 16. sign is 0, or
+// where they are signed the bit of their sign; stepZero is 1, or 0 for one zero:
+//
+//	for i < n: dst[i] = (((q[i] ^ sign) - sign) - zeros[i/block*stepZero]) * scales[i/block]
+//
+//go:noescape
+func widen2AVX512F32(n, block int, dst *float32, src *byte, scales, zeros *float32, stepZero, sign int)
+
 // widen8AVX512F32 makes floats of n integers of 8 bits, for n and block multiples of 16. sign is 0, or
 // where they are signed the bit of their sign; stepZero is 1, or 0 for one zero:
 //
@@ -34,6 +42,14 @@ func widen8AVX512F32(n, block int, dst *float32, src *byte, scales, zeros *float
 //
 //go:noescape
 func widenBFloat16AVX512F32(n int, dst *float32, src *byte)
+
+// widen2AVX2F32 makes floats of n integers of 2 bits, for n and block multiples of 8. sign is 0, or
+// where they are signed the bit of their sign; stepZero is 1, or 0 for one zero:
+//
+//	for i < n: dst[i] = (((q[i] ^ sign) - sign) - zeros[i/block*stepZero]) * scales[i/block]
+//
+//go:noescape
+func widen2AVX2F32(n, block int, dst *float32, src *byte, scales, zeros *float32, stepZero, sign int)
 
 // widen8AVX2F32 makes floats of n integers of 8 bits, for n and block multiples of 8. sign is 0, or
 // where they are signed the bit of their sign; stepZero is 1, or 0 for one zero:

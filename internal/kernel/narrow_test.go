@@ -182,7 +182,7 @@ func BenchmarkGemmNarrow(b *testing.B) {
 	const in, out = 896, 4864
 	for _, m := range []int{1, 16, 256} {
 		for _, back := range []bool{false, true} {
-			for _, f := range []Format{NarrowUint4, NarrowInt8, NarrowFloat16} {
+			for _, f := range []Format{NarrowUint2, NarrowUint4, NarrowInt8, NarrowFloat16} {
 				b.Run(fmt.Sprintf("m%d,back%v,format%d", m, back, f), func(b *testing.B) {
 					w, _ := newNarrow(newRand(), f, narrowCase{out, in, 1, 32, 1})
 					w.Trans = true

@@ -9,6 +9,7 @@ func narrowAMD64(a *asm) {
 	widenByTable(a)
 	widenIntegers(a, avx2f32, 4)
 	for _, v := range []vecISA{avx512f32, avx2f32} {
+		widenIntegers(a, v, 2)
 		widenIntegers(a, v, 8)
 		widenHalves(a, v, "BFloat16", func(to string) {
 			a.op("VPMOVZXWD", "(SI)", to)
@@ -105,19 +106,32 @@ func widenIntegers(a *asm, v vecISA, bits int) {
 	params, doc := widenDoc(bits, v.lanes())
 	a.function(fmt.Sprintf("widen%d%s", bits, v.tag), params, doc)
 	widenArgs(a)
-	q, more, mask, sign, zero, scale := v.r(0), v.r(1), v.r(2), v.r(3), v.r(4), v.r(5)
+	q, more, mask, sign, zero, scale, shifts := v.r(0), v.r(1), v.r(2), v.r(3), v.r(4), v.r(5), v.r(6)
 	a.op("VPBROADCASTD", a.arg("sign"), sign)
-	if bits == 4 {
-		a.op("VPBROADCASTD", a.constant(15)+"(SB)", mask)
+	if bits < 8 {
+		a.op("VPBROADCASTD", a.constant(1<<bits-1)+"(SB)", mask)
+	}
+	if bits == 2 {
+		by := make([]uint32, v.lanes())
+		for i := range by {
+			by[i] = uint32(2 * i)
+		}
+		a.op("VMOVUPS", a.constant(by...)+"(SB)", shifts)
 	}
 	inBlocks(a, v, bits, scale, zero, q, func() {}, func() {
-		if bits == 4 { // as above
+		switch bits {
+		case 2: // all numbers in every lane, as many as there are lanes
+			a.op(map[int]string{8: "VPBROADCASTW", 16: "VPBROADCASTD"}[v.lanes()], "(SI)", q)
+			a.op("VPSRLVD", shifts, q, q)
+		case 4: // as above
 			a.op("VPMOVZXBQ", "(SI)", q)
 			a.op("VPSLLQ", "$28", q, more)
 			a.op(v.bitwise("VPOR"), more, q, q)
-			a.op(v.bitwise("VPAND"), mask, q, q)
-		} else {
+		default:
 			a.op("VPMOVZXBD", "(SI)", q)
+		}
+		if bits < 8 {
+			a.op(v.bitwise("VPAND"), mask, q, q)
 		}
 		a.op(v.bitwise("VPXOR"), sign, q, q)
 		a.op("VPSUBD", sign, q, q)
