@@ -22,6 +22,7 @@ func platformWidenings(f cpu.Features) widenings {
 		ws[NarrowInt4] = widenIntegers(8, 4, 8, widenInt4, widen4AVX2F32)
 		ws[NarrowUint8] = widenIntegers(8, 8, 0, widenUint8, widen8AVX2F32)
 		ws[NarrowInt8] = widenIntegers(8, 8, 128, widenInt8, widen8AVX2F32)
+		ws[NarrowFloat16] = widenHalves(8, widenFloat16, widenFloat16AVX2F32)
 		ws[NarrowBFloat16] = widenHalves(8, widenBFloat16, widenBFloat16AVX2F32)
 	}
 	return ws

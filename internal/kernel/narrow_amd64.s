@@ -51,6 +51,42 @@ DATA c4<>+20(SB)/4, $0x0000000a
 DATA c4<>+24(SB)/4, $0x0000000c
 DATA c4<>+28(SB)/4, $0x0000000e
 GLOBL c4<>(SB), RODATA|NOPTR, $32
+DATA c5<>+0(SB)/4, $0x80000000
+DATA c5<>+4(SB)/4, $0x80000000
+DATA c5<>+8(SB)/4, $0x80000000
+DATA c5<>+12(SB)/4, $0x80000000
+DATA c5<>+16(SB)/4, $0x80000000
+DATA c5<>+20(SB)/4, $0x80000000
+DATA c5<>+24(SB)/4, $0x80000000
+DATA c5<>+28(SB)/4, $0x80000000
+GLOBL c5<>(SB), RODATA|NOPTR, $32
+DATA c6<>+0(SB)/4, $0x0f7fffff
+DATA c6<>+4(SB)/4, $0x0f7fffff
+DATA c6<>+8(SB)/4, $0x0f7fffff
+DATA c6<>+12(SB)/4, $0x0f7fffff
+DATA c6<>+16(SB)/4, $0x0f7fffff
+DATA c6<>+20(SB)/4, $0x0f7fffff
+DATA c6<>+24(SB)/4, $0x0f7fffff
+DATA c6<>+28(SB)/4, $0x0f7fffff
+GLOBL c6<>(SB), RODATA|NOPTR, $32
+DATA c7<>+0(SB)/4, $0x7f800000
+DATA c7<>+4(SB)/4, $0x7f800000
+DATA c7<>+8(SB)/4, $0x7f800000
+DATA c7<>+12(SB)/4, $0x7f800000
+DATA c7<>+16(SB)/4, $0x7f800000
+DATA c7<>+20(SB)/4, $0x7f800000
+DATA c7<>+24(SB)/4, $0x7f800000
+DATA c7<>+28(SB)/4, $0x7f800000
+GLOBL c7<>(SB), RODATA|NOPTR, $32
+DATA c8<>+0(SB)/4, $0x77800000
+DATA c8<>+4(SB)/4, $0x77800000
+DATA c8<>+8(SB)/4, $0x77800000
+DATA c8<>+12(SB)/4, $0x77800000
+DATA c8<>+16(SB)/4, $0x77800000
+DATA c8<>+20(SB)/4, $0x77800000
+DATA c8<>+24(SB)/4, $0x77800000
+DATA c8<>+28(SB)/4, $0x77800000
+GLOBL c8<>(SB), RODATA|NOPTR, $32
 
 // func widen4AVX512F32(n, block int, dst *float32, src *byte, scales, zeros *float32, stepZero, sign int)
 TEXT ·widen4AVX512F32(SB), NOSPLIT, $0-64
@@ -348,6 +384,31 @@ loop1:
 	ADDQ $32, SI
 	ADDQ $64, DI
 	SUBQ $16, BX
+	JNZ loop1
+	VZEROUPPER 
+	RET
+
+// func widenFloat16AVX2F32(n int, dst *float32, src *byte)
+TEXT ·widenFloat16AVX2F32(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), BX
+	MOVQ dst+8(FP), DI
+	MOVQ src+16(FP), SI
+
+loop1:
+	VPMOVZXWD (SI), Y0
+	VPSLLD $16, Y0, Y1
+	VPAND c5<>(SB), Y1, Y1
+	VPSLLD $17, Y0, Y2
+	VPSRLD $4, Y2, Y2
+	VPCMPGTD c6<>(SB), Y2, Y3
+	VPAND c7<>(SB), Y3, Y3
+	VMULPS c8<>(SB), Y2, Y0
+	VPOR Y3, Y0, Y0
+	VPOR Y1, Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ $16, SI
+	ADDQ $32, DI
+	SUBQ $8, BX
 	JNZ loop1
 	VZEROUPPER 
 	RET

@@ -72,3 +72,10 @@ func widenBFloat16AVX2F32(n int, dst *float32, src *byte)
 //
 //go:noescape
 func widenFloat16AVX512F32(n int, dst *float32, src *byte)
+
+// widenFloat16AVX2F32 makes float32 of n numbers, for n a multiple of 8:
+//
+//	for i < n: dst[i] = src[i]
+//
+//go:noescape
+func widenFloat16AVX2F32(n int, dst *float32, src *byte)

@@ -100,6 +100,28 @@ func TestNarrowLines(t *testing.T) {
 	})
 }
 
+// TestWidenHalves makes floats of all numbers of 16 bits.
+func TestWidenHalves(t *testing.T) {
+	const n = 1 << 16
+	src := make([]byte, 2*n)
+	for i := range n {
+		src[2*i], src[2*i+1] = byte(i), byte(i>>8)
+	}
+	withWidenings(t, func(t *testing.T) {
+		for _, f := range []Format{NarrowFloat16, NarrowBFloat16} {
+			got, want := make([]float32, n), make([]float32, n)
+			widenChosen[f](got, src, n, noScale, noZero)
+			widenPortable[f](want, src, n, noScale, noZero)
+			checkSame(t, fmt.Sprintf("format %d", f), got, want)
+			for i := range n { // zeros have signs
+				if math.Signbit(float64(got[i])) != (i>>15 != 0) {
+					t.Fatalf("format %d: %#x is %v", f, i, got[i])
+				}
+			}
+		}
+	})
+}
+
 // testGemmNarrow holds products with a Narrow to those with its floats.
 func testGemmNarrow(t *testing.T, row *gemmRow[float32], p *par.Pool, f Format, c narrowCase, m, r int) {
 	rnd := newRand()

@@ -1,10 +1,11 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
-// narrowAMD64 writes what makes float32 of numbers of few bits. No machine is
-// known that has AVX2 and not F16C, but none of it is asked for here: float16
-// is for AVX-512, which has the instruction.
+// narrowAMD64 writes what makes float32 of numbers of few bits.
 func narrowAMD64(a *asm) {
 	widenByTable(a)
 	widenIntegers(a, avx2f32, 4)
@@ -17,6 +18,32 @@ func narrowAMD64(a *asm) {
 		})
 	}
 	widenHalves(a, avx512f32, "Float16", func(to string) { a.op("VCVTPH2PS", "(SI)", to) })
+	widenHalves(a, avx2f32, "Float16", func(to string) { float16AVX2(a, to) })
+}
+
+// float16AVX2 makes float32 of the eight float16 that SI points at. AVX2 does not
+// imply the instruction for that, so exponent and fraction are moved to their
+// places and the exponent is scaled: of a subnormal number, too. That of
+// infinities and NaNs is then set.
+func float16AVX2(a *asm, to string) {
+	all := func(word uint32) string {
+		words := make([]uint32, avx2f32.lanes())
+		for i := range words {
+			words[i] = word
+		}
+		return a.constant(words...) + "(SB)"
+	}
+	const sign, bits, special = "Y1", "Y2", "Y3"
+	a.op("VPMOVZXWD", "(SI)", to)
+	a.op("VPSLLD", "$16", to, sign)
+	a.op("VPAND", all(1<<31), sign, sign)
+	a.op("VPSLLD", "$17", to, bits)
+	a.op("VPSRLD", "$4", bits, bits)
+	a.op("VPCMPGTD", all(31<<23-1), bits, special)
+	a.op("VPAND", all(255<<23), special, special)
+	a.op("VMULPS", all(math.Float32bits(1<<(127-15))), bits, to)
+	a.op("VPOR", special, to, to)
+	a.op("VPOR", sign, to, to)
 }
 
 // widenDoc is the arguments and the comment of functions that make floats of
