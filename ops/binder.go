@@ -16,6 +16,9 @@ import (
 type Binder struct {
 	// Cache keeps what is made of constant inputs, shared between plans.
 	Cache *Cache
+	// Threads is the number of threads that the step will have, at most; 0
+	// means one.
+	Threads int
 
 	scratch int
 	states  *[]func() any

@@ -102,9 +102,11 @@ func (c *Chain) Bind(p *Binder, in, out []Fact) (Step, error) {
 		return nil, err
 	}
 	b.offer(p, in, out)
-	id := p.State(func() any { return &chainState{} })
+	b.lanes = max(1, p.Threads)
+	b.memory = p.Scratch(b.lanes * (b.buffers + b.scratch))
+	id := p.State(func() any { return b.newState() })
 	return func(f *Frame, in, out []*tensor.Tensor) error {
-		return b.run(f.Pool, f.State(id).(*chainState), in, out)
+		return b.run(f, f.State(id).(*chainState), in, out)
 	}, nil
 }
 
@@ -115,8 +117,10 @@ type boundChain struct {
 	inputs  int
 	values  []chainValue
 	kinds   [2]tileKind // whole tiles, and the tail
-	buffers int         // bytes of all
-	scratch int
+	lanes   int         // how many there are
+	memory  Slot        // of all lanes
+	buffers int         // bytes of each
+	scratch int         // and of its operators' scratch memory
 	states  []func() any
 }
 
@@ -182,7 +186,7 @@ func (b *boundChain) bindKind(kind int, cache *Cache, all []Fact, rows, cols int
 			return &LinkError{i, err}
 		}
 		next += l.Out
-		b.scratch = max(b.scratch, p.ScratchSize())
+		b.scratch = max(b.scratch, (p.ScratchSize()+63)&^63)
 		k.steps, k.offers = append(k.steps, s), append(k.offers, p.InPlaceOffers())
 	}
 	return nil

@@ -11,41 +11,52 @@ import (
 type chainState struct {
 	mu    sync.Mutex
 	lanes []*lane // those that nobody works with
-	made  int
 	err   error
 	at    int // the tile of the error, the first of those that failed
 }
 
-// A lane is one thread's tensors.
+// A lane is one thread's tensors. Its memory is its own for the time of a run.
 type lane struct {
-	frame   *Frame
+	frame   Frame
 	buffers []byte
 	values  []*tensor.Tensor
 	in, out [][]*tensor.Tensor // of each link
 	at      []int
 }
 
-func (b *boundChain) newLane() *lane {
-	l := &lane{frame: NewFrame(nil, nil, b.scratch, b.states), at: make([]int, b.inputs)}
-	l.buffers = tensor.New(tensor.Uint8, b.buffers).Bytes()
-	for _, v := range b.values {
-		l.values = append(l.values, tensor.Header(v.dtype))
+func (b *boundChain) newState() *chainState {
+	s := &chainState{}
+	for range b.lanes {
+		l := &lane{at: make([]int, b.inputs)}
+		for _, state := range b.states {
+			l.frame.states = append(l.frame.states, state())
+		}
+		for _, v := range b.values {
+			l.values = append(l.values, tensor.Header(v.dtype))
+		}
+		next := b.inputs
+		for _, k := range b.Links {
+			l.in = append(l.in, picked(l.values, k.In))
+			l.out = append(l.out, l.values[next:next+k.Out])
+			next += k.Out
+		}
+		s.lanes = append(s.lanes, l)
 	}
-	next := b.inputs
-	for _, k := range b.Links {
-		l.in = append(l.in, picked(l.values, k.In))
-		l.out = append(l.out, l.values[next:next+k.Out])
-		next += k.Out
-	}
-	return l
+	return s
 }
 
-func (b *boundChain) run(p *par.Pool, s *chainState, in, out []*tensor.Tensor) error {
-	for ; s.made < p.Threads(); s.made++ {
-		s.lanes = append(s.lanes, b.newLane())
+func (b *boundChain) run(f *Frame, s *chainState, in, out []*tensor.Tensor) error {
+	memory := f.Scratch(b.memory)
+	for _, l := range s.lanes {
+		l.buffers, memory = memory[:b.buffers:b.buffers], memory[b.buffers:]
+		l.frame.scratch, memory = memory[:b.scratch:b.scratch], memory[b.scratch:]
+	}
+	pool := f.Pool
+	if pool.Threads() > b.lanes {
+		pool = nil
 	}
 	rows, cols := b.full()
-	par.Do(p, b.count, ceilDiv(grainOfChain, max(1, rows*cols)), &chaining{b, s, in, out})
+	par.Do(pool, b.count, ceilDiv(grainOfChain, max(1, rows*cols)), &chaining{b, s, in, out})
 	err := s.err
 	s.err = nil
 	return err
@@ -100,7 +111,7 @@ func (t *chaining) tile(l *lane, u int) error {
 		}
 	}
 	for j, step := range kind.steps {
-		if err := step(l.frame, l.in[j], l.out[j]); err != nil {
+		if err := step(&l.frame, l.in[j], l.out[j]); err != nil {
 			return &LinkError{j, err}
 		}
 	}

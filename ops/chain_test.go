@@ -140,6 +140,7 @@ func (k *chainMaker) hold(what string, threads int) {
 	}
 	var states []func() any
 	b := ops.NewBinder(&ops.Cache{}, &states)
+	b.Threads = threads
 	step, err := k.chain.Bind(b, facts, outs)
 	if err != nil {
 		k.t.Fatal(err)

@@ -45,6 +45,7 @@ func EvalOn(pool *par.Pool, rnd *rand.Rand, op Op, in []*tensor.Tensor, want int
 	}
 	var states []func() any
 	b := NewBinder(&Cache{}, &states)
+	b.Threads = pool.Threads()
 	step, err := op.Bind(b, facts, of)
 	if err != nil {
 		return nil, err

@@ -113,6 +113,7 @@ func (pl *planner) slotsOf(st *step, in, out []*ir.Value) error {
 // bindStep binds the operator of a step and appends it.
 func (pl *planner) bindStep(st step, in, out []*ir.Value) error {
 	b := ops.NewBinder(pl.pack, &pl.plan.states)
+	b.Threads = pl.p.pool.Threads()
 	var err error
 	if st.run, err = st.op.Bind(b, pl.factsOf(in), pl.factsOf(out)); err != nil {
 		return err
