@@ -76,17 +76,12 @@ func bindGroupNorm[T kernel.Float](o groupNorm, x Fact) Step {
 	if groups == 0 {
 		groups = channels
 	}
-	size := inner
-	if groups > 0 {
-		size = channels / groups * inner
-	}
-	if o.perGroup {
-		channels, inner = groups, size
+	if o.perGroup && groups > 0 {
+		channels, inner = groups, channels/groups*inner
 	}
 	return func(f *Frame, in, out []*tensor.Tensor) error {
-		y := tensor.Data[T](out[0])
-		kernel.LayerNorm(f.Pool, n*groups, size, y, tensor.Data[T](in[0]), nil, nil, nil, nil, o.eps)
-		kernel.ChannelAffine(f.Pool, n, channels, inner, y, y, tensor.Data[T](in[1]), tensor.Data[T](in[2]))
+		kernel.GroupNorm(f.Pool, n, channels, groups, inner, tensor.Data[T](out[0]), tensor.Data[T](in[0]),
+			tensor.Data[T](in[1]), tensor.Data[T](in[2]), o.eps)
 		return nil
 	}
 }

@@ -332,8 +332,30 @@ func Pow[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
 			runLoop(p, loopOf[T](vec32.cube, vec64.cube), dst, x)
 			return
 		}
+		if x, ok := any(x).([]float32); ok {
+			par.Do(p, len(dst), grain/4, &powering{any(dst).([]float32), x, float64(y[0])})
+			return
+		}
 	}
 	binaryRule(p, b, dst, x, y, power[T]{})
+}
+
+// powering is x**c, slow where some x are not positive and finite.
+type powering struct {
+	d, x []float32
+	c    float64
+}
+
+func (t *powering) Run(lo, hi int) {
+	for ; lo < hi; lo += blockOfSome {
+		end := min(lo+blockOfSome, hi)
+		d, x := t.d[lo:end], t.x[lo:end]
+		if vec32.bottom(x) < 0 && vec32.top(x) <= math.MaxFloat32 && vec32.sum(x) > 0 { // a sum with a NaN is none
+			vec32.power(d, x, t.c)
+		} else {
+			powerLoop(d, x, t.c)
+		}
+	}
 }
 
 type power[T Numeric] struct{}

@@ -25,9 +25,36 @@ func (t *channelAffine[T]) Run(lo, hi int) {
 		if t.shift != nil {
 			b = t.shift[l%t.channels]
 		}
-		dst, src := t.y[l*t.inner:][:t.inner], t.x[l*t.inner:][:t.inner]
-		for j, v := range src {
-			dst[j] = T(v*a) + b
+		vec[T]().affine(t.y[l*t.inner:][:t.inner], t.x[l*t.inner:][:t.inner], a, b)
+	}
+}
+
+// GroupNorm normalises groups of channels of x (n,channels,inner) and then
+// scales and shifts the channels:
+//
+//	y[i,c,j] = (x[i,c,j]-mean)/sqrt(var+eps)*scale[c] + shift[c]
+//
+// mean and var being those of the channels/groups channels of c's group.
+func GroupNorm[T Float](p *par.Pool, n, channels, groups, inner int, y, x, scale, shift []T, eps float64) {
+	each := channels / max(groups, 1)
+	par.Do(p, n*groups, rowsPerChunk(3*each*inner), &groupNorm[T]{groups, each, inner, y, x, scale, shift, eps})
+}
+
+type groupNorm[T Float] struct {
+	groups, each, inner int
+	y, x, scale, shift  []T
+	eps                 float64
+}
+
+func (t *groupNorm[T]) Run(lo, hi int) {
+	v, n := vec[T](), t.each*t.inner
+	for g := lo; g < hi; g++ {
+		x, y := t.x[g*n:][:n], t.y[g*n:][:n]
+		mean := v.sum(x) / float64(n)
+		inv := 1 / math.Sqrt(v.around(x, mean)/float64(n)+t.eps)
+		for k := range t.each {
+			c, at := g%t.groups*t.each+k, k*t.inner
+			v.centred(y[at:][:t.inner], x[at:][:t.inner], mean, inv*float64(t.scale[c]), float64(t.shift[c]))
 		}
 	}
 }

@@ -93,14 +93,52 @@ func (t *convTask[T]) part(p *par.Pool, l int, scratch []T) {
 		}
 		return
 	}
-	cols, rest := taps(p, c, x, scratch)
 	out := y[:m*n]
+	if c.depthwise() {
+		par.Do(p, c.OH, rowsPerChunk(k*c.OW), &depthwise[T]{c, out, x, w, from(t.bias, l%c.Groups)})
+		return
+	}
+	cols, rest := taps(p, c, x, scratch)
 	if t.bias != nil {
 		for i, b := range t.bias[l%c.Groups*m:][:m] {
 			fill(out[i*n:][:n], b)
 		}
 	}
 	Gemm(p, false, false, m, n, k, 1, w, k, cols, n, t.bias != nil, out, n, rest)
+}
+
+// depthwise reports a convolution of each channel by itself, in which lines lie
+// beside the lines that they are made of.
+func (c *Conv) depthwise() bool { return c.C == c.Groups && c.M == c.Groups && c.StrideW == 1 }
+
+// A depthwise is rows of one channel.
+type depthwise[T Float] struct {
+	c             *Conv
+	y, x, w, bias []T
+}
+
+func (t *depthwise[T]) Run(lo, hi int) {
+	c, add := t.c, vec[T]().addScaled
+	for i := lo; i < hi; i++ {
+		y := t.y[i*c.OW:][:c.OW]
+		if t.bias != nil {
+			fill(y, t.bias[0])
+		} else {
+			clear(y)
+		}
+		for a := range c.KH {
+			r := i*c.StrideH + a*c.DilationH - c.Top
+			if r < 0 || r >= c.H {
+				continue
+			}
+			for b := range c.KW {
+				off := b*c.DilationW - c.Left
+				if j0, j1 := span(c.OW, c.W, 1, off); j0 < j1 {
+					add(y[j0:j1], t.x[r*c.W+j0+off:], t.w[a*c.KW+b])
+				}
+			}
+		}
+	}
 }
 
 // taps is the operand (depth, OH*OW) of one group of x, and the scratch left.

@@ -19,6 +19,10 @@ type maxPooling[T Numeric] struct {
 }
 
 func (t *maxPooling[T]) Run(lo, hi int) {
+	if x, ok := any(t.x).([]float32); ok && t.index == nil && t.w.lineFits() {
+		maxLines(t.w, any(t.y).([]float32), x, float32(t.low), lo, hi)
+		return
+	}
 	w, n := t.w, t.w.OH*t.w.OW
 	for c := lo; c < hi; c++ {
 		base := c * w.H * w.W
@@ -93,6 +97,10 @@ type averaging[T Float] struct {
 }
 
 func (t *averaging[T]) Run(lo, hi int) {
+	if t.w.lineFits() {
+		averageLines(t.w, t.y, t.x, t.includePad, lo, hi)
+		return
+	}
 	w, n := t.w, t.w.OH*t.w.OW
 	for c := lo; c < hi; c++ {
 		plane := t.x[c*w.H*w.W:][:w.H*w.W]

@@ -12,7 +12,7 @@ import (
 // element (-Inf for max, NaN for a mean).
 
 // columns is how many columns of one outer index make a task when inner > 1.
-const columns = 64
+const columns = 256
 
 // splitRow is the length from which a single long row is cut for several
 // threads, and splitParts how many pieces it can make.
@@ -310,20 +310,83 @@ func ReduceSumInt[T Integer](p *par.Pool, outer, n, inner int, dst, x []T) {
 
 // ReduceMax is max_i x[o,i,j], NaN where any is NaN, low where n = 0.
 func ReduceMax[T Numeric](p *par.Pool, outer, n, inner int, dst, x []T, low T) {
-	if n == 0 {
-		fill(dst[:outer*inner], low)
-		return
-	}
-	reduceRule(p, outer, n, inner, dst, x, greatest[T]{})
+	extreme(p, outer, n, inner, dst, x, low, false)
 }
 
 // ReduceMin is min_i x[o,i,j], NaN where any is NaN, high where n = 0.
 func ReduceMin[T Numeric](p *par.Pool, outer, n, inner int, dst, x []T, high T) {
+	extreme(p, outer, n, inner, dst, x, high, true)
+}
+
+func extreme[T Numeric](p *par.Pool, outer, n, inner int, dst, x []T, none T, least bool) {
 	if n == 0 {
-		fill(dst[:outer*inner], high)
+		fill(dst[:outer*inner], none)
 		return
 	}
-	reduceRule(p, outer, n, inner, dst, x, least[T]{})
+	t := extremes[T]{n: n, inner: inner, blocks: 1, least: least, dst: dst, x: x}
+	if inner > 1 {
+		t.blocks = (inner + columns - 1) / columns
+	}
+	par.Do(p, outer*t.blocks, rowsPerChunk(n*min(columns, inner)), &t)
+}
+
+// extremes is rows, or blocks of columns where inner > 1.
+type extremes[T Numeric] struct {
+	n, inner, blocks int
+	least            bool
+	dst, x           []T
+}
+
+func (t *extremes[T]) Run(lo, hi int) {
+	for b := lo; b < hi; b++ {
+		if t.inner == 1 {
+			t.dst[b] = extremeOf(t.x[b*t.n:][:t.n], t.least)
+			continue
+		}
+		o, j := b/t.blocks, b%t.blocks*columns
+		best := t.dst[o*t.inner+j:][:min(columns, t.inner-j)]
+		copy(best, t.x[o*t.n*t.inner+j:])
+		for i := 1; i < t.n; i++ {
+			t.line(best, t.x[(o*t.n+i)*t.inner+j:])
+		}
+	}
+}
+
+// line makes each of best the better of itself and of x.
+func (t *extremes[T]) line(best, x []T) {
+	of32, of64 := maxOf[float32], maxOf[float64]
+	if t.least {
+		of32, of64 = minOf[float32], minOf[float64]
+	}
+	switch f := floatLoops[T](of32, of64); {
+	case f != nil:
+		f.vv(best, best, x)
+	case t.least:
+		minVV(best, best, x)
+	default:
+		maxVV(best, best, x)
+	}
+}
+
+// extremeOf is the greatest or least element of a row, NaN where one is.
+func extremeOf[T Numeric](x []T, least bool) T {
+	if x, ok := any(x).([]float32); ok {
+		if s := vec32.sum(x); s == s {
+			if least {
+				return T(-vec32.bottom(x))
+			}
+			return T(vec32.top(x))
+		}
+	}
+	best := x[0]
+	for _, v := range x {
+		if least {
+			best = min(best, v)
+		} else {
+			best = max(best, v)
+		}
+	}
+	return best
 }
 
 // ReduceLogSumExp is log(sum_i exp(x[o,i,j])), without overflow.

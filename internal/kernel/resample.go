@@ -61,13 +61,10 @@ func (t *resampling[T]) Run(lo, hi int) {
 			t.dst[l] = T(s)
 			continue
 		}
-		to := t.dst[l*inner:][:inner]
+		to, v := t.dst[l*inner:][:inner], vec[T]()
 		clear(to)
 		for k := r.Start[o]; k < r.Start[o+1]; k++ {
-			w := T(r.Weight[k])
-			for j, v := range from[r.At[k]*inner:][:inner] {
-				to[j] += T(w * v)
-			}
+			v.addScaled(to, from[r.At[k]*inner:][:inner], T(r.Weight[k]))
 		}
 	}
 }

@@ -116,6 +116,10 @@ type logSoftmaxes[T Float] struct{ y, x []T }
 
 func (t logSoftmaxes[T]) vector(k, n, step int) {
 	l := logSumExp(t.x[k:], n, step)
+	if step == 1 {
+		vec[T]().shifted(t.y[k:k+n], t.x[k:k+n], l)
+		return
+	}
 	for i := k; i < k+n*step; i += step {
 		t.y[i] = T(float64(t.x[i]) - l)
 	}

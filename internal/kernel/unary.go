@@ -182,10 +182,41 @@ func GELU[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().gelu, dst, x) 
 func GELUTanh[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().geluTanh, dst, x) }
 
 // Sin is the sine.
-func Sin[T Float](p *par.Pool, dst, x []T) { run(p, &sinLoops, dst, x) }
+func Sin[T Float](p *par.Pool, dst, x []T) {
+	par.Do(p, len(dst), grain/4, &sines[T]{vec[T]().sin, &sinLoops, dst, x})
+}
 
 // Cos is the cosine.
-func Cos[T Float](p *par.Pool, dst, x []T) { run(p, &cosLoops, dst, x) }
+func Cos[T Float](p *par.Pool, dst, x []T) {
+	par.Do(p, len(dst), grain/4, &sines[T]{vec[T]().cos, &cosLoops, dst, x})
+}
+
+// mostTurn is how far out the fast sine and cosine are right.
+const mostTurn = 1 << 22
+
+// sines is a sine or cosine, slow where some numbers are far out.
+type sines[T Float] struct {
+	fast func(dst, x []T)
+	slow *loops
+	d, x []T
+}
+
+func (t *sines[T]) Run(lo, hi int) {
+	v := vec[T]()
+	for ; lo < hi; lo += blockOfSome {
+		end := min(lo+blockOfSome, hi)
+		d, x := t.d[lo:end], t.x[lo:end]
+		if max(v.top(x), v.bottom(x)) <= mostTurn {
+			t.fast(d, x)
+		} else {
+			pick[func(dst, x []T)](t.slow.f32, t.slow.f64)(d, x)
+		}
+	}
+}
+
+// blockOfSome is how many elements are looked at before the way to compute them
+// is chosen.
+const blockOfSome = 1 << 9
 
 // Tan is the tangent.
 func Tan[T Float](p *par.Pool, dst, x []T) { run(p, &tanLoops, dst, x) }

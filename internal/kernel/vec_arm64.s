@@ -60,411 +60,491 @@ DATA constants<>+208(SB)/4, $0x00000000
 DATA constants<>+212(SB)/4, $0x3fe00000
 DATA constants<>+216(SB)/4, $0x00000000
 DATA constants<>+220(SB)/4, $0x3fe00000
-DATA constants<>+224(SB)/4, $0x042d40f2
-DATA constants<>+228(SB)/4, $0x3fcc785d
-DATA constants<>+232(SB)/4, $0x042d40f2
-DATA constants<>+236(SB)/4, $0x3fcc785d
-DATA constants<>+240(SB)/4, $0x43877278
-DATA constants<>+244(SB)/4, $0x3fc74b84
-DATA constants<>+248(SB)/4, $0x43877278
-DATA constants<>+252(SB)/4, $0x3fc74b84
-DATA constants<>+256(SB)/4, $0x55a34e1c
-DATA constants<>+260(SB)/4, $0x3fd24924
-DATA constants<>+264(SB)/4, $0x55a34e1c
-DATA constants<>+268(SB)/4, $0x3fd24924
-DATA constants<>+272(SB)/4, $0x53297162
-DATA constants<>+276(SB)/4, $0x3fd99999
-DATA constants<>+280(SB)/4, $0x53297162
-DATA constants<>+284(SB)/4, $0x3fd99999
-DATA constants<>+288(SB)/4, $0x5555b263
-DATA constants<>+292(SB)/4, $0x3fe55555
-DATA constants<>+296(SB)/4, $0x5555b263
-DATA constants<>+300(SB)/4, $0x3fe55555
-DATA constants<>+304(SB)/4, $0x00001be6
-DATA constants<>+308(SB)/4, $0x40000000
-DATA constants<>+312(SB)/4, $0x00001be6
-DATA constants<>+316(SB)/4, $0x40000000
-DATA constants<>+320(SB)/4, $0xfefa39ef
-DATA constants<>+324(SB)/4, $0x3fe62e42
-DATA constants<>+328(SB)/4, $0xfefa39ef
-DATA constants<>+332(SB)/4, $0x3fe62e42
-DATA constants<>+336(SB)/4, $0x00000000
-DATA constants<>+340(SB)/4, $0x7ff00000
-DATA constants<>+344(SB)/4, $0x00000000
-DATA constants<>+348(SB)/4, $0x7ff00000
-DATA constants<>+352(SB)/4, $0xaaaca626
-DATA constants<>+356(SB)/4, $0x3379b604
-DATA constants<>+360(SB)/4, $0xaaaca626
-DATA constants<>+364(SB)/4, $0x3379b604
-DATA constants<>+368(SB)/4, $0x00000000
-DATA constants<>+372(SB)/4, $0xfff00000
-DATA constants<>+376(SB)/4, $0x00000000
-DATA constants<>+380(SB)/4, $0xfff00000
+DATA constants<>+224(SB)/4, $0x882c5d4b
+DATA constants<>+228(SB)/4, $0x3fc0dd17
+DATA constants<>+232(SB)/4, $0x882c5d4b
+DATA constants<>+236(SB)/4, $0x3fc0dd17
+DATA constants<>+240(SB)/4, $0x492e648b
+DATA constants<>+244(SB)/4, $0x3fde8662
+DATA constants<>+248(SB)/4, $0x492e648b
+DATA constants<>+252(SB)/4, $0x3fde8662
+DATA constants<>+256(SB)/4, $0x3caf9c00
+DATA constants<>+260(SB)/4, $0x3fc39c8e
+DATA constants<>+264(SB)/4, $0x3caf9c00
+DATA constants<>+268(SB)/4, $0x3fc39c8e
+DATA constants<>+272(SB)/4, $0xc4252619
+DATA constants<>+276(SB)/4, $0x3fc745ea
+DATA constants<>+280(SB)/4, $0xc4252619
+DATA constants<>+284(SB)/4, $0x3fc745ea
+DATA constants<>+288(SB)/4, $0x00fc59d9
+DATA constants<>+292(SB)/4, $0x3fcc71ca
+DATA constants<>+296(SB)/4, $0x00fc59d9
+DATA constants<>+300(SB)/4, $0x3fcc71ca
+DATA constants<>+304(SB)/4, $0x90964293
+DATA constants<>+308(SB)/4, $0x3fd24924
+DATA constants<>+312(SB)/4, $0x90964293
+DATA constants<>+316(SB)/4, $0x3fd24924
+DATA constants<>+320(SB)/4, $0x99893aa5
+DATA constants<>+324(SB)/4, $0x3fd99999
+DATA constants<>+328(SB)/4, $0x99893aa5
+DATA constants<>+332(SB)/4, $0x3fd99999
+DATA constants<>+336(SB)/4, $0x55555cf2
+DATA constants<>+340(SB)/4, $0x3fe55555
+DATA constants<>+344(SB)/4, $0x55555cf2
+DATA constants<>+348(SB)/4, $0x3fe55555
+DATA constants<>+352(SB)/4, $0x00000003
+DATA constants<>+356(SB)/4, $0x40000000
+DATA constants<>+360(SB)/4, $0x00000003
+DATA constants<>+364(SB)/4, $0x40000000
+DATA constants<>+368(SB)/4, $0xfefa39ef
+DATA constants<>+372(SB)/4, $0x3fe62e42
+DATA constants<>+376(SB)/4, $0xfefa39ef
+DATA constants<>+380(SB)/4, $0x3fe62e42
 DATA constants<>+384(SB)/4, $0x00000000
-DATA constants<>+388(SB)/4, $0x00000000
+DATA constants<>+388(SB)/4, $0x7ff00000
 DATA constants<>+392(SB)/4, $0x00000000
-DATA constants<>+396(SB)/4, $0x00000000
-DATA constants<>+400(SB)/4, $0x00000001
-DATA constants<>+404(SB)/4, $0x7ff80000
-DATA constants<>+408(SB)/4, $0x00000001
-DATA constants<>+412(SB)/4, $0x7ff80000
+DATA constants<>+396(SB)/4, $0x7ff00000
+DATA constants<>+400(SB)/4, $0xaaaca626
+DATA constants<>+404(SB)/4, $0x3379b604
+DATA constants<>+408(SB)/4, $0xaaaca626
+DATA constants<>+412(SB)/4, $0x3379b604
 DATA constants<>+416(SB)/4, $0x00000000
-DATA constants<>+420(SB)/4, $0xc0690000
+DATA constants<>+420(SB)/4, $0xfff00000
 DATA constants<>+424(SB)/4, $0x00000000
-DATA constants<>+428(SB)/4, $0xc0690000
-DATA constants<>+432(SB)/4, $0xffffffff
-DATA constants<>+436(SB)/4, $0x7fffffff
-DATA constants<>+440(SB)/4, $0xffffffff
-DATA constants<>+444(SB)/4, $0x7fffffff
-DATA constants<>+448(SB)/4, $0x000003ff
-DATA constants<>+452(SB)/4, $0x43380000
-DATA constants<>+456(SB)/4, $0x000003ff
-DATA constants<>+460(SB)/4, $0x43380000
-DATA constants<>+464(SB)/4, $0x652b82fe
-DATA constants<>+468(SB)/4, $0x3ff71547
-DATA constants<>+472(SB)/4, $0x652b82fe
-DATA constants<>+476(SB)/4, $0x3ff71547
-DATA constants<>+480(SB)/4, $0x6fcd63f2
-DATA constants<>+484(SB)/4, $0x3f8126fa
-DATA constants<>+488(SB)/4, $0x6fcd63f2
-DATA constants<>+492(SB)/4, $0x3f8126fa
-DATA constants<>+496(SB)/4, $0x24982b14
-DATA constants<>+500(SB)/4, $0x3f56d753
-DATA constants<>+504(SB)/4, $0x24982b14
-DATA constants<>+508(SB)/4, $0x3f56d753
-DATA constants<>+512(SB)/4, $0xce099138
-DATA constants<>+516(SB)/4, $0x3fa5554a
-DATA constants<>+520(SB)/4, $0xce099138
-DATA constants<>+524(SB)/4, $0x3fa5554a
-DATA constants<>+528(SB)/4, $0x43e2a35c
-DATA constants<>+532(SB)/4, $0x3fc55540
-DATA constants<>+536(SB)/4, $0x43e2a35c
-DATA constants<>+540(SB)/4, $0x3fc55540
-DATA constants<>+544(SB)/4, $0x02879adb
-DATA constants<>+548(SB)/4, $0x3fe00000
-DATA constants<>+552(SB)/4, $0x02879adb
-DATA constants<>+556(SB)/4, $0x3fe00000
-DATA constants<>+560(SB)/4, $0x0a1fd68b
-DATA constants<>+564(SB)/4, $0x3ff00000
-DATA constants<>+568(SB)/4, $0x0a1fd68b
-DATA constants<>+572(SB)/4, $0x3ff00000
-DATA constants<>+576(SB)/4, $0xfffffff6
-DATA constants<>+580(SB)/4, $0x3fefffff
-DATA constants<>+584(SB)/4, $0xfffffff6
-DATA constants<>+588(SB)/4, $0x3fefffff
-DATA constants<>+592(SB)/4, $0x00000000
-DATA constants<>+596(SB)/4, $0x40000000
-DATA constants<>+600(SB)/4, $0x00000000
-DATA constants<>+604(SB)/4, $0x40000000
-DATA constants<>+608(SB)/4, $0xa0eccd41
-DATA constants<>+612(SB)/4, $0x3fc1725c
-DATA constants<>+616(SB)/4, $0xa0eccd41
-DATA constants<>+620(SB)/4, $0x3fc1725c
-DATA constants<>+624(SB)/4, $0x6b68b183
-DATA constants<>+628(SB)/4, $0x3fbecec1
-DATA constants<>+632(SB)/4, $0x6b68b183
-DATA constants<>+636(SB)/4, $0x3fbecec1
-DATA constants<>+640(SB)/4, $0xaadac7c1
-DATA constants<>+644(SB)/4, $0x3fc3b067
-DATA constants<>+648(SB)/4, $0xaadac7c1
-DATA constants<>+652(SB)/4, $0x3fc3b067
-DATA constants<>+656(SB)/4, $0xbaa660b2
-DATA constants<>+660(SB)/4, $0x3fc744e9
-DATA constants<>+664(SB)/4, $0xbaa660b2
-DATA constants<>+668(SB)/4, $0x3fc744e9
-DATA constants<>+672(SB)/4, $0xd8372411
-DATA constants<>+676(SB)/4, $0x3fcc71c7
-DATA constants<>+680(SB)/4, $0xd8372411
-DATA constants<>+684(SB)/4, $0x3fcc71c7
-DATA constants<>+688(SB)/4, $0xf83324fc
-DATA constants<>+692(SB)/4, $0x3fd24924
-DATA constants<>+696(SB)/4, $0xf83324fc
-DATA constants<>+700(SB)/4, $0x3fd24924
-DATA constants<>+704(SB)/4, $0x9982b602
-DATA constants<>+708(SB)/4, $0x3fd99999
-DATA constants<>+712(SB)/4, $0x9982b602
-DATA constants<>+716(SB)/4, $0x3fd99999
-DATA constants<>+720(SB)/4, $0x55493fed
-DATA constants<>+724(SB)/4, $0x3fe55555
-DATA constants<>+728(SB)/4, $0x55493fed
-DATA constants<>+732(SB)/4, $0x3fe55555
-DATA constants<>+736(SB)/4, $0x00000003
-DATA constants<>+740(SB)/4, $0x40000000
-DATA constants<>+744(SB)/4, $0x00000003
-DATA constants<>+748(SB)/4, $0x40000000
+DATA constants<>+428(SB)/4, $0xfff00000
+DATA constants<>+432(SB)/4, $0x00000000
+DATA constants<>+436(SB)/4, $0x00000000
+DATA constants<>+440(SB)/4, $0x00000000
+DATA constants<>+444(SB)/4, $0x00000000
+DATA constants<>+448(SB)/4, $0x00000001
+DATA constants<>+452(SB)/4, $0x7ff80000
+DATA constants<>+456(SB)/4, $0x00000001
+DATA constants<>+460(SB)/4, $0x7ff80000
+DATA constants<>+464(SB)/4, $0x00000000
+DATA constants<>+468(SB)/4, $0x43380000
+DATA constants<>+472(SB)/4, $0x00000000
+DATA constants<>+476(SB)/4, $0x43380000
+DATA constants<>+480(SB)/4, $0x6dc9c883
+DATA constants<>+484(SB)/4, $0x3fe45f30
+DATA constants<>+488(SB)/4, $0x6dc9c883
+DATA constants<>+492(SB)/4, $0x3fe45f30
+DATA constants<>+496(SB)/4, $0x54442d18
+DATA constants<>+500(SB)/4, $0x3ff921fb
+DATA constants<>+504(SB)/4, $0x54442d18
+DATA constants<>+508(SB)/4, $0x3ff921fb
+DATA constants<>+512(SB)/4, $0x33145c07
+DATA constants<>+516(SB)/4, $0x3c91a626
+DATA constants<>+520(SB)/4, $0x33145c07
+DATA constants<>+524(SB)/4, $0x3c91a626
+DATA constants<>+528(SB)/4, $0xe1a6526e
+DATA constants<>+532(SB)/4, $0xbe927e71
+DATA constants<>+536(SB)/4, $0xe1a6526e
+DATA constants<>+540(SB)/4, $0xbe927e71
+DATA constants<>+544(SB)/4, $0xffcf0451
+DATA constants<>+548(SB)/4, $0x3e21f1ac
+DATA constants<>+552(SB)/4, $0xffcf0451
+DATA constants<>+556(SB)/4, $0x3e21f1ac
+DATA constants<>+560(SB)/4, $0x0d81baeb
+DATA constants<>+564(SB)/4, $0x3efa01a0
+DATA constants<>+568(SB)/4, $0x0d81baeb
+DATA constants<>+572(SB)/4, $0x3efa01a0
+DATA constants<>+576(SB)/4, $0x16569685
+DATA constants<>+580(SB)/4, $0xbf56c16c
+DATA constants<>+584(SB)/4, $0x16569685
+DATA constants<>+588(SB)/4, $0xbf56c16c
+DATA constants<>+592(SB)/4, $0x55558bd6
+DATA constants<>+596(SB)/4, $0x3fa55555
+DATA constants<>+600(SB)/4, $0x55558bd6
+DATA constants<>+604(SB)/4, $0x3fa55555
+DATA constants<>+608(SB)/4, $0x000002aa
+DATA constants<>+612(SB)/4, $0xbfe00000
+DATA constants<>+616(SB)/4, $0x000002aa
+DATA constants<>+620(SB)/4, $0xbfe00000
+DATA constants<>+624(SB)/4, $0xfffffff0
+DATA constants<>+628(SB)/4, $0x3fefffff
+DATA constants<>+632(SB)/4, $0xfffffff0
+DATA constants<>+636(SB)/4, $0x3fefffff
+DATA constants<>+640(SB)/4, $0x1a0eae36
+DATA constants<>+644(SB)/4, $0xbe5ae66e
+DATA constants<>+648(SB)/4, $0x1a0eae36
+DATA constants<>+652(SB)/4, $0xbe5ae66e
+DATA constants<>+656(SB)/4, $0x19c97218
+DATA constants<>+660(SB)/4, $0x3de6374b
+DATA constants<>+664(SB)/4, $0x19c97218
+DATA constants<>+668(SB)/4, $0x3de6374b
+DATA constants<>+672(SB)/4, $0x5216d24d
+DATA constants<>+676(SB)/4, $0x3ec71de3
+DATA constants<>+680(SB)/4, $0x5216d24d
+DATA constants<>+684(SB)/4, $0x3ec71de3
+DATA constants<>+688(SB)/4, $0x19b6d6f4
+DATA constants<>+692(SB)/4, $0xbf2a01a0
+DATA constants<>+696(SB)/4, $0x19b6d6f4
+DATA constants<>+700(SB)/4, $0xbf2a01a0
+DATA constants<>+704(SB)/4, $0x1111c7bd
+DATA constants<>+708(SB)/4, $0x3f811111
+DATA constants<>+712(SB)/4, $0x1111c7bd
+DATA constants<>+716(SB)/4, $0x3f811111
+DATA constants<>+720(SB)/4, $0x55555688
+DATA constants<>+724(SB)/4, $0xbfc55555
+DATA constants<>+728(SB)/4, $0x55555688
+DATA constants<>+732(SB)/4, $0xbfc55555
+DATA constants<>+736(SB)/4, $0xfffffff2
+DATA constants<>+740(SB)/4, $0x3fefffff
+DATA constants<>+744(SB)/4, $0xfffffff2
+DATA constants<>+748(SB)/4, $0x3fefffff
 DATA constants<>+752(SB)/4, $0x00000000
-DATA constants<>+756(SB)/4, $0x40440000
+DATA constants<>+756(SB)/4, $0x80000000
 DATA constants<>+760(SB)/4, $0x00000000
-DATA constants<>+764(SB)/4, $0x40440000
+DATA constants<>+764(SB)/4, $0x80000000
 DATA constants<>+768(SB)/4, $0x00000000
-DATA constants<>+772(SB)/4, $0x40690000
+DATA constants<>+772(SB)/4, $0xc0690000
 DATA constants<>+776(SB)/4, $0x00000000
-DATA constants<>+780(SB)/4, $0x40690000
-DATA constants<>+784(SB)/4, $0x1e53af82
-DATA constants<>+788(SB)/4, $0x3f56d753
-DATA constants<>+792(SB)/4, $0x1e53af82
-DATA constants<>+796(SB)/4, $0x3f56d753
-DATA constants<>+800(SB)/4, $0xd7002cbf
-DATA constants<>+804(SB)/4, $0x3f2a1516
-DATA constants<>+808(SB)/4, $0xd7002cbf
-DATA constants<>+812(SB)/4, $0x3f2a1516
-DATA constants<>+816(SB)/4, $0x637c3412
-DATA constants<>+820(SB)/4, $0x3f81110c
-DATA constants<>+824(SB)/4, $0x637c3412
-DATA constants<>+828(SB)/4, $0x3f81110c
-DATA constants<>+832(SB)/4, $0xce12833b
-DATA constants<>+836(SB)/4, $0x3fa5554a
-DATA constants<>+840(SB)/4, $0xce12833b
-DATA constants<>+844(SB)/4, $0x3fa5554a
-DATA constants<>+848(SB)/4, $0x56752314
-DATA constants<>+852(SB)/4, $0x3fc55555
-DATA constants<>+856(SB)/4, $0x56752314
-DATA constants<>+860(SB)/4, $0x3fc55555
-DATA constants<>+864(SB)/4, $0x0287949d
-DATA constants<>+868(SB)/4, $0x3fe00000
-DATA constants<>+872(SB)/4, $0x0287949d
-DATA constants<>+876(SB)/4, $0x3fe00000
-DATA constants<>+880(SB)/4, $0x00000000
-DATA constants<>+884(SB)/4, $0x40180000
-DATA constants<>+888(SB)/4, $0x00000000
-DATA constants<>+892(SB)/4, $0x40180000
-DATA constants<>+896(SB)/4, $0x31288b51
-DATA constants<>+900(SB)/4, $0xbf9b82ce
-DATA constants<>+904(SB)/4, $0x31288b51
-DATA constants<>+908(SB)/4, $0xbf9b82ce
-DATA constants<>+912(SB)/4, $0xd0e6a53f
-DATA constants<>+916(SB)/4, $0x3f7565bc
-DATA constants<>+920(SB)/4, $0xd0e6a53f
-DATA constants<>+924(SB)/4, $0x3f7565bc
-DATA constants<>+928(SB)/4, $0x1a042be2
-DATA constants<>+932(SB)/4, $0x3fbce2f2
-DATA constants<>+936(SB)/4, $0x1a042be2
-DATA constants<>+940(SB)/4, $0x3fbce2f2
-DATA constants<>+944(SB)/4, $0x6b0379e7
-DATA constants<>+948(SB)/4, $0xbfd81274
-DATA constants<>+952(SB)/4, $0x6b0379e7
-DATA constants<>+956(SB)/4, $0xbfd81274
-DATA constants<>+960(SB)/4, $0x50429b6d
-DATA constants<>+964(SB)/4, $0x3ff20dd7
-DATA constants<>+968(SB)/4, $0x50429b6d
-DATA constants<>+972(SB)/4, $0x3ff20dd7
-DATA constants<>+976(SB)/4, $0x00000000
-DATA constants<>+980(SB)/4, $0x3fc00000
-DATA constants<>+984(SB)/4, $0x00000000
-DATA constants<>+988(SB)/4, $0x3fc00000
-DATA constants<>+992(SB)/4, $0x24924925
-DATA constants<>+996(SB)/4, $0xbff49249
-DATA constants<>+1000(SB)/4, $0x24924925
-DATA constants<>+1004(SB)/4, $0xbff49249
-DATA constants<>+1008(SB)/4, $0x92492492
-DATA constants<>+1012(SB)/4, $0x40024924
-DATA constants<>+1016(SB)/4, $0x92492492
-DATA constants<>+1020(SB)/4, $0x40024924
-DATA constants<>+1024(SB)/4, $0x22400000
-DATA constants<>+1028(SB)/4, $0xbeeb2099
-DATA constants<>+1032(SB)/4, $0x22400000
-DATA constants<>+1036(SB)/4, $0xbeeb2099
-DATA constants<>+1040(SB)/4, $0x11800000
-DATA constants<>+1044(SB)/4, $0x3ee30543
-DATA constants<>+1048(SB)/4, $0x11800000
-DATA constants<>+1052(SB)/4, $0x3ee30543
-DATA constants<>+1056(SB)/4, $0x6ad00000
-DATA constants<>+1060(SB)/4, $0xbf0da663
-DATA constants<>+1064(SB)/4, $0x6ad00000
-DATA constants<>+1068(SB)/4, $0xbf0da663
-DATA constants<>+1072(SB)/4, $0x956b0000
-DATA constants<>+1076(SB)/4, $0x3f2166d0
-DATA constants<>+1080(SB)/4, $0x956b0000
-DATA constants<>+1084(SB)/4, $0x3f2166d0
-DATA constants<>+1088(SB)/4, $0x20c90000
-DATA constants<>+1092(SB)/4, $0x3f25cbc3
-DATA constants<>+1096(SB)/4, $0x20c90000
-DATA constants<>+1100(SB)/4, $0x3f25cbc3
-DATA constants<>+1104(SB)/4, $0x2a00e000
-DATA constants<>+1108(SB)/4, $0xbf4b9dfc
-DATA constants<>+1112(SB)/4, $0x2a00e000
-DATA constants<>+1116(SB)/4, $0xbf4b9dfc
-DATA constants<>+1120(SB)/4, $0x01e38000
-DATA constants<>+1124(SB)/4, $0xbf1d8141
-DATA constants<>+1128(SB)/4, $0x01e38000
-DATA constants<>+1132(SB)/4, $0xbf1d8141
-DATA constants<>+1136(SB)/4, $0x779f7f80
-DATA constants<>+1140(SB)/4, $0x3f73b398
-DATA constants<>+1144(SB)/4, $0x779f7f80
-DATA constants<>+1148(SB)/4, $0x3f73b398
-DATA constants<>+1152(SB)/4, $0x593f6680
-DATA constants<>+1156(SB)/4, $0xbf63b6fb
-DATA constants<>+1160(SB)/4, $0x593f6680
-DATA constants<>+1164(SB)/4, $0xbf63b6fb
-DATA constants<>+1168(SB)/4, $0xb5dfbc8c
-DATA constants<>+1172(SB)/4, $0xbfa149e8
-DATA constants<>+1176(SB)/4, $0xb5dfbc8c
-DATA constants<>+1180(SB)/4, $0xbfa149e8
-DATA constants<>+1184(SB)/4, $0xd1363308
-DATA constants<>+1188(SB)/4, $0x3f96be42
-DATA constants<>+1192(SB)/4, $0xd1363308
-DATA constants<>+1196(SB)/4, $0x3f96be42
-DATA constants<>+1200(SB)/4, $0x77ac9358
-DATA constants<>+1204(SB)/4, $0x3fe31a1d
-DATA constants<>+1208(SB)/4, $0x77ac9358
-DATA constants<>+1212(SB)/4, $0x3fe31a1d
-DATA constants<>+1216(SB)/4, $0x238f4da1
-DATA constants<>+1220(SB)/4, $0xbfe2c942
-DATA constants<>+1224(SB)/4, $0x238f4da1
-DATA constants<>+1228(SB)/4, $0xbfe2c942
-DATA constants<>+1232(SB)/4, $0x00000000
-DATA constants<>+1236(SB)/4, $0x80000000
-DATA constants<>+1240(SB)/4, $0x00000000
-DATA constants<>+1244(SB)/4, $0x80000000
-DATA constants<>+1248(SB)/4, $0x41533333
-DATA constants<>+1252(SB)/4, $0x41533333
-DATA constants<>+1256(SB)/4, $0x41533333
-DATA constants<>+1260(SB)/4, $0x41533333
-DATA constants<>+1264(SB)/4, $0xbf000000
-DATA constants<>+1268(SB)/4, $0xbf000000
-DATA constants<>+1272(SB)/4, $0xbf000000
-DATA constants<>+1276(SB)/4, $0xbf000000
-DATA constants<>+1280(SB)/4, $0x4b40007f
-DATA constants<>+1284(SB)/4, $0x4b40007f
-DATA constants<>+1288(SB)/4, $0x4b40007f
-DATA constants<>+1292(SB)/4, $0x4b40007f
-DATA constants<>+1296(SB)/4, $0x3fb8aa3b
-DATA constants<>+1300(SB)/4, $0x3fb8aa3b
-DATA constants<>+1304(SB)/4, $0x3fb8aa3b
-DATA constants<>+1308(SB)/4, $0x3fb8aa3b
-DATA constants<>+1312(SB)/4, $0x3f318000
-DATA constants<>+1316(SB)/4, $0x3f318000
-DATA constants<>+1320(SB)/4, $0x3f318000
-DATA constants<>+1324(SB)/4, $0x3f318000
-DATA constants<>+1328(SB)/4, $0xb95e8083
-DATA constants<>+1332(SB)/4, $0xb95e8083
-DATA constants<>+1336(SB)/4, $0xb95e8083
-DATA constants<>+1340(SB)/4, $0xb95e8083
-DATA constants<>+1344(SB)/4, $0x3c0937d3
-DATA constants<>+1348(SB)/4, $0x3c0937d3
-DATA constants<>+1352(SB)/4, $0x3c0937d3
-DATA constants<>+1356(SB)/4, $0x3c0937d3
-DATA constants<>+1360(SB)/4, $0x3ab6ba99
-DATA constants<>+1364(SB)/4, $0x3ab6ba99
-DATA constants<>+1368(SB)/4, $0x3ab6ba99
-DATA constants<>+1372(SB)/4, $0x3ab6ba99
-DATA constants<>+1376(SB)/4, $0x3d2aaa56
-DATA constants<>+1380(SB)/4, $0x3d2aaa56
-DATA constants<>+1384(SB)/4, $0x3d2aaa56
-DATA constants<>+1388(SB)/4, $0x3d2aaa56
-DATA constants<>+1392(SB)/4, $0x3e2aaa02
-DATA constants<>+1396(SB)/4, $0x3e2aaa02
-DATA constants<>+1400(SB)/4, $0x3e2aaa02
-DATA constants<>+1404(SB)/4, $0x3e2aaa02
-DATA constants<>+1408(SB)/4, $0x403504f3
-DATA constants<>+1412(SB)/4, $0x403504f3
-DATA constants<>+1416(SB)/4, $0x403504f3
-DATA constants<>+1420(SB)/4, $0x403504f3
-DATA constants<>+1424(SB)/4, $0xbfb6dab6
-DATA constants<>+1428(SB)/4, $0xbfb6dab6
-DATA constants<>+1432(SB)/4, $0xbfb6dab6
-DATA constants<>+1436(SB)/4, $0xbfb6dab6
-DATA constants<>+1440(SB)/4, $0x401b6d5b
-DATA constants<>+1444(SB)/4, $0x401b6d5b
-DATA constants<>+1448(SB)/4, $0x401b6d5b
-DATA constants<>+1452(SB)/4, $0x401b6d5b
-DATA constants<>+1456(SB)/4, $0x36e2b246
-DATA constants<>+1460(SB)/4, $0x36e2b246
-DATA constants<>+1464(SB)/4, $0x36e2b246
-DATA constants<>+1468(SB)/4, $0x36e2b246
-DATA constants<>+1472(SB)/4, $0xb7cd3010
-DATA constants<>+1476(SB)/4, $0xb7cd3010
-DATA constants<>+1480(SB)/4, $0xb7cd3010
-DATA constants<>+1484(SB)/4, $0xb7cd3010
-DATA constants<>+1488(SB)/4, $0x398f8af3
-DATA constants<>+1492(SB)/4, $0x398f8af3
-DATA constants<>+1496(SB)/4, $0x398f8af3
-DATA constants<>+1500(SB)/4, $0x398f8af3
-DATA constants<>+1504(SB)/4, $0xb991ae6b
-DATA constants<>+1508(SB)/4, $0xb991ae6b
-DATA constants<>+1512(SB)/4, $0xb991ae6b
-DATA constants<>+1516(SB)/4, $0xb991ae6b
-DATA constants<>+1520(SB)/4, $0xbb415eb2
-DATA constants<>+1524(SB)/4, $0xbb415eb2
-DATA constants<>+1528(SB)/4, $0xbb415eb2
-DATA constants<>+1532(SB)/4, $0xbb415eb2
-DATA constants<>+1536(SB)/4, $0x3b338155
-DATA constants<>+1540(SB)/4, $0x3b338155
-DATA constants<>+1544(SB)/4, $0x3b338155
-DATA constants<>+1548(SB)/4, $0x3b338155
-DATA constants<>+1552(SB)/4, $0x3d4c7ba6
-DATA constants<>+1556(SB)/4, $0x3d4c7ba6
-DATA constants<>+1560(SB)/4, $0x3d4c7ba6
-DATA constants<>+1564(SB)/4, $0x3d4c7ba6
-DATA constants<>+1568(SB)/4, $0x3e2646fd
-DATA constants<>+1572(SB)/4, $0x3e2646fd
-DATA constants<>+1576(SB)/4, $0x3e2646fd
-DATA constants<>+1580(SB)/4, $0x3e2646fd
-DATA constants<>+1584(SB)/4, $0x3e936ba2
-DATA constants<>+1588(SB)/4, $0x3e936ba2
-DATA constants<>+1592(SB)/4, $0x3e936ba2
-DATA constants<>+1596(SB)/4, $0x3e936ba2
-DATA constants<>+1600(SB)/4, $0xc1533333
-DATA constants<>+1604(SB)/4, $0xc1533333
-DATA constants<>+1608(SB)/4, $0xc1533333
-DATA constants<>+1612(SB)/4, $0xc1533333
-DATA constants<>+1616(SB)/4, $0x00000000
-DATA constants<>+1620(SB)/4, $0x412e8480
-DATA constants<>+1624(SB)/4, $0x00000000
-DATA constants<>+1628(SB)/4, $0x412e8480
-DATA constants<>+1632(SB)/4, $0x00000000
-DATA constants<>+1636(SB)/4, $0xc12e8480
-DATA constants<>+1640(SB)/4, $0x00000000
-DATA constants<>+1644(SB)/4, $0xc12e8480
-DATA constants<>+1648(SB)/4, $0x33d43651
-DATA constants<>+1652(SB)/4, $0x3ff98845
-DATA constants<>+1656(SB)/4, $0x33d43651
-DATA constants<>+1660(SB)/4, $0x3ff98845
-DATA constants<>+1664(SB)/4, $0x2a4d8b4b
-DATA constants<>+1668(SB)/4, $0x3fb2444f
-DATA constants<>+1672(SB)/4, $0x2a4d8b4b
-DATA constants<>+1676(SB)/4, $0x3fb2444f
-DATA constants<>+1680(SB)/4, $0x3ecc422a
-DATA constants<>+1684(SB)/4, $0x3ecc422a
-DATA constants<>+1688(SB)/4, $0x3ecc422a
-DATA constants<>+1692(SB)/4, $0x3ecc422a
-DATA constants<>+1696(SB)/4, $0x00000000
-DATA constants<>+1700(SB)/4, $0x403e0000
-DATA constants<>+1704(SB)/4, $0x00000000
-DATA constants<>+1708(SB)/4, $0x403e0000
-DATA constants<>+1712(SB)/4, $0x00000000
-DATA constants<>+1716(SB)/4, $0xc03e0000
-DATA constants<>+1720(SB)/4, $0x00000000
-DATA constants<>+1724(SB)/4, $0xc03e0000
-DATA constants<>+1728(SB)/4, $0xbf7450f0
-DATA constants<>+1732(SB)/4, $0x3fcb6676
-DATA constants<>+1736(SB)/4, $0xbf7450f0
-DATA constants<>+1740(SB)/4, $0x3fcb6676
-DATA constants<>+1744(SB)/4, $0xc2ae0000
-DATA constants<>+1748(SB)/4, $0xc2ae0000
-DATA constants<>+1752(SB)/4, $0xc2ae0000
-DATA constants<>+1756(SB)/4, $0xc2ae0000
-DATA constants<>+1760(SB)/4, $0x3d2bb1b1
-DATA constants<>+1764(SB)/4, $0x3d2bb1b1
-DATA constants<>+1768(SB)/4, $0x3d2bb1b1
-DATA constants<>+1772(SB)/4, $0x3d2bb1b1
-DATA constants<>+1776(SB)/4, $0x3c091ec1
-DATA constants<>+1780(SB)/4, $0x3c091ec1
-DATA constants<>+1784(SB)/4, $0x3c091ec1
-DATA constants<>+1788(SB)/4, $0x3c091ec1
-DATA constants<>+1792(SB)/4, $0x3e2aaa3e
-DATA constants<>+1796(SB)/4, $0x3e2aaa3e
-DATA constants<>+1800(SB)/4, $0x3e2aaa3e
-DATA constants<>+1804(SB)/4, $0x3e2aaa3e
-DATA constants<>+1808(SB)/4, $0x3efffe85
-DATA constants<>+1812(SB)/4, $0x3efffe85
-DATA constants<>+1816(SB)/4, $0x3efffe85
-DATA constants<>+1820(SB)/4, $0x3efffe85
-DATA constants<>+1824(SB)/4, $0x3f800001
-DATA constants<>+1828(SB)/4, $0x3f800001
-DATA constants<>+1832(SB)/4, $0x3f800001
-DATA constants<>+1836(SB)/4, $0x3f800001
-GLOBL constants<>(SB), RODATA|NOPTR, $1840
+DATA constants<>+780(SB)/4, $0xc0690000
+DATA constants<>+784(SB)/4, $0xffffffff
+DATA constants<>+788(SB)/4, $0x7fffffff
+DATA constants<>+792(SB)/4, $0xffffffff
+DATA constants<>+796(SB)/4, $0x7fffffff
+DATA constants<>+800(SB)/4, $0x000003ff
+DATA constants<>+804(SB)/4, $0x43380000
+DATA constants<>+808(SB)/4, $0x000003ff
+DATA constants<>+812(SB)/4, $0x43380000
+DATA constants<>+816(SB)/4, $0x652b82fe
+DATA constants<>+820(SB)/4, $0x3ff71547
+DATA constants<>+824(SB)/4, $0x652b82fe
+DATA constants<>+828(SB)/4, $0x3ff71547
+DATA constants<>+832(SB)/4, $0x6fcd63f2
+DATA constants<>+836(SB)/4, $0x3f8126fa
+DATA constants<>+840(SB)/4, $0x6fcd63f2
+DATA constants<>+844(SB)/4, $0x3f8126fa
+DATA constants<>+848(SB)/4, $0x24982b14
+DATA constants<>+852(SB)/4, $0x3f56d753
+DATA constants<>+856(SB)/4, $0x24982b14
+DATA constants<>+860(SB)/4, $0x3f56d753
+DATA constants<>+864(SB)/4, $0xce099138
+DATA constants<>+868(SB)/4, $0x3fa5554a
+DATA constants<>+872(SB)/4, $0xce099138
+DATA constants<>+876(SB)/4, $0x3fa5554a
+DATA constants<>+880(SB)/4, $0x43e2a35c
+DATA constants<>+884(SB)/4, $0x3fc55540
+DATA constants<>+888(SB)/4, $0x43e2a35c
+DATA constants<>+892(SB)/4, $0x3fc55540
+DATA constants<>+896(SB)/4, $0x02879adb
+DATA constants<>+900(SB)/4, $0x3fe00000
+DATA constants<>+904(SB)/4, $0x02879adb
+DATA constants<>+908(SB)/4, $0x3fe00000
+DATA constants<>+912(SB)/4, $0x0a1fd68b
+DATA constants<>+916(SB)/4, $0x3ff00000
+DATA constants<>+920(SB)/4, $0x0a1fd68b
+DATA constants<>+924(SB)/4, $0x3ff00000
+DATA constants<>+928(SB)/4, $0xfffffff6
+DATA constants<>+932(SB)/4, $0x3fefffff
+DATA constants<>+936(SB)/4, $0xfffffff6
+DATA constants<>+940(SB)/4, $0x3fefffff
+DATA constants<>+944(SB)/4, $0x00000000
+DATA constants<>+948(SB)/4, $0x40000000
+DATA constants<>+952(SB)/4, $0x00000000
+DATA constants<>+956(SB)/4, $0x40000000
+DATA constants<>+960(SB)/4, $0xa0eccd41
+DATA constants<>+964(SB)/4, $0x3fc1725c
+DATA constants<>+968(SB)/4, $0xa0eccd41
+DATA constants<>+972(SB)/4, $0x3fc1725c
+DATA constants<>+976(SB)/4, $0x6b68b183
+DATA constants<>+980(SB)/4, $0x3fbecec1
+DATA constants<>+984(SB)/4, $0x6b68b183
+DATA constants<>+988(SB)/4, $0x3fbecec1
+DATA constants<>+992(SB)/4, $0xaadac7c1
+DATA constants<>+996(SB)/4, $0x3fc3b067
+DATA constants<>+1000(SB)/4, $0xaadac7c1
+DATA constants<>+1004(SB)/4, $0x3fc3b067
+DATA constants<>+1008(SB)/4, $0xbaa660b2
+DATA constants<>+1012(SB)/4, $0x3fc744e9
+DATA constants<>+1016(SB)/4, $0xbaa660b2
+DATA constants<>+1020(SB)/4, $0x3fc744e9
+DATA constants<>+1024(SB)/4, $0xd8372411
+DATA constants<>+1028(SB)/4, $0x3fcc71c7
+DATA constants<>+1032(SB)/4, $0xd8372411
+DATA constants<>+1036(SB)/4, $0x3fcc71c7
+DATA constants<>+1040(SB)/4, $0xf83324fc
+DATA constants<>+1044(SB)/4, $0x3fd24924
+DATA constants<>+1048(SB)/4, $0xf83324fc
+DATA constants<>+1052(SB)/4, $0x3fd24924
+DATA constants<>+1056(SB)/4, $0x9982b602
+DATA constants<>+1060(SB)/4, $0x3fd99999
+DATA constants<>+1064(SB)/4, $0x9982b602
+DATA constants<>+1068(SB)/4, $0x3fd99999
+DATA constants<>+1072(SB)/4, $0x55493fed
+DATA constants<>+1076(SB)/4, $0x3fe55555
+DATA constants<>+1080(SB)/4, $0x55493fed
+DATA constants<>+1084(SB)/4, $0x3fe55555
+DATA constants<>+1088(SB)/4, $0x00000000
+DATA constants<>+1092(SB)/4, $0x40440000
+DATA constants<>+1096(SB)/4, $0x00000000
+DATA constants<>+1100(SB)/4, $0x40440000
+DATA constants<>+1104(SB)/4, $0x00000000
+DATA constants<>+1108(SB)/4, $0x40690000
+DATA constants<>+1112(SB)/4, $0x00000000
+DATA constants<>+1116(SB)/4, $0x40690000
+DATA constants<>+1120(SB)/4, $0x1e53af82
+DATA constants<>+1124(SB)/4, $0x3f56d753
+DATA constants<>+1128(SB)/4, $0x1e53af82
+DATA constants<>+1132(SB)/4, $0x3f56d753
+DATA constants<>+1136(SB)/4, $0xd7002cbf
+DATA constants<>+1140(SB)/4, $0x3f2a1516
+DATA constants<>+1144(SB)/4, $0xd7002cbf
+DATA constants<>+1148(SB)/4, $0x3f2a1516
+DATA constants<>+1152(SB)/4, $0x637c3412
+DATA constants<>+1156(SB)/4, $0x3f81110c
+DATA constants<>+1160(SB)/4, $0x637c3412
+DATA constants<>+1164(SB)/4, $0x3f81110c
+DATA constants<>+1168(SB)/4, $0xce12833b
+DATA constants<>+1172(SB)/4, $0x3fa5554a
+DATA constants<>+1176(SB)/4, $0xce12833b
+DATA constants<>+1180(SB)/4, $0x3fa5554a
+DATA constants<>+1184(SB)/4, $0x56752314
+DATA constants<>+1188(SB)/4, $0x3fc55555
+DATA constants<>+1192(SB)/4, $0x56752314
+DATA constants<>+1196(SB)/4, $0x3fc55555
+DATA constants<>+1200(SB)/4, $0x0287949d
+DATA constants<>+1204(SB)/4, $0x3fe00000
+DATA constants<>+1208(SB)/4, $0x0287949d
+DATA constants<>+1212(SB)/4, $0x3fe00000
+DATA constants<>+1216(SB)/4, $0x00000000
+DATA constants<>+1220(SB)/4, $0x40180000
+DATA constants<>+1224(SB)/4, $0x00000000
+DATA constants<>+1228(SB)/4, $0x40180000
+DATA constants<>+1232(SB)/4, $0x31288b51
+DATA constants<>+1236(SB)/4, $0xbf9b82ce
+DATA constants<>+1240(SB)/4, $0x31288b51
+DATA constants<>+1244(SB)/4, $0xbf9b82ce
+DATA constants<>+1248(SB)/4, $0xd0e6a53f
+DATA constants<>+1252(SB)/4, $0x3f7565bc
+DATA constants<>+1256(SB)/4, $0xd0e6a53f
+DATA constants<>+1260(SB)/4, $0x3f7565bc
+DATA constants<>+1264(SB)/4, $0x1a042be2
+DATA constants<>+1268(SB)/4, $0x3fbce2f2
+DATA constants<>+1272(SB)/4, $0x1a042be2
+DATA constants<>+1276(SB)/4, $0x3fbce2f2
+DATA constants<>+1280(SB)/4, $0x6b0379e7
+DATA constants<>+1284(SB)/4, $0xbfd81274
+DATA constants<>+1288(SB)/4, $0x6b0379e7
+DATA constants<>+1292(SB)/4, $0xbfd81274
+DATA constants<>+1296(SB)/4, $0x50429b6d
+DATA constants<>+1300(SB)/4, $0x3ff20dd7
+DATA constants<>+1304(SB)/4, $0x50429b6d
+DATA constants<>+1308(SB)/4, $0x3ff20dd7
+DATA constants<>+1312(SB)/4, $0x00000000
+DATA constants<>+1316(SB)/4, $0x3fc00000
+DATA constants<>+1320(SB)/4, $0x00000000
+DATA constants<>+1324(SB)/4, $0x3fc00000
+DATA constants<>+1328(SB)/4, $0x24924925
+DATA constants<>+1332(SB)/4, $0xbff49249
+DATA constants<>+1336(SB)/4, $0x24924925
+DATA constants<>+1340(SB)/4, $0xbff49249
+DATA constants<>+1344(SB)/4, $0x92492492
+DATA constants<>+1348(SB)/4, $0x40024924
+DATA constants<>+1352(SB)/4, $0x92492492
+DATA constants<>+1356(SB)/4, $0x40024924
+DATA constants<>+1360(SB)/4, $0x22400000
+DATA constants<>+1364(SB)/4, $0xbeeb2099
+DATA constants<>+1368(SB)/4, $0x22400000
+DATA constants<>+1372(SB)/4, $0xbeeb2099
+DATA constants<>+1376(SB)/4, $0x11800000
+DATA constants<>+1380(SB)/4, $0x3ee30543
+DATA constants<>+1384(SB)/4, $0x11800000
+DATA constants<>+1388(SB)/4, $0x3ee30543
+DATA constants<>+1392(SB)/4, $0x6ad00000
+DATA constants<>+1396(SB)/4, $0xbf0da663
+DATA constants<>+1400(SB)/4, $0x6ad00000
+DATA constants<>+1404(SB)/4, $0xbf0da663
+DATA constants<>+1408(SB)/4, $0x956b0000
+DATA constants<>+1412(SB)/4, $0x3f2166d0
+DATA constants<>+1416(SB)/4, $0x956b0000
+DATA constants<>+1420(SB)/4, $0x3f2166d0
+DATA constants<>+1424(SB)/4, $0x20c90000
+DATA constants<>+1428(SB)/4, $0x3f25cbc3
+DATA constants<>+1432(SB)/4, $0x20c90000
+DATA constants<>+1436(SB)/4, $0x3f25cbc3
+DATA constants<>+1440(SB)/4, $0x2a00e000
+DATA constants<>+1444(SB)/4, $0xbf4b9dfc
+DATA constants<>+1448(SB)/4, $0x2a00e000
+DATA constants<>+1452(SB)/4, $0xbf4b9dfc
+DATA constants<>+1456(SB)/4, $0x01e38000
+DATA constants<>+1460(SB)/4, $0xbf1d8141
+DATA constants<>+1464(SB)/4, $0x01e38000
+DATA constants<>+1468(SB)/4, $0xbf1d8141
+DATA constants<>+1472(SB)/4, $0x779f7f80
+DATA constants<>+1476(SB)/4, $0x3f73b398
+DATA constants<>+1480(SB)/4, $0x779f7f80
+DATA constants<>+1484(SB)/4, $0x3f73b398
+DATA constants<>+1488(SB)/4, $0x593f6680
+DATA constants<>+1492(SB)/4, $0xbf63b6fb
+DATA constants<>+1496(SB)/4, $0x593f6680
+DATA constants<>+1500(SB)/4, $0xbf63b6fb
+DATA constants<>+1504(SB)/4, $0xb5dfbc8c
+DATA constants<>+1508(SB)/4, $0xbfa149e8
+DATA constants<>+1512(SB)/4, $0xb5dfbc8c
+DATA constants<>+1516(SB)/4, $0xbfa149e8
+DATA constants<>+1520(SB)/4, $0xd1363308
+DATA constants<>+1524(SB)/4, $0x3f96be42
+DATA constants<>+1528(SB)/4, $0xd1363308
+DATA constants<>+1532(SB)/4, $0x3f96be42
+DATA constants<>+1536(SB)/4, $0x77ac9358
+DATA constants<>+1540(SB)/4, $0x3fe31a1d
+DATA constants<>+1544(SB)/4, $0x77ac9358
+DATA constants<>+1548(SB)/4, $0x3fe31a1d
+DATA constants<>+1552(SB)/4, $0x238f4da1
+DATA constants<>+1556(SB)/4, $0xbfe2c942
+DATA constants<>+1560(SB)/4, $0x238f4da1
+DATA constants<>+1564(SB)/4, $0xbfe2c942
+DATA constants<>+1568(SB)/4, $0x41533333
+DATA constants<>+1572(SB)/4, $0x41533333
+DATA constants<>+1576(SB)/4, $0x41533333
+DATA constants<>+1580(SB)/4, $0x41533333
+DATA constants<>+1584(SB)/4, $0xbf000000
+DATA constants<>+1588(SB)/4, $0xbf000000
+DATA constants<>+1592(SB)/4, $0xbf000000
+DATA constants<>+1596(SB)/4, $0xbf000000
+DATA constants<>+1600(SB)/4, $0x4b40007f
+DATA constants<>+1604(SB)/4, $0x4b40007f
+DATA constants<>+1608(SB)/4, $0x4b40007f
+DATA constants<>+1612(SB)/4, $0x4b40007f
+DATA constants<>+1616(SB)/4, $0x3fb8aa3b
+DATA constants<>+1620(SB)/4, $0x3fb8aa3b
+DATA constants<>+1624(SB)/4, $0x3fb8aa3b
+DATA constants<>+1628(SB)/4, $0x3fb8aa3b
+DATA constants<>+1632(SB)/4, $0x3f318000
+DATA constants<>+1636(SB)/4, $0x3f318000
+DATA constants<>+1640(SB)/4, $0x3f318000
+DATA constants<>+1644(SB)/4, $0x3f318000
+DATA constants<>+1648(SB)/4, $0xb95e8083
+DATA constants<>+1652(SB)/4, $0xb95e8083
+DATA constants<>+1656(SB)/4, $0xb95e8083
+DATA constants<>+1660(SB)/4, $0xb95e8083
+DATA constants<>+1664(SB)/4, $0x3c0937d3
+DATA constants<>+1668(SB)/4, $0x3c0937d3
+DATA constants<>+1672(SB)/4, $0x3c0937d3
+DATA constants<>+1676(SB)/4, $0x3c0937d3
+DATA constants<>+1680(SB)/4, $0x3ab6ba99
+DATA constants<>+1684(SB)/4, $0x3ab6ba99
+DATA constants<>+1688(SB)/4, $0x3ab6ba99
+DATA constants<>+1692(SB)/4, $0x3ab6ba99
+DATA constants<>+1696(SB)/4, $0x3d2aaa56
+DATA constants<>+1700(SB)/4, $0x3d2aaa56
+DATA constants<>+1704(SB)/4, $0x3d2aaa56
+DATA constants<>+1708(SB)/4, $0x3d2aaa56
+DATA constants<>+1712(SB)/4, $0x3e2aaa02
+DATA constants<>+1716(SB)/4, $0x3e2aaa02
+DATA constants<>+1720(SB)/4, $0x3e2aaa02
+DATA constants<>+1724(SB)/4, $0x3e2aaa02
+DATA constants<>+1728(SB)/4, $0x403504f3
+DATA constants<>+1732(SB)/4, $0x403504f3
+DATA constants<>+1736(SB)/4, $0x403504f3
+DATA constants<>+1740(SB)/4, $0x403504f3
+DATA constants<>+1744(SB)/4, $0xbfb6dab6
+DATA constants<>+1748(SB)/4, $0xbfb6dab6
+DATA constants<>+1752(SB)/4, $0xbfb6dab6
+DATA constants<>+1756(SB)/4, $0xbfb6dab6
+DATA constants<>+1760(SB)/4, $0x401b6d5b
+DATA constants<>+1764(SB)/4, $0x401b6d5b
+DATA constants<>+1768(SB)/4, $0x401b6d5b
+DATA constants<>+1772(SB)/4, $0x401b6d5b
+DATA constants<>+1776(SB)/4, $0x36e2b246
+DATA constants<>+1780(SB)/4, $0x36e2b246
+DATA constants<>+1784(SB)/4, $0x36e2b246
+DATA constants<>+1788(SB)/4, $0x36e2b246
+DATA constants<>+1792(SB)/4, $0xb7cd3010
+DATA constants<>+1796(SB)/4, $0xb7cd3010
+DATA constants<>+1800(SB)/4, $0xb7cd3010
+DATA constants<>+1804(SB)/4, $0xb7cd3010
+DATA constants<>+1808(SB)/4, $0x398f8af3
+DATA constants<>+1812(SB)/4, $0x398f8af3
+DATA constants<>+1816(SB)/4, $0x398f8af3
+DATA constants<>+1820(SB)/4, $0x398f8af3
+DATA constants<>+1824(SB)/4, $0xb991ae6b
+DATA constants<>+1828(SB)/4, $0xb991ae6b
+DATA constants<>+1832(SB)/4, $0xb991ae6b
+DATA constants<>+1836(SB)/4, $0xb991ae6b
+DATA constants<>+1840(SB)/4, $0xbb415eb2
+DATA constants<>+1844(SB)/4, $0xbb415eb2
+DATA constants<>+1848(SB)/4, $0xbb415eb2
+DATA constants<>+1852(SB)/4, $0xbb415eb2
+DATA constants<>+1856(SB)/4, $0x3b338155
+DATA constants<>+1860(SB)/4, $0x3b338155
+DATA constants<>+1864(SB)/4, $0x3b338155
+DATA constants<>+1868(SB)/4, $0x3b338155
+DATA constants<>+1872(SB)/4, $0x3d4c7ba6
+DATA constants<>+1876(SB)/4, $0x3d4c7ba6
+DATA constants<>+1880(SB)/4, $0x3d4c7ba6
+DATA constants<>+1884(SB)/4, $0x3d4c7ba6
+DATA constants<>+1888(SB)/4, $0x3e2646fd
+DATA constants<>+1892(SB)/4, $0x3e2646fd
+DATA constants<>+1896(SB)/4, $0x3e2646fd
+DATA constants<>+1900(SB)/4, $0x3e2646fd
+DATA constants<>+1904(SB)/4, $0x3e936ba2
+DATA constants<>+1908(SB)/4, $0x3e936ba2
+DATA constants<>+1912(SB)/4, $0x3e936ba2
+DATA constants<>+1916(SB)/4, $0x3e936ba2
+DATA constants<>+1920(SB)/4, $0xc1533333
+DATA constants<>+1924(SB)/4, $0xc1533333
+DATA constants<>+1928(SB)/4, $0xc1533333
+DATA constants<>+1932(SB)/4, $0xc1533333
+DATA constants<>+1936(SB)/4, $0x00000000
+DATA constants<>+1940(SB)/4, $0x412e8480
+DATA constants<>+1944(SB)/4, $0x00000000
+DATA constants<>+1948(SB)/4, $0x412e8480
+DATA constants<>+1952(SB)/4, $0x00000000
+DATA constants<>+1956(SB)/4, $0xc12e8480
+DATA constants<>+1960(SB)/4, $0x00000000
+DATA constants<>+1964(SB)/4, $0xc12e8480
+DATA constants<>+1968(SB)/4, $0x33d43651
+DATA constants<>+1972(SB)/4, $0x3ff98845
+DATA constants<>+1976(SB)/4, $0x33d43651
+DATA constants<>+1980(SB)/4, $0x3ff98845
+DATA constants<>+1984(SB)/4, $0x2a4d8b4b
+DATA constants<>+1988(SB)/4, $0x3fb2444f
+DATA constants<>+1992(SB)/4, $0x2a4d8b4b
+DATA constants<>+1996(SB)/4, $0x3fb2444f
+DATA constants<>+2000(SB)/4, $0x3ecc422a
+DATA constants<>+2004(SB)/4, $0x3ecc422a
+DATA constants<>+2008(SB)/4, $0x3ecc422a
+DATA constants<>+2012(SB)/4, $0x3ecc422a
+DATA constants<>+2016(SB)/4, $0x00000000
+DATA constants<>+2020(SB)/4, $0x403e0000
+DATA constants<>+2024(SB)/4, $0x00000000
+DATA constants<>+2028(SB)/4, $0x403e0000
+DATA constants<>+2032(SB)/4, $0x00000000
+DATA constants<>+2036(SB)/4, $0xc03e0000
+DATA constants<>+2040(SB)/4, $0x00000000
+DATA constants<>+2044(SB)/4, $0xc03e0000
+DATA constants<>+2048(SB)/4, $0xbf7450f0
+DATA constants<>+2052(SB)/4, $0x3fcb6676
+DATA constants<>+2056(SB)/4, $0xbf7450f0
+DATA constants<>+2060(SB)/4, $0x3fcb6676
+DATA constants<>+2064(SB)/4, $0xc2ae0000
+DATA constants<>+2068(SB)/4, $0xc2ae0000
+DATA constants<>+2072(SB)/4, $0xc2ae0000
+DATA constants<>+2076(SB)/4, $0xc2ae0000
+DATA constants<>+2080(SB)/4, $0x3d2bb1b1
+DATA constants<>+2084(SB)/4, $0x3d2bb1b1
+DATA constants<>+2088(SB)/4, $0x3d2bb1b1
+DATA constants<>+2092(SB)/4, $0x3d2bb1b1
+DATA constants<>+2096(SB)/4, $0x3c091ec1
+DATA constants<>+2100(SB)/4, $0x3c091ec1
+DATA constants<>+2104(SB)/4, $0x3c091ec1
+DATA constants<>+2108(SB)/4, $0x3c091ec1
+DATA constants<>+2112(SB)/4, $0x3e2aaa3e
+DATA constants<>+2116(SB)/4, $0x3e2aaa3e
+DATA constants<>+2120(SB)/4, $0x3e2aaa3e
+DATA constants<>+2124(SB)/4, $0x3e2aaa3e
+DATA constants<>+2128(SB)/4, $0x3efffe85
+DATA constants<>+2132(SB)/4, $0x3efffe85
+DATA constants<>+2136(SB)/4, $0x3efffe85
+DATA constants<>+2140(SB)/4, $0x3efffe85
+DATA constants<>+2144(SB)/4, $0x3f800001
+DATA constants<>+2148(SB)/4, $0x3f800001
+DATA constants<>+2152(SB)/4, $0x3f800001
+DATA constants<>+2156(SB)/4, $0x3f800001
+GLOBL constants<>(SB), RODATA|NOPTR, $2160
 
 // func absNEONF32(n int, y, x *float32)
 TEXT ·absNEONF32(SB), NOSPLIT, $0-24
@@ -1271,21 +1351,27 @@ loop2:
 	WORD $0x4e64cc45 // fmla v5.2d, v2.2d, v4.2d
 	FMOVQ 304(R21), F2
 	WORD $0x4e64cca2 // fmla v2.2d, v5.2d, v4.2d
-	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
-	FMOVQ 320(R21), F3
-	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
-	FMOVQ 336(R21), F3
+	FMOVQ 320(R21), F5
+	WORD $0x4e64cc45 // fmla v5.2d, v2.2d, v4.2d
+	FMOVQ 336(R21), F2
+	WORD $0x4e64cca2 // fmla v2.2d, v5.2d, v4.2d
+	FMOVQ 352(R21), F5
+	WORD $0x4e64cc45 // fmla v5.2d, v2.2d, v4.2d
+	WORD $0x6e65dc65 // fmul v5.2d, v3.2d, v5.2d
+	FMOVQ 368(R21), F3
+	WORD $0x4e63cc25 // fmla v5.2d, v1.2d, v3.2d
+	FMOVQ 384(R21), F3
 	WORD $0x6ee0e463 // fcmgt v3.2d, v3.2d, v0.2d
-	VBIF V3.B16, V0.B16, V2.B16
-	FMOVQ 352(R21), F3
+	VBIF V3.B16, V0.B16, V5.B16
+	FMOVQ 400(R21), F3
 	WORD $0x6ee0e463 // fcmgt v3.2d, v3.2d, v0.2d
-	FMOVQ 368(R21), F1
-	VBIT V3.B16, V1.B16, V2.B16
-	FMOVQ 384(R21), F1
+	FMOVQ 416(R21), F1
+	VBIT V3.B16, V1.B16, V5.B16
+	FMOVQ 432(R21), F1
 	WORD $0x6ee0e421 // fcmgt v1.2d, v1.2d, v0.2d
-	FMOVQ 400(R21), F0
-	VBIT V1.B16, V0.B16, V2.B16
-	WORD $0x0e616840 // fcvtn v0.2s, v2.2d
+	FMOVQ 448(R21), F0
+	VBIT V1.B16, V0.B16, V5.B16
+	WORD $0x0e6168a0 // fcvtn v0.2s, v5.2d
 	FMOVD F0, (R8)
 	ADD $8, R9
 	ADD $8, R8
@@ -1337,22 +1423,304 @@ loop4:
 	WORD $0x4e64cc45 // fmla v5.2d, v2.2d, v4.2d
 	FMOVQ 304(R21), F2
 	WORD $0x4e64cca2 // fmla v2.2d, v5.2d, v4.2d
-	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
-	FMOVQ 320(R21), F3
-	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
-	FMOVQ 336(R21), F3
+	FMOVQ 320(R21), F5
+	WORD $0x4e64cc45 // fmla v5.2d, v2.2d, v4.2d
+	FMOVQ 336(R21), F2
+	WORD $0x4e64cca2 // fmla v2.2d, v5.2d, v4.2d
+	FMOVQ 352(R21), F5
+	WORD $0x4e64cc45 // fmla v5.2d, v2.2d, v4.2d
+	WORD $0x6e65dc65 // fmul v5.2d, v3.2d, v5.2d
+	FMOVQ 368(R21), F3
+	WORD $0x4e63cc25 // fmla v5.2d, v1.2d, v3.2d
+	FMOVQ 384(R21), F3
 	WORD $0x6ee0e463 // fcmgt v3.2d, v3.2d, v0.2d
-	VBIF V3.B16, V0.B16, V2.B16
-	FMOVQ 352(R21), F3
+	VBIF V3.B16, V0.B16, V5.B16
+	FMOVQ 400(R21), F3
 	WORD $0x6ee0e463 // fcmgt v3.2d, v3.2d, v0.2d
-	FMOVQ 368(R21), F1
-	VBIT V3.B16, V1.B16, V2.B16
-	FMOVQ 384(R21), F1
+	FMOVQ 416(R21), F1
+	VBIT V3.B16, V1.B16, V5.B16
+	FMOVQ 432(R21), F1
 	WORD $0x6ee0e421 // fcmgt v1.2d, v1.2d, v0.2d
-	FMOVQ 400(R21), F0
-	VBIT V1.B16, V0.B16, V2.B16
-	WORD $0x0e616840 // fcvtn v0.2s, v2.2d
+	FMOVQ 448(R21), F0
+	VBIT V1.B16, V0.B16, V5.B16
+	WORD $0x0e6168a0 // fcvtn v0.2s, v5.2d
 	FMOVS F0, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+next5:
+
+done1:
+	RET
+
+// func sinNEONF32(n int, y, x *float32)
+TEXT ·sinNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 464(R21), F1
+	FMOVQ 480(R21), F2
+	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
+	FMOVQ 464(R21), F2
+	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
+	FMOVQ 496(R21), F3
+	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
+	FMOVQ 512(R21), F3
+	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
+	WORD $0x6e60dc03 // fmul v3.2d, v0.2d, v0.2d
+	VSHL $63, V1.D2, V2.D2
+	FMOVQ 144(R21), F4
+	VORR V4.B16, V2.B16, V4.B16
+	FMOVQ 432(R21), F2
+	WORD $0x6ee4e442 // fcmgt v2.2d, v2.2d, v4.2d
+	FMOVQ 528(R21), F4
+	FMOVQ 544(R21), F5
+	WORD $0x4e65cc64 // fmla v4.2d, v3.2d, v5.2d
+	FMOVQ 560(R21), F5
+	WORD $0x4e63cc85 // fmla v5.2d, v4.2d, v3.2d
+	FMOVQ 576(R21), F4
+	WORD $0x4e63cca4 // fmla v4.2d, v5.2d, v3.2d
+	FMOVQ 592(R21), F5
+	WORD $0x4e63cc85 // fmla v5.2d, v4.2d, v3.2d
+	FMOVQ 608(R21), F4
+	WORD $0x4e63cca4 // fmla v4.2d, v5.2d, v3.2d
+	FMOVQ 624(R21), F5
+	WORD $0x4e63cc85 // fmla v5.2d, v4.2d, v3.2d
+	FMOVQ 640(R21), F4
+	FMOVQ 656(R21), F6
+	WORD $0x4e66cc64 // fmla v4.2d, v3.2d, v6.2d
+	FMOVQ 672(R21), F6
+	WORD $0x4e63cc86 // fmla v6.2d, v4.2d, v3.2d
+	FMOVQ 688(R21), F4
+	WORD $0x4e63ccc4 // fmla v4.2d, v6.2d, v3.2d
+	FMOVQ 704(R21), F6
+	WORD $0x4e63cc86 // fmla v6.2d, v4.2d, v3.2d
+	FMOVQ 720(R21), F4
+	WORD $0x4e63ccc4 // fmla v4.2d, v6.2d, v3.2d
+	FMOVQ 736(R21), F6
+	WORD $0x4e63cc86 // fmla v6.2d, v4.2d, v3.2d
+	WORD $0x6e66dc06 // fmul v6.2d, v0.2d, v6.2d
+	VBIT V2.B16, V5.B16, V6.B16
+	VSHL $62, V1.D2, V1.D2
+	FMOVQ 752(R21), F5
+	VAND V5.B16, V1.B16, V5.B16
+	VEOR V5.B16, V6.B16, V5.B16
+	WORD $0x0e6168a6 // fcvtn v6.2s, v5.2d
+	FMOVD F6, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next5
+
+loop4:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 464(R21), F1
+	FMOVQ 480(R21), F2
+	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
+	FMOVQ 464(R21), F2
+	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
+	FMOVQ 496(R21), F3
+	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
+	FMOVQ 512(R21), F3
+	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
+	WORD $0x6e60dc03 // fmul v3.2d, v0.2d, v0.2d
+	VSHL $63, V1.D2, V2.D2
+	FMOVQ 144(R21), F4
+	VORR V4.B16, V2.B16, V4.B16
+	FMOVQ 432(R21), F2
+	WORD $0x6ee4e442 // fcmgt v2.2d, v2.2d, v4.2d
+	FMOVQ 528(R21), F4
+	FMOVQ 544(R21), F5
+	WORD $0x4e65cc64 // fmla v4.2d, v3.2d, v5.2d
+	FMOVQ 560(R21), F5
+	WORD $0x4e63cc85 // fmla v5.2d, v4.2d, v3.2d
+	FMOVQ 576(R21), F4
+	WORD $0x4e63cca4 // fmla v4.2d, v5.2d, v3.2d
+	FMOVQ 592(R21), F5
+	WORD $0x4e63cc85 // fmla v5.2d, v4.2d, v3.2d
+	FMOVQ 608(R21), F4
+	WORD $0x4e63cca4 // fmla v4.2d, v5.2d, v3.2d
+	FMOVQ 624(R21), F5
+	WORD $0x4e63cc85 // fmla v5.2d, v4.2d, v3.2d
+	FMOVQ 640(R21), F4
+	FMOVQ 656(R21), F6
+	WORD $0x4e66cc64 // fmla v4.2d, v3.2d, v6.2d
+	FMOVQ 672(R21), F6
+	WORD $0x4e63cc86 // fmla v6.2d, v4.2d, v3.2d
+	FMOVQ 688(R21), F4
+	WORD $0x4e63ccc4 // fmla v4.2d, v6.2d, v3.2d
+	FMOVQ 704(R21), F6
+	WORD $0x4e63cc86 // fmla v6.2d, v4.2d, v3.2d
+	FMOVQ 720(R21), F4
+	WORD $0x4e63ccc4 // fmla v4.2d, v6.2d, v3.2d
+	FMOVQ 736(R21), F6
+	WORD $0x4e63cc86 // fmla v6.2d, v4.2d, v3.2d
+	WORD $0x6e66dc06 // fmul v6.2d, v0.2d, v6.2d
+	VBIT V2.B16, V5.B16, V6.B16
+	VSHL $62, V1.D2, V1.D2
+	FMOVQ 752(R21), F5
+	VAND V5.B16, V1.B16, V5.B16
+	VEOR V5.B16, V6.B16, V5.B16
+	WORD $0x0e6168a6 // fcvtn v6.2s, v5.2d
+	FMOVS F6, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+next5:
+
+done1:
+	RET
+
+// func cosNEONF32(n int, y, x *float32)
+TEXT ·cosNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 464(R21), F1
+	FMOVQ 480(R21), F2
+	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
+	FMOVQ 464(R21), F2
+	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
+	FMOVQ 496(R21), F3
+	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
+	FMOVQ 512(R21), F3
+	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
+	FMOVQ 144(R21), F3
+	WORD $0x4e63d423 // fadd v3.2d, v1.2d, v3.2d
+	WORD $0x6e60dc01 // fmul v1.2d, v0.2d, v0.2d
+	VSHL $63, V3.D2, V2.D2
+	FMOVQ 144(R21), F4
+	VORR V4.B16, V2.B16, V4.B16
+	FMOVQ 432(R21), F2
+	WORD $0x6ee4e442 // fcmgt v2.2d, v2.2d, v4.2d
+	FMOVQ 528(R21), F4
+	FMOVQ 544(R21), F5
+	WORD $0x4e65cc24 // fmla v4.2d, v1.2d, v5.2d
+	FMOVQ 560(R21), F5
+	WORD $0x4e61cc85 // fmla v5.2d, v4.2d, v1.2d
+	FMOVQ 576(R21), F4
+	WORD $0x4e61cca4 // fmla v4.2d, v5.2d, v1.2d
+	FMOVQ 592(R21), F5
+	WORD $0x4e61cc85 // fmla v5.2d, v4.2d, v1.2d
+	FMOVQ 608(R21), F4
+	WORD $0x4e61cca4 // fmla v4.2d, v5.2d, v1.2d
+	FMOVQ 624(R21), F5
+	WORD $0x4e61cc85 // fmla v5.2d, v4.2d, v1.2d
+	FMOVQ 640(R21), F4
+	FMOVQ 656(R21), F6
+	WORD $0x4e66cc24 // fmla v4.2d, v1.2d, v6.2d
+	FMOVQ 672(R21), F6
+	WORD $0x4e61cc86 // fmla v6.2d, v4.2d, v1.2d
+	FMOVQ 688(R21), F4
+	WORD $0x4e61ccc4 // fmla v4.2d, v6.2d, v1.2d
+	FMOVQ 704(R21), F6
+	WORD $0x4e61cc86 // fmla v6.2d, v4.2d, v1.2d
+	FMOVQ 720(R21), F4
+	WORD $0x4e61ccc4 // fmla v4.2d, v6.2d, v1.2d
+	FMOVQ 736(R21), F6
+	WORD $0x4e61cc86 // fmla v6.2d, v4.2d, v1.2d
+	WORD $0x6e66dc06 // fmul v6.2d, v0.2d, v6.2d
+	VBIT V2.B16, V5.B16, V6.B16
+	VSHL $62, V3.D2, V3.D2
+	FMOVQ 752(R21), F5
+	VAND V5.B16, V3.B16, V5.B16
+	VEOR V5.B16, V6.B16, V5.B16
+	WORD $0x0e6168a6 // fcvtn v6.2s, v5.2d
+	FMOVD F6, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next5
+
+loop4:
+	FMOVS (R9), F0
+	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
+	FMOVQ 464(R21), F1
+	FMOVQ 480(R21), F2
+	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
+	FMOVQ 464(R21), F2
+	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
+	FMOVQ 496(R21), F3
+	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
+	FMOVQ 512(R21), F3
+	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
+	FMOVQ 144(R21), F3
+	WORD $0x4e63d423 // fadd v3.2d, v1.2d, v3.2d
+	WORD $0x6e60dc01 // fmul v1.2d, v0.2d, v0.2d
+	VSHL $63, V3.D2, V2.D2
+	FMOVQ 144(R21), F4
+	VORR V4.B16, V2.B16, V4.B16
+	FMOVQ 432(R21), F2
+	WORD $0x6ee4e442 // fcmgt v2.2d, v2.2d, v4.2d
+	FMOVQ 528(R21), F4
+	FMOVQ 544(R21), F5
+	WORD $0x4e65cc24 // fmla v4.2d, v1.2d, v5.2d
+	FMOVQ 560(R21), F5
+	WORD $0x4e61cc85 // fmla v5.2d, v4.2d, v1.2d
+	FMOVQ 576(R21), F4
+	WORD $0x4e61cca4 // fmla v4.2d, v5.2d, v1.2d
+	FMOVQ 592(R21), F5
+	WORD $0x4e61cc85 // fmla v5.2d, v4.2d, v1.2d
+	FMOVQ 608(R21), F4
+	WORD $0x4e61cca4 // fmla v4.2d, v5.2d, v1.2d
+	FMOVQ 624(R21), F5
+	WORD $0x4e61cc85 // fmla v5.2d, v4.2d, v1.2d
+	FMOVQ 640(R21), F4
+	FMOVQ 656(R21), F6
+	WORD $0x4e66cc24 // fmla v4.2d, v1.2d, v6.2d
+	FMOVQ 672(R21), F6
+	WORD $0x4e61cc86 // fmla v6.2d, v4.2d, v1.2d
+	FMOVQ 688(R21), F4
+	WORD $0x4e61ccc4 // fmla v4.2d, v6.2d, v1.2d
+	FMOVQ 704(R21), F6
+	WORD $0x4e61cc86 // fmla v6.2d, v4.2d, v1.2d
+	FMOVQ 720(R21), F4
+	WORD $0x4e61ccc4 // fmla v4.2d, v6.2d, v1.2d
+	FMOVQ 736(R21), F6
+	WORD $0x4e61cc86 // fmla v6.2d, v4.2d, v1.2d
+	WORD $0x6e66dc06 // fmul v6.2d, v0.2d, v6.2d
+	VBIT V2.B16, V5.B16, V6.B16
+	VSHL $62, V3.D2, V3.D2
+	FMOVQ 752(R21), F5
+	VAND V5.B16, V3.B16, V5.B16
+	VEOR V5.B16, V6.B16, V5.B16
+	WORD $0x0e6168a6 // fcvtn v6.2s, v5.2d
+	FMOVS F6, (R8)
 	ADD $4, R9
 	ADD $4, R8
 	SUBS $1, R19
@@ -1377,58 +1745,58 @@ TEXT ·softplusNEONF32(SB), NOSPLIT, $0-24
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 416(R21), F1
-	FMOVQ 432(R21), F2
+	FMOVQ 768(R21), F1
+	FMOVQ 784(R21), F2
 	VAND V2.B16, V0.B16, V2.B16
-	FMOVQ 384(R21), F3
+	FMOVQ 432(R21), F3
 	WORD $0x4ee2d462 // fsub v2.2d, v3.2d, v2.2d
 	WORD $0x4e62f422 // fmax v2.2d, v1.2d, v2.2d
-	FMOVQ 448(R21), F1
-	FMOVQ 464(R21), F3
+	FMOVQ 800(R21), F1
+	FMOVQ 816(R21), F3
 	WORD $0x4e63cc41 // fmla v1.2d, v2.2d, v3.2d
-	FMOVQ 448(R21), F3
+	FMOVQ 800(R21), F3
 	WORD $0x4ee3d423 // fsub v3.2d, v1.2d, v3.2d
-	FMOVQ 320(R21), F4
+	FMOVQ 368(R21), F4
 	WORD $0x4ee4cc62 // fmls v2.2d, v3.2d, v4.2d
-	FMOVQ 480(R21), F4
-	FMOVQ 496(R21), F3
+	FMOVQ 832(R21), F4
+	FMOVQ 848(R21), F3
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
-	FMOVQ 512(R21), F3
+	FMOVQ 864(R21), F3
 	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
-	FMOVQ 528(R21), F4
+	FMOVQ 880(R21), F4
 	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
-	FMOVQ 544(R21), F3
+	FMOVQ 896(R21), F3
 	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
-	FMOVQ 560(R21), F4
+	FMOVQ 912(R21), F4
 	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
-	FMOVQ 576(R21), F3
+	FMOVQ 928(R21), F3
 	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
-	FMOVQ 384(R21), F3
+	FMOVQ 432(R21), F3
 	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
-	FMOVQ 592(R21), F3
+	FMOVQ 944(R21), F3
 	WORD $0x4e63d423 // fadd v3.2d, v1.2d, v3.2d
 	FMOVQ 144(R21), F2
 	WORD $0x6e63fc43 // fdiv v3.2d, v2.2d, v3.2d
 	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
 	WORD $0x6e63dc61 // fmul v1.2d, v3.2d, v3.2d
-	FMOVQ 608(R21), F2
-	FMOVQ 624(R21), F4
+	FMOVQ 960(R21), F2
+	FMOVQ 976(R21), F4
 	WORD $0x4e64cc22 // fmla v2.2d, v1.2d, v4.2d
-	FMOVQ 640(R21), F4
+	FMOVQ 992(R21), F4
 	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
-	FMOVQ 656(R21), F2
+	FMOVQ 1008(R21), F2
 	WORD $0x4e61cc82 // fmla v2.2d, v4.2d, v1.2d
-	FMOVQ 672(R21), F4
+	FMOVQ 1024(R21), F4
 	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
-	FMOVQ 688(R21), F2
+	FMOVQ 1040(R21), F2
 	WORD $0x4e61cc82 // fmla v2.2d, v4.2d, v1.2d
-	FMOVQ 704(R21), F4
+	FMOVQ 1056(R21), F4
 	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
-	FMOVQ 720(R21), F2
+	FMOVQ 1072(R21), F2
 	WORD $0x4e61cc82 // fmla v2.2d, v4.2d, v1.2d
-	FMOVQ 736(R21), F4
+	FMOVQ 352(R21), F4
 	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
 	WORD $0x6e64dc64 // fmul v4.2d, v3.2d, v4.2d
 	WORD $0x4e64d404 // fadd v4.2d, v0.2d, v4.2d
@@ -1448,58 +1816,58 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 416(R21), F1
-	FMOVQ 432(R21), F2
+	FMOVQ 768(R21), F1
+	FMOVQ 784(R21), F2
 	VAND V2.B16, V0.B16, V2.B16
-	FMOVQ 384(R21), F3
+	FMOVQ 432(R21), F3
 	WORD $0x4ee2d462 // fsub v2.2d, v3.2d, v2.2d
 	WORD $0x4e62f422 // fmax v2.2d, v1.2d, v2.2d
-	FMOVQ 448(R21), F1
-	FMOVQ 464(R21), F3
+	FMOVQ 800(R21), F1
+	FMOVQ 816(R21), F3
 	WORD $0x4e63cc41 // fmla v1.2d, v2.2d, v3.2d
-	FMOVQ 448(R21), F3
+	FMOVQ 800(R21), F3
 	WORD $0x4ee3d423 // fsub v3.2d, v1.2d, v3.2d
-	FMOVQ 320(R21), F4
+	FMOVQ 368(R21), F4
 	WORD $0x4ee4cc62 // fmls v2.2d, v3.2d, v4.2d
-	FMOVQ 480(R21), F4
-	FMOVQ 496(R21), F3
+	FMOVQ 832(R21), F4
+	FMOVQ 848(R21), F3
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
-	FMOVQ 512(R21), F3
+	FMOVQ 864(R21), F3
 	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
-	FMOVQ 528(R21), F4
+	FMOVQ 880(R21), F4
 	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
-	FMOVQ 544(R21), F3
+	FMOVQ 896(R21), F3
 	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
-	FMOVQ 560(R21), F4
+	FMOVQ 912(R21), F4
 	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
-	FMOVQ 576(R21), F3
+	FMOVQ 928(R21), F3
 	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
-	FMOVQ 384(R21), F3
+	FMOVQ 432(R21), F3
 	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
-	FMOVQ 592(R21), F3
+	FMOVQ 944(R21), F3
 	WORD $0x4e63d423 // fadd v3.2d, v1.2d, v3.2d
 	FMOVQ 144(R21), F2
 	WORD $0x6e63fc43 // fdiv v3.2d, v2.2d, v3.2d
 	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
 	WORD $0x6e63dc61 // fmul v1.2d, v3.2d, v3.2d
-	FMOVQ 608(R21), F2
-	FMOVQ 624(R21), F4
+	FMOVQ 960(R21), F2
+	FMOVQ 976(R21), F4
 	WORD $0x4e64cc22 // fmla v2.2d, v1.2d, v4.2d
-	FMOVQ 640(R21), F4
+	FMOVQ 992(R21), F4
 	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
-	FMOVQ 656(R21), F2
+	FMOVQ 1008(R21), F2
 	WORD $0x4e61cc82 // fmla v2.2d, v4.2d, v1.2d
-	FMOVQ 672(R21), F4
+	FMOVQ 1024(R21), F4
 	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
-	FMOVQ 688(R21), F2
+	FMOVQ 1040(R21), F2
 	WORD $0x4e61cc82 // fmla v2.2d, v4.2d, v1.2d
-	FMOVQ 704(R21), F4
+	FMOVQ 1056(R21), F4
 	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
-	FMOVQ 720(R21), F2
+	FMOVQ 1072(R21), F2
 	WORD $0x4e61cc82 // fmla v2.2d, v4.2d, v1.2d
-	FMOVQ 736(R21), F4
+	FMOVQ 352(R21), F4
 	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
 	WORD $0x6e64dc64 // fmul v4.2d, v3.2d, v4.2d
 	WORD $0x4e64d404 // fadd v4.2d, v0.2d, v4.2d
@@ -1529,38 +1897,38 @@ TEXT ·mishNEONF32(SB), NOSPLIT, $0-24
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 752(R21), F1
-	FMOVQ 416(R21), F2
+	FMOVQ 1088(R21), F1
+	FMOVQ 768(R21), F2
 	WORD $0x4e60f442 // fmax v2.2d, v2.2d, v0.2d
 	WORD $0x4ee2f422 // fmin v2.2d, v1.2d, v2.2d
-	FMOVQ 448(R21), F1
-	FMOVQ 464(R21), F3
+	FMOVQ 800(R21), F1
+	FMOVQ 816(R21), F3
 	WORD $0x4e63cc41 // fmla v1.2d, v2.2d, v3.2d
-	FMOVQ 448(R21), F3
+	FMOVQ 800(R21), F3
 	WORD $0x4ee3d423 // fsub v3.2d, v1.2d, v3.2d
-	FMOVQ 320(R21), F4
+	FMOVQ 368(R21), F4
 	WORD $0x4ee4cc62 // fmls v2.2d, v3.2d, v4.2d
-	FMOVQ 480(R21), F4
-	FMOVQ 496(R21), F3
+	FMOVQ 832(R21), F4
+	FMOVQ 848(R21), F3
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
-	FMOVQ 512(R21), F3
+	FMOVQ 864(R21), F3
 	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
-	FMOVQ 528(R21), F4
+	FMOVQ 880(R21), F4
 	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
-	FMOVQ 544(R21), F3
+	FMOVQ 896(R21), F3
 	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
-	FMOVQ 560(R21), F4
+	FMOVQ 912(R21), F4
 	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
-	FMOVQ 576(R21), F3
+	FMOVQ 928(R21), F3
 	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
-	FMOVQ 592(R21), F3
+	FMOVQ 944(R21), F3
 	WORD $0x4e63d423 // fadd v3.2d, v1.2d, v3.2d
 	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
-	FMOVQ 416(R21), F1
+	FMOVQ 768(R21), F1
 	WORD $0x4e60f420 // fmax v0.2d, v1.2d, v0.2d
-	FMOVQ 592(R21), F1
+	FMOVQ 944(R21), F1
 	WORD $0x4e61d461 // fadd v1.2d, v3.2d, v1.2d
 	FMOVQ 144(R21), F2
 	WORD $0x6e61fc41 // fdiv v1.2d, v2.2d, v1.2d
@@ -1582,38 +1950,38 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 752(R21), F1
-	FMOVQ 416(R21), F2
+	FMOVQ 1088(R21), F1
+	FMOVQ 768(R21), F2
 	WORD $0x4e60f442 // fmax v2.2d, v2.2d, v0.2d
 	WORD $0x4ee2f422 // fmin v2.2d, v1.2d, v2.2d
-	FMOVQ 448(R21), F1
-	FMOVQ 464(R21), F3
+	FMOVQ 800(R21), F1
+	FMOVQ 816(R21), F3
 	WORD $0x4e63cc41 // fmla v1.2d, v2.2d, v3.2d
-	FMOVQ 448(R21), F3
+	FMOVQ 800(R21), F3
 	WORD $0x4ee3d423 // fsub v3.2d, v1.2d, v3.2d
-	FMOVQ 320(R21), F4
+	FMOVQ 368(R21), F4
 	WORD $0x4ee4cc62 // fmls v2.2d, v3.2d, v4.2d
-	FMOVQ 480(R21), F4
-	FMOVQ 496(R21), F3
+	FMOVQ 832(R21), F4
+	FMOVQ 848(R21), F3
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
-	FMOVQ 512(R21), F3
+	FMOVQ 864(R21), F3
 	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
-	FMOVQ 528(R21), F4
+	FMOVQ 880(R21), F4
 	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
-	FMOVQ 544(R21), F3
+	FMOVQ 896(R21), F3
 	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
-	FMOVQ 560(R21), F4
+	FMOVQ 912(R21), F4
 	WORD $0x4e62cc64 // fmla v4.2d, v3.2d, v2.2d
-	FMOVQ 576(R21), F3
+	FMOVQ 928(R21), F3
 	WORD $0x4e62cc83 // fmla v3.2d, v4.2d, v2.2d
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
-	FMOVQ 592(R21), F3
+	FMOVQ 944(R21), F3
 	WORD $0x4e63d423 // fadd v3.2d, v1.2d, v3.2d
 	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
-	FMOVQ 416(R21), F1
+	FMOVQ 768(R21), F1
 	WORD $0x4e60f420 // fmax v0.2d, v1.2d, v0.2d
-	FMOVQ 592(R21), F1
+	FMOVQ 944(R21), F1
 	WORD $0x4e61d461 // fadd v1.2d, v3.2d, v1.2d
 	FMOVQ 144(R21), F2
 	WORD $0x6e61fc41 // fdiv v1.2d, v2.2d, v1.2d
@@ -1645,29 +2013,29 @@ TEXT ·expNEONF32(SB), NOSPLIT, $0-24
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 768(R21), F1
-	FMOVQ 416(R21), F2
+	FMOVQ 1104(R21), F1
+	FMOVQ 768(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 448(R21), F1
-	FMOVQ 464(R21), F2
+	FMOVQ 800(R21), F1
+	FMOVQ 816(R21), F2
 	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
-	FMOVQ 448(R21), F2
+	FMOVQ 800(R21), F2
 	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
-	FMOVQ 320(R21), F3
+	FMOVQ 368(R21), F3
 	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
-	FMOVQ 480(R21), F3
-	FMOVQ 496(R21), F2
+	FMOVQ 832(R21), F3
+	FMOVQ 848(R21), F2
 	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
-	FMOVQ 512(R21), F2
+	FMOVQ 864(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 528(R21), F3
+	FMOVQ 880(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 544(R21), F2
+	FMOVQ 896(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 560(R21), F3
+	FMOVQ 912(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 576(R21), F2
+	FMOVQ 928(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc41 // fmul v1.2d, v2.2d, v1.2d
@@ -1687,29 +2055,29 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 768(R21), F1
-	FMOVQ 416(R21), F2
+	FMOVQ 1104(R21), F1
+	FMOVQ 768(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 448(R21), F1
-	FMOVQ 464(R21), F2
+	FMOVQ 800(R21), F1
+	FMOVQ 816(R21), F2
 	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
-	FMOVQ 448(R21), F2
+	FMOVQ 800(R21), F2
 	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
-	FMOVQ 320(R21), F3
+	FMOVQ 368(R21), F3
 	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
-	FMOVQ 480(R21), F3
-	FMOVQ 496(R21), F2
+	FMOVQ 832(R21), F3
+	FMOVQ 848(R21), F2
 	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
-	FMOVQ 512(R21), F2
+	FMOVQ 864(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 528(R21), F3
+	FMOVQ 880(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 544(R21), F2
+	FMOVQ 896(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 560(R21), F3
+	FMOVQ 912(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 576(R21), F2
+	FMOVQ 928(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc41 // fmul v1.2d, v2.2d, v1.2d
@@ -1739,31 +2107,31 @@ TEXT ·sigmoidNEONF32(SB), NOSPLIT, $0-24
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 768(R21), F1
-	FMOVQ 416(R21), F2
+	FMOVQ 1104(R21), F1
+	FMOVQ 768(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 384(R21), F1
+	FMOVQ 432(R21), F1
 	WORD $0x4ee0d420 // fsub v0.2d, v1.2d, v0.2d
-	FMOVQ 448(R21), F1
-	FMOVQ 464(R21), F2
+	FMOVQ 800(R21), F1
+	FMOVQ 816(R21), F2
 	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
-	FMOVQ 448(R21), F2
+	FMOVQ 800(R21), F2
 	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
-	FMOVQ 320(R21), F3
+	FMOVQ 368(R21), F3
 	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
-	FMOVQ 480(R21), F3
-	FMOVQ 496(R21), F2
+	FMOVQ 832(R21), F3
+	FMOVQ 848(R21), F2
 	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
-	FMOVQ 512(R21), F2
+	FMOVQ 864(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 528(R21), F3
+	FMOVQ 880(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 544(R21), F2
+	FMOVQ 896(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 560(R21), F3
+	FMOVQ 912(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 576(R21), F2
+	FMOVQ 928(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc41 // fmul v1.2d, v2.2d, v1.2d
@@ -1787,31 +2155,31 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 768(R21), F1
-	FMOVQ 416(R21), F2
+	FMOVQ 1104(R21), F1
+	FMOVQ 768(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 384(R21), F1
+	FMOVQ 432(R21), F1
 	WORD $0x4ee0d420 // fsub v0.2d, v1.2d, v0.2d
-	FMOVQ 448(R21), F1
-	FMOVQ 464(R21), F2
+	FMOVQ 800(R21), F1
+	FMOVQ 816(R21), F2
 	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
-	FMOVQ 448(R21), F2
+	FMOVQ 800(R21), F2
 	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
-	FMOVQ 320(R21), F3
+	FMOVQ 368(R21), F3
 	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
-	FMOVQ 480(R21), F3
-	FMOVQ 496(R21), F2
+	FMOVQ 832(R21), F3
+	FMOVQ 848(R21), F2
 	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
-	FMOVQ 512(R21), F2
+	FMOVQ 864(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 528(R21), F3
+	FMOVQ 880(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 544(R21), F2
+	FMOVQ 896(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 560(R21), F3
+	FMOVQ 912(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 576(R21), F2
+	FMOVQ 928(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc41 // fmul v1.2d, v2.2d, v1.2d
@@ -1846,38 +2214,38 @@ loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
 	WORD $0x4e60d400 // fadd v0.2d, v0.2d, v0.2d
-	FMOVQ 768(R21), F1
-	FMOVQ 416(R21), F2
+	FMOVQ 1104(R21), F1
+	FMOVQ 768(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 448(R21), F1
-	FMOVQ 464(R21), F2
+	FMOVQ 800(R21), F1
+	FMOVQ 816(R21), F2
 	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
-	FMOVQ 448(R21), F2
+	FMOVQ 800(R21), F2
 	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
-	FMOVQ 320(R21), F3
+	FMOVQ 368(R21), F3
 	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
 	FMOVQ 144(R21), F3
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
-	FMOVQ 784(R21), F3
-	FMOVQ 800(R21), F2
+	FMOVQ 1120(R21), F3
+	FMOVQ 1136(R21), F2
 	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
-	FMOVQ 816(R21), F2
+	FMOVQ 1152(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 832(R21), F3
+	FMOVQ 1168(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 848(R21), F2
+	FMOVQ 1184(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 864(R21), F3
+	FMOVQ 1200(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 576(R21), F2
+	FMOVQ 928(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
 	WORD $0x6e62dc02 // fmul v2.2d, v0.2d, v2.2d
 	FMOVQ 144(R21), F0
 	WORD $0x4ee0d420 // fsub v0.2d, v1.2d, v0.2d
 	WORD $0x4e61cc40 // fmla v0.2d, v2.2d, v1.2d
-	FMOVQ 592(R21), F1
+	FMOVQ 944(R21), F1
 	WORD $0x4e61d401 // fadd v1.2d, v0.2d, v1.2d
 	FMOVQ 144(R21), F2
 	WORD $0x6e61fc41 // fdiv v1.2d, v2.2d, v1.2d
@@ -1899,38 +2267,38 @@ loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
 	WORD $0x4e60d400 // fadd v0.2d, v0.2d, v0.2d
-	FMOVQ 768(R21), F1
-	FMOVQ 416(R21), F2
+	FMOVQ 1104(R21), F1
+	FMOVQ 768(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 448(R21), F1
-	FMOVQ 464(R21), F2
+	FMOVQ 800(R21), F1
+	FMOVQ 816(R21), F2
 	WORD $0x4e62cc01 // fmla v1.2d, v0.2d, v2.2d
-	FMOVQ 448(R21), F2
+	FMOVQ 800(R21), F2
 	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
-	FMOVQ 320(R21), F3
+	FMOVQ 368(R21), F3
 	WORD $0x4ee3cc40 // fmls v0.2d, v2.2d, v3.2d
 	FMOVQ 144(R21), F3
 	VSHL $52, V1.D2, V1.D2
 	WORD $0x6e61dc61 // fmul v1.2d, v3.2d, v1.2d
-	FMOVQ 784(R21), F3
-	FMOVQ 800(R21), F2
+	FMOVQ 1120(R21), F3
+	FMOVQ 1136(R21), F2
 	WORD $0x4e62cc03 // fmla v3.2d, v0.2d, v2.2d
-	FMOVQ 816(R21), F2
+	FMOVQ 1152(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 832(R21), F3
+	FMOVQ 1168(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 848(R21), F2
+	FMOVQ 1184(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
-	FMOVQ 864(R21), F3
+	FMOVQ 1200(R21), F3
 	WORD $0x4e60cc43 // fmla v3.2d, v2.2d, v0.2d
-	FMOVQ 576(R21), F2
+	FMOVQ 928(R21), F2
 	WORD $0x4e60cc62 // fmla v2.2d, v3.2d, v0.2d
 	WORD $0x6e62dc02 // fmul v2.2d, v0.2d, v2.2d
 	FMOVQ 144(R21), F0
 	WORD $0x4ee0d420 // fsub v0.2d, v1.2d, v0.2d
 	WORD $0x4e61cc40 // fmla v0.2d, v2.2d, v1.2d
-	FMOVQ 592(R21), F1
+	FMOVQ 944(R21), F1
 	WORD $0x4e61d401 // fadd v1.2d, v0.2d, v1.2d
 	FMOVQ 144(R21), F2
 	WORD $0x6e61fc41 // fdiv v1.2d, v2.2d, v1.2d
@@ -1961,77 +2329,77 @@ TEXT ·erfNEONF32(SB), NOSPLIT, $0-24
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 880(R21), F1
-	FMOVQ 432(R21), F2
+	FMOVQ 1216(R21), F1
+	FMOVQ 784(R21), F2
 	VAND V2.B16, V0.B16, V2.B16
 	WORD $0x4ee2f422 // fmin v2.2d, v1.2d, v2.2d
 	WORD $0x6e62dc41 // fmul v1.2d, v2.2d, v2.2d
-	FMOVQ 896(R21), F3
-	FMOVQ 912(R21), F4
+	FMOVQ 1232(R21), F3
+	FMOVQ 1248(R21), F4
 	WORD $0x4e64cc23 // fmla v3.2d, v1.2d, v4.2d
-	FMOVQ 928(R21), F4
+	FMOVQ 1264(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
-	FMOVQ 944(R21), F3
+	FMOVQ 1280(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
-	FMOVQ 960(R21), F4
+	FMOVQ 1296(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
 	WORD $0x6e64dc44 // fmul v4.2d, v2.2d, v4.2d
-	FMOVQ 976(R21), F1
+	FMOVQ 1312(R21), F1
 	WORD $0x6ee2e421 // fcmgt v1.2d, v1.2d, v2.2d
-	FMOVQ 592(R21), F3
+	FMOVQ 944(R21), F3
 	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
 	FMOVQ 144(R21), F5
 	WORD $0x6e63fca3 // fdiv v3.2d, v5.2d, v3.2d
-	FMOVQ 592(R21), F5
+	FMOVQ 944(R21), F5
 	WORD $0x6e65dc65 // fmul v5.2d, v3.2d, v5.2d
-	FMOVQ 992(R21), F3
-	FMOVQ 1008(R21), F6
+	FMOVQ 1328(R21), F3
+	FMOVQ 1344(R21), F6
 	WORD $0x4e66cca3 // fmla v3.2d, v5.2d, v6.2d
-	FMOVQ 1024(R21), F6
-	FMOVQ 1040(R21), F7
+	FMOVQ 1360(R21), F6
+	FMOVQ 1376(R21), F7
 	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
-	FMOVQ 1056(R21), F7
+	FMOVQ 1392(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 1072(R21), F6
+	FMOVQ 1408(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 1088(R21), F7
+	FMOVQ 1424(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 1104(R21), F6
+	FMOVQ 1440(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 1120(R21), F7
+	FMOVQ 1456(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 1136(R21), F6
+	FMOVQ 1472(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 1152(R21), F7
+	FMOVQ 1488(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 1168(R21), F6
+	FMOVQ 1504(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 1184(R21), F7
+	FMOVQ 1520(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 1200(R21), F6
+	FMOVQ 1536(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 1216(R21), F7
+	FMOVQ 1552(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
 	WORD $0x4ee2cc47 // fmls v7.2d, v2.2d, v2.2d
-	FMOVQ 448(R21), F2
-	FMOVQ 464(R21), F3
+	FMOVQ 800(R21), F2
+	FMOVQ 816(R21), F3
 	WORD $0x4e63cce2 // fmla v2.2d, v7.2d, v3.2d
-	FMOVQ 448(R21), F3
+	FMOVQ 800(R21), F3
 	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
-	FMOVQ 320(R21), F6
+	FMOVQ 368(R21), F6
 	WORD $0x4ee6cc67 // fmls v7.2d, v3.2d, v6.2d
-	FMOVQ 480(R21), F6
-	FMOVQ 496(R21), F3
+	FMOVQ 832(R21), F6
+	FMOVQ 848(R21), F3
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 512(R21), F3
+	FMOVQ 864(R21), F3
 	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
-	FMOVQ 528(R21), F6
+	FMOVQ 880(R21), F6
 	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
-	FMOVQ 544(R21), F3
+	FMOVQ 896(R21), F3
 	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
-	FMOVQ 560(R21), F6
+	FMOVQ 912(R21), F6
 	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
-	FMOVQ 576(R21), F3
+	FMOVQ 928(R21), F3
 	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
 	VSHL $52, V2.D2, V2.D2
 	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
@@ -2039,7 +2407,7 @@ loop2:
 	FMOVQ 144(R21), F2
 	WORD $0x4ee5d445 // fsub v5.2d, v2.2d, v5.2d
 	VBIT V1.B16, V4.B16, V5.B16
-	FMOVQ 1232(R21), F4
+	FMOVQ 752(R21), F4
 	VAND V4.B16, V0.B16, V4.B16
 	VORR V4.B16, V5.B16, V4.B16
 	WORD $0x0e616885 // fcvtn v5.2s, v4.2d
@@ -2058,77 +2426,77 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 880(R21), F1
-	FMOVQ 432(R21), F2
+	FMOVQ 1216(R21), F1
+	FMOVQ 784(R21), F2
 	VAND V2.B16, V0.B16, V2.B16
 	WORD $0x4ee2f422 // fmin v2.2d, v1.2d, v2.2d
 	WORD $0x6e62dc41 // fmul v1.2d, v2.2d, v2.2d
-	FMOVQ 896(R21), F3
-	FMOVQ 912(R21), F4
+	FMOVQ 1232(R21), F3
+	FMOVQ 1248(R21), F4
 	WORD $0x4e64cc23 // fmla v3.2d, v1.2d, v4.2d
-	FMOVQ 928(R21), F4
+	FMOVQ 1264(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
-	FMOVQ 944(R21), F3
+	FMOVQ 1280(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
-	FMOVQ 960(R21), F4
+	FMOVQ 1296(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
 	WORD $0x6e64dc44 // fmul v4.2d, v2.2d, v4.2d
-	FMOVQ 976(R21), F1
+	FMOVQ 1312(R21), F1
 	WORD $0x6ee2e421 // fcmgt v1.2d, v1.2d, v2.2d
-	FMOVQ 592(R21), F3
+	FMOVQ 944(R21), F3
 	WORD $0x4e63d443 // fadd v3.2d, v2.2d, v3.2d
 	FMOVQ 144(R21), F5
 	WORD $0x6e63fca3 // fdiv v3.2d, v5.2d, v3.2d
-	FMOVQ 592(R21), F5
+	FMOVQ 944(R21), F5
 	WORD $0x6e65dc65 // fmul v5.2d, v3.2d, v5.2d
-	FMOVQ 992(R21), F3
-	FMOVQ 1008(R21), F6
+	FMOVQ 1328(R21), F3
+	FMOVQ 1344(R21), F6
 	WORD $0x4e66cca3 // fmla v3.2d, v5.2d, v6.2d
-	FMOVQ 1024(R21), F6
-	FMOVQ 1040(R21), F7
+	FMOVQ 1360(R21), F6
+	FMOVQ 1376(R21), F7
 	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
-	FMOVQ 1056(R21), F7
+	FMOVQ 1392(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 1072(R21), F6
+	FMOVQ 1408(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 1088(R21), F7
+	FMOVQ 1424(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 1104(R21), F6
+	FMOVQ 1440(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 1120(R21), F7
+	FMOVQ 1456(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 1136(R21), F6
+	FMOVQ 1472(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 1152(R21), F7
+	FMOVQ 1488(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 1168(R21), F6
+	FMOVQ 1504(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 1184(R21), F7
+	FMOVQ 1520(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
-	FMOVQ 1200(R21), F6
+	FMOVQ 1536(R21), F6
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 1216(R21), F7
+	FMOVQ 1552(R21), F7
 	WORD $0x4e63ccc7 // fmla v7.2d, v6.2d, v3.2d
 	WORD $0x4ee2cc47 // fmls v7.2d, v2.2d, v2.2d
-	FMOVQ 448(R21), F2
-	FMOVQ 464(R21), F3
+	FMOVQ 800(R21), F2
+	FMOVQ 816(R21), F3
 	WORD $0x4e63cce2 // fmla v2.2d, v7.2d, v3.2d
-	FMOVQ 448(R21), F3
+	FMOVQ 800(R21), F3
 	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
-	FMOVQ 320(R21), F6
+	FMOVQ 368(R21), F6
 	WORD $0x4ee6cc67 // fmls v7.2d, v3.2d, v6.2d
-	FMOVQ 480(R21), F6
-	FMOVQ 496(R21), F3
+	FMOVQ 832(R21), F6
+	FMOVQ 848(R21), F3
 	WORD $0x4e63cce6 // fmla v6.2d, v7.2d, v3.2d
-	FMOVQ 512(R21), F3
+	FMOVQ 864(R21), F3
 	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
-	FMOVQ 528(R21), F6
+	FMOVQ 880(R21), F6
 	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
-	FMOVQ 544(R21), F3
+	FMOVQ 896(R21), F3
 	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
-	FMOVQ 560(R21), F6
+	FMOVQ 912(R21), F6
 	WORD $0x4e67cc66 // fmla v6.2d, v3.2d, v7.2d
-	FMOVQ 576(R21), F3
+	FMOVQ 928(R21), F3
 	WORD $0x4e67ccc3 // fmla v3.2d, v6.2d, v7.2d
 	VSHL $52, V2.D2, V2.D2
 	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
@@ -2136,7 +2504,7 @@ loop4:
 	FMOVQ 144(R21), F2
 	WORD $0x4ee5d445 // fsub v5.2d, v2.2d, v5.2d
 	VBIT V1.B16, V4.B16, V5.B16
-	FMOVQ 1232(R21), F4
+	FMOVQ 752(R21), F4
 	VAND V4.B16, V0.B16, V4.B16
 	VORR V4.B16, V5.B16, V4.B16
 	WORD $0x0e616885 // fcvtn v5.2s, v4.2d
@@ -2165,33 +2533,33 @@ TEXT ·siluNEONF32(SB), NOSPLIT, $0-24
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 416(R21), F1
+	FMOVQ 768(R21), F1
 	WORD $0x4e60f421 // fmax v1.2d, v1.2d, v0.2d
-	FMOVQ 768(R21), F2
-	FMOVQ 416(R21), F3
+	FMOVQ 1104(R21), F2
+	FMOVQ 768(R21), F3
 	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
 	WORD $0x4ee0f440 // fmin v0.2d, v2.2d, v0.2d
-	FMOVQ 384(R21), F2
+	FMOVQ 432(R21), F2
 	WORD $0x4ee0d440 // fsub v0.2d, v2.2d, v0.2d
-	FMOVQ 448(R21), F2
-	FMOVQ 464(R21), F3
+	FMOVQ 800(R21), F2
+	FMOVQ 816(R21), F3
 	WORD $0x4e63cc02 // fmla v2.2d, v0.2d, v3.2d
-	FMOVQ 448(R21), F3
+	FMOVQ 800(R21), F3
 	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
-	FMOVQ 320(R21), F4
+	FMOVQ 368(R21), F4
 	WORD $0x4ee4cc60 // fmls v0.2d, v3.2d, v4.2d
-	FMOVQ 480(R21), F4
-	FMOVQ 496(R21), F3
+	FMOVQ 832(R21), F4
+	FMOVQ 848(R21), F3
 	WORD $0x4e63cc04 // fmla v4.2d, v0.2d, v3.2d
-	FMOVQ 512(R21), F3
+	FMOVQ 864(R21), F3
 	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
-	FMOVQ 528(R21), F4
+	FMOVQ 880(R21), F4
 	WORD $0x4e60cc64 // fmla v4.2d, v3.2d, v0.2d
-	FMOVQ 544(R21), F3
+	FMOVQ 896(R21), F3
 	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
-	FMOVQ 560(R21), F4
+	FMOVQ 912(R21), F4
 	WORD $0x4e60cc64 // fmla v4.2d, v3.2d, v0.2d
-	FMOVQ 576(R21), F3
+	FMOVQ 928(R21), F3
 	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
 	VSHL $52, V2.D2, V2.D2
 	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
@@ -2216,33 +2584,33 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 416(R21), F1
+	FMOVQ 768(R21), F1
 	WORD $0x4e60f421 // fmax v1.2d, v1.2d, v0.2d
-	FMOVQ 768(R21), F2
-	FMOVQ 416(R21), F3
+	FMOVQ 1104(R21), F2
+	FMOVQ 768(R21), F3
 	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
 	WORD $0x4ee0f440 // fmin v0.2d, v2.2d, v0.2d
-	FMOVQ 384(R21), F2
+	FMOVQ 432(R21), F2
 	WORD $0x4ee0d440 // fsub v0.2d, v2.2d, v0.2d
-	FMOVQ 448(R21), F2
-	FMOVQ 464(R21), F3
+	FMOVQ 800(R21), F2
+	FMOVQ 816(R21), F3
 	WORD $0x4e63cc02 // fmla v2.2d, v0.2d, v3.2d
-	FMOVQ 448(R21), F3
+	FMOVQ 800(R21), F3
 	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
-	FMOVQ 320(R21), F4
+	FMOVQ 368(R21), F4
 	WORD $0x4ee4cc60 // fmls v0.2d, v3.2d, v4.2d
-	FMOVQ 480(R21), F4
-	FMOVQ 496(R21), F3
+	FMOVQ 832(R21), F4
+	FMOVQ 848(R21), F3
 	WORD $0x4e63cc04 // fmla v4.2d, v0.2d, v3.2d
-	FMOVQ 512(R21), F3
+	FMOVQ 864(R21), F3
 	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
-	FMOVQ 528(R21), F4
+	FMOVQ 880(R21), F4
 	WORD $0x4e60cc64 // fmla v4.2d, v3.2d, v0.2d
-	FMOVQ 544(R21), F3
+	FMOVQ 896(R21), F3
 	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
-	FMOVQ 560(R21), F4
+	FMOVQ 912(R21), F4
 	WORD $0x4e60cc64 // fmla v4.2d, v3.2d, v0.2d
-	FMOVQ 576(R21), F3
+	FMOVQ 928(R21), F3
 	WORD $0x4e60cc83 // fmla v3.2d, v4.2d, v0.2d
 	VSHL $52, V2.D2, V2.D2
 	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
@@ -2276,31 +2644,31 @@ TEXT ·geluNEONF32(SB), NOSPLIT, $0-24
 
 loop2:
 	FMOVQ (R9), F0
-	FMOVQ 1248(R21), F1
+	FMOVQ 1568(R21), F1
 	FMOVQ (R21), F2
 	VAND V2.B16, V0.B16, V2.B16
 	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
 	WORD $0x6e22dc41 // fmul v1.4s, v2.4s, v2.4s
-	FMOVQ 1264(R21), F3
+	FMOVQ 1584(R21), F3
 	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
-	FMOVQ 1280(R21), F4
-	FMOVQ 1296(R21), F5
+	FMOVQ 1600(R21), F4
+	FMOVQ 1616(R21), F5
 	WORD $0x4e25cc64 // fmla v4.4s, v3.4s, v5.4s
-	FMOVQ 1280(R21), F5
+	FMOVQ 1600(R21), F5
 	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
-	FMOVQ 1312(R21), F6
+	FMOVQ 1632(R21), F6
 	WORD $0x4ea6cca3 // fmls v3.4s, v5.4s, v6.4s
-	FMOVQ 1328(R21), F6
+	FMOVQ 1648(R21), F6
 	WORD $0x4ea6cca3 // fmls v3.4s, v5.4s, v6.4s
 	WORD $0x4ea2cc41 // fmls v1.4s, v2.4s, v2.4s
 	FMOVQ 80(R21), F6
 	WORD $0x4e26cc23 // fmla v3.4s, v1.4s, v6.4s
-	FMOVQ 1344(R21), F6
-	FMOVQ 1360(R21), F1
+	FMOVQ 1664(R21), F6
+	FMOVQ 1680(R21), F1
 	WORD $0x4e21cc66 // fmla v6.4s, v3.4s, v1.4s
-	FMOVQ 1376(R21), F1
+	FMOVQ 1696(R21), F1
 	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
-	FMOVQ 1392(R21), F6
+	FMOVQ 1712(R21), F6
 	WORD $0x4e23cc26 // fmla v6.4s, v1.4s, v3.4s
 	FMOVQ 80(R21), F1
 	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
@@ -2310,30 +2678,30 @@ loop2:
 	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
 	VSHL $23, V4.S4, V4.S4
 	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
-	FMOVQ 1408(R21), F1
+	FMOVQ 1728(R21), F1
 	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	FMOVQ 1408(R21), F2
+	FMOVQ 1728(R21), F2
 	WORD $0x6e21fc41 // fdiv v1.4s, v2.4s, v1.4s
-	FMOVQ 1424(R21), F2
-	FMOVQ 1440(R21), F3
+	FMOVQ 1744(R21), F2
+	FMOVQ 1760(R21), F3
 	WORD $0x4e23cc22 // fmla v2.4s, v1.4s, v3.4s
 	WORD $0x6e21dc81 // fmul v1.4s, v4.4s, v1.4s
-	FMOVQ 1456(R21), F4
-	FMOVQ 1472(R21), F3
+	FMOVQ 1776(R21), F4
+	FMOVQ 1792(R21), F3
 	WORD $0x4e23cc44 // fmla v4.4s, v2.4s, v3.4s
-	FMOVQ 1488(R21), F3
+	FMOVQ 1808(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
-	FMOVQ 1504(R21), F4
+	FMOVQ 1824(R21), F4
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
-	FMOVQ 1520(R21), F3
+	FMOVQ 1840(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
-	FMOVQ 1536(R21), F4
+	FMOVQ 1856(R21), F4
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
-	FMOVQ 1552(R21), F3
+	FMOVQ 1872(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
-	FMOVQ 1568(R21), F4
+	FMOVQ 1888(R21), F4
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
-	FMOVQ 1584(R21), F3
+	FMOVQ 1904(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
 	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
 	FMOVQ 16(R21), F1
@@ -2341,7 +2709,7 @@ loop2:
 	FMOVQ 32(R21), F2
 	WORD $0x4ea3d442 // fsub v2.4s, v2.4s, v3.4s
 	VBIT V1.B16, V3.B16, V2.B16
-	FMOVQ 1600(R21), F3
+	FMOVQ 1920(R21), F3
 	WORD $0x6ea0e463 // fcmgt v3.4s, v3.4s, v0.4s
 	WORD $0x6e205863 // mvn v3.16b, v3.16b
 	VAND V0.B16, V3.B16, V0.B16
@@ -2360,31 +2728,31 @@ next3:
 
 loop4:
 	FMOVS (R9), F0
-	FMOVQ 1248(R21), F1
+	FMOVQ 1568(R21), F1
 	FMOVQ (R21), F2
 	VAND V2.B16, V0.B16, V2.B16
 	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
 	WORD $0x6e22dc41 // fmul v1.4s, v2.4s, v2.4s
-	FMOVQ 1264(R21), F3
+	FMOVQ 1584(R21), F3
 	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
-	FMOVQ 1280(R21), F4
-	FMOVQ 1296(R21), F5
+	FMOVQ 1600(R21), F4
+	FMOVQ 1616(R21), F5
 	WORD $0x4e25cc64 // fmla v4.4s, v3.4s, v5.4s
-	FMOVQ 1280(R21), F5
+	FMOVQ 1600(R21), F5
 	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
-	FMOVQ 1312(R21), F6
+	FMOVQ 1632(R21), F6
 	WORD $0x4ea6cca3 // fmls v3.4s, v5.4s, v6.4s
-	FMOVQ 1328(R21), F6
+	FMOVQ 1648(R21), F6
 	WORD $0x4ea6cca3 // fmls v3.4s, v5.4s, v6.4s
 	WORD $0x4ea2cc41 // fmls v1.4s, v2.4s, v2.4s
 	FMOVQ 80(R21), F6
 	WORD $0x4e26cc23 // fmla v3.4s, v1.4s, v6.4s
-	FMOVQ 1344(R21), F6
-	FMOVQ 1360(R21), F1
+	FMOVQ 1664(R21), F6
+	FMOVQ 1680(R21), F1
 	WORD $0x4e21cc66 // fmla v6.4s, v3.4s, v1.4s
-	FMOVQ 1376(R21), F1
+	FMOVQ 1696(R21), F1
 	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
-	FMOVQ 1392(R21), F6
+	FMOVQ 1712(R21), F6
 	WORD $0x4e23cc26 // fmla v6.4s, v1.4s, v3.4s
 	FMOVQ 80(R21), F1
 	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
@@ -2394,30 +2762,30 @@ loop4:
 	WORD $0x4e23ccc1 // fmla v1.4s, v6.4s, v3.4s
 	VSHL $23, V4.S4, V4.S4
 	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
-	FMOVQ 1408(R21), F1
+	FMOVQ 1728(R21), F1
 	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	FMOVQ 1408(R21), F2
+	FMOVQ 1728(R21), F2
 	WORD $0x6e21fc41 // fdiv v1.4s, v2.4s, v1.4s
-	FMOVQ 1424(R21), F2
-	FMOVQ 1440(R21), F3
+	FMOVQ 1744(R21), F2
+	FMOVQ 1760(R21), F3
 	WORD $0x4e23cc22 // fmla v2.4s, v1.4s, v3.4s
 	WORD $0x6e21dc81 // fmul v1.4s, v4.4s, v1.4s
-	FMOVQ 1456(R21), F4
-	FMOVQ 1472(R21), F3
+	FMOVQ 1776(R21), F4
+	FMOVQ 1792(R21), F3
 	WORD $0x4e23cc44 // fmla v4.4s, v2.4s, v3.4s
-	FMOVQ 1488(R21), F3
+	FMOVQ 1808(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
-	FMOVQ 1504(R21), F4
+	FMOVQ 1824(R21), F4
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
-	FMOVQ 1520(R21), F3
+	FMOVQ 1840(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
-	FMOVQ 1536(R21), F4
+	FMOVQ 1856(R21), F4
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
-	FMOVQ 1552(R21), F3
+	FMOVQ 1872(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
-	FMOVQ 1568(R21), F4
+	FMOVQ 1888(R21), F4
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
-	FMOVQ 1584(R21), F3
+	FMOVQ 1904(R21), F3
 	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
 	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
 	FMOVQ 16(R21), F1
@@ -2425,7 +2793,7 @@ loop4:
 	FMOVQ 32(R21), F2
 	WORD $0x4ea3d442 // fsub v2.4s, v2.4s, v3.4s
 	VBIT V1.B16, V3.B16, V2.B16
-	FMOVQ 1600(R21), F3
+	FMOVQ 1920(R21), F3
 	WORD $0x6ea0e463 // fcmgt v3.4s, v3.4s, v0.4s
 	WORD $0x6e205863 // mvn v3.16b, v3.16b
 	VAND V0.B16, V3.B16, V0.B16
@@ -2455,42 +2823,42 @@ TEXT ·geluTanhNEONF32(SB), NOSPLIT, $0-24
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 416(R21), F1
+	FMOVQ 768(R21), F1
 	WORD $0x4e60f421 // fmax v1.2d, v1.2d, v0.2d
-	FMOVQ 1616(R21), F2
-	FMOVQ 1632(R21), F3
+	FMOVQ 1936(R21), F2
+	FMOVQ 1952(R21), F3
 	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
 	WORD $0x4ee0f440 // fmin v0.2d, v2.2d, v0.2d
 	WORD $0x6e60dc02 // fmul v2.2d, v0.2d, v0.2d
-	FMOVQ 1648(R21), F3
-	FMOVQ 1664(R21), F4
+	FMOVQ 1968(R21), F3
+	FMOVQ 1984(R21), F4
 	WORD $0x4e64cc43 // fmla v3.2d, v2.2d, v4.2d
 	WORD $0x6e63dc03 // fmul v3.2d, v0.2d, v3.2d
-	FMOVQ 768(R21), F0
-	FMOVQ 416(R21), F4
+	FMOVQ 1104(R21), F0
+	FMOVQ 768(R21), F4
 	WORD $0x4e63f483 // fmax v3.2d, v4.2d, v3.2d
 	WORD $0x4ee3f403 // fmin v3.2d, v0.2d, v3.2d
-	FMOVQ 384(R21), F0
+	FMOVQ 432(R21), F0
 	WORD $0x4ee3d403 // fsub v3.2d, v0.2d, v3.2d
-	FMOVQ 448(R21), F0
-	FMOVQ 464(R21), F4
+	FMOVQ 800(R21), F0
+	FMOVQ 816(R21), F4
 	WORD $0x4e64cc60 // fmla v0.2d, v3.2d, v4.2d
-	FMOVQ 448(R21), F4
+	FMOVQ 800(R21), F4
 	WORD $0x4ee4d404 // fsub v4.2d, v0.2d, v4.2d
-	FMOVQ 320(R21), F2
+	FMOVQ 368(R21), F2
 	WORD $0x4ee2cc83 // fmls v3.2d, v4.2d, v2.2d
-	FMOVQ 480(R21), F2
-	FMOVQ 496(R21), F4
+	FMOVQ 832(R21), F2
+	FMOVQ 848(R21), F4
 	WORD $0x4e64cc62 // fmla v2.2d, v3.2d, v4.2d
-	FMOVQ 512(R21), F4
+	FMOVQ 864(R21), F4
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
-	FMOVQ 528(R21), F2
+	FMOVQ 880(R21), F2
 	WORD $0x4e63cc82 // fmla v2.2d, v4.2d, v3.2d
-	FMOVQ 544(R21), F4
+	FMOVQ 896(R21), F4
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
-	FMOVQ 560(R21), F2
+	FMOVQ 912(R21), F2
 	WORD $0x4e63cc82 // fmla v2.2d, v4.2d, v3.2d
-	FMOVQ 576(R21), F4
+	FMOVQ 928(R21), F4
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
 	VSHL $52, V0.D2, V0.D2
 	WORD $0x6e60dc80 // fmul v0.2d, v4.2d, v0.2d
@@ -2515,42 +2883,42 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 416(R21), F1
+	FMOVQ 768(R21), F1
 	WORD $0x4e60f421 // fmax v1.2d, v1.2d, v0.2d
-	FMOVQ 1616(R21), F2
-	FMOVQ 1632(R21), F3
+	FMOVQ 1936(R21), F2
+	FMOVQ 1952(R21), F3
 	WORD $0x4e60f460 // fmax v0.2d, v3.2d, v0.2d
 	WORD $0x4ee0f440 // fmin v0.2d, v2.2d, v0.2d
 	WORD $0x6e60dc02 // fmul v2.2d, v0.2d, v0.2d
-	FMOVQ 1648(R21), F3
-	FMOVQ 1664(R21), F4
+	FMOVQ 1968(R21), F3
+	FMOVQ 1984(R21), F4
 	WORD $0x4e64cc43 // fmla v3.2d, v2.2d, v4.2d
 	WORD $0x6e63dc03 // fmul v3.2d, v0.2d, v3.2d
-	FMOVQ 768(R21), F0
-	FMOVQ 416(R21), F4
+	FMOVQ 1104(R21), F0
+	FMOVQ 768(R21), F4
 	WORD $0x4e63f483 // fmax v3.2d, v4.2d, v3.2d
 	WORD $0x4ee3f403 // fmin v3.2d, v0.2d, v3.2d
-	FMOVQ 384(R21), F0
+	FMOVQ 432(R21), F0
 	WORD $0x4ee3d403 // fsub v3.2d, v0.2d, v3.2d
-	FMOVQ 448(R21), F0
-	FMOVQ 464(R21), F4
+	FMOVQ 800(R21), F0
+	FMOVQ 816(R21), F4
 	WORD $0x4e64cc60 // fmla v0.2d, v3.2d, v4.2d
-	FMOVQ 448(R21), F4
+	FMOVQ 800(R21), F4
 	WORD $0x4ee4d404 // fsub v4.2d, v0.2d, v4.2d
-	FMOVQ 320(R21), F2
+	FMOVQ 368(R21), F2
 	WORD $0x4ee2cc83 // fmls v3.2d, v4.2d, v2.2d
-	FMOVQ 480(R21), F2
-	FMOVQ 496(R21), F4
+	FMOVQ 832(R21), F2
+	FMOVQ 848(R21), F4
 	WORD $0x4e64cc62 // fmla v2.2d, v3.2d, v4.2d
-	FMOVQ 512(R21), F4
+	FMOVQ 864(R21), F4
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
-	FMOVQ 528(R21), F2
+	FMOVQ 880(R21), F2
 	WORD $0x4e63cc82 // fmla v2.2d, v4.2d, v3.2d
-	FMOVQ 544(R21), F4
+	FMOVQ 896(R21), F4
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
-	FMOVQ 560(R21), F2
+	FMOVQ 912(R21), F2
 	WORD $0x4e63cc82 // fmla v2.2d, v4.2d, v3.2d
-	FMOVQ 576(R21), F4
+	FMOVQ 928(R21), F4
 	WORD $0x4e63cc44 // fmla v4.2d, v2.2d, v3.2d
 	VSHL $52, V0.D2, V0.D2
 	WORD $0x6e60dc80 // fmul v0.2d, v4.2d, v0.2d
@@ -2826,6 +3194,387 @@ next7:
 done1:
 	RET
 
+// func affineNEONF32(n int, y, x *float32, scale, shift float32)
+TEXT ·affineNEONF32(SB), NOSPLIT, $0-32
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVS scale+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	FMOVS shift+28(FP), F1
+	VDUP V1.S[0], V1.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F2
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVQ F2, (R8)
+	FMOVQ 16(R9), F3
+	WORD $0x6e20dc63 // fmul v3.4s, v3.4s, v0.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 16(R8)
+	FMOVQ 32(R9), F2
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVQ F2, 32(R8)
+	FMOVQ 48(R9), F3
+	WORD $0x6e20dc63 // fmul v3.4s, v3.4s, v0.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F2
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVQ F2, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F2
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVS F2, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func shiftedNEONF32(n int, y, x *float32, by float64)
+TEXT ·shiftedNEONF32(SB), NOSPLIT, $0-32
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVD by+24(FP), F0
+	VDUP V0.D[0], V0.D2
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F1
+	WORD $0x0e617821 // fcvtl v1.2d, v1.2s
+	WORD $0x4ee0d421 // fsub v1.2d, v1.2d, v0.2d
+	WORD $0x0e616822 // fcvtn v2.2s, v1.2d
+	FMOVD F2, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next5
+
+loop4:
+	FMOVS (R9), F1
+	WORD $0x0e617821 // fcvtl v1.2d, v1.2s
+	WORD $0x4ee0d421 // fsub v1.2d, v1.2d, v0.2d
+	WORD $0x0e616822 // fcvtn v2.2s, v1.2d
+	FMOVS F2, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+next5:
+
+done1:
+	RET
+
+// func centredNEONF32(n int, y, x *float32, mean, scale, shift float64)
+TEXT ·centredNEONF32(SB), NOSPLIT, $0-48
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVD mean+24(FP), F0
+	VDUP V0.D[0], V0.D2
+	FMOVD scale+32(FP), F1
+	VDUP V1.D[0], V1.D2
+	FMOVD shift+40(FP), F2
+	VDUP V2.D[0], V2.D2
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F3
+	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
+	WORD $0x4ee0d463 // fsub v3.2d, v3.2d, v0.2d
+	VORR V2.B16, V2.B16, V4.B16
+	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
+	WORD $0x0e616883 // fcvtn v3.2s, v4.2d
+	FMOVD F3, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next5
+
+loop4:
+	FMOVS (R9), F3
+	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
+	WORD $0x4ee0d463 // fsub v3.2d, v3.2d, v0.2d
+	VORR V2.B16, V2.B16, V4.B16
+	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
+	WORD $0x0e616883 // fcvtn v3.2s, v4.2d
+	FMOVS F3, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+next5:
+
+done1:
+	RET
+
+// func powerNEONF32(n int, y, x *float32, c float64)
+TEXT ·powerNEONF32(SB), NOSPLIT, $0-32
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVD c+24(FP), F0
+	VDUP V0.D[0], V0.D2
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $2, R19
+	BLT next3
+
+loop2:
+	FMOVD (R9), F1
+	WORD $0x0e617821 // fcvtl v1.2d, v1.2s
+	FMOVQ 128(R21), F2
+	VAND V2.B16, V1.B16, V2.B16
+	FMOVQ 144(R21), F3
+	VORR V3.B16, V2.B16, V3.B16
+	VUSHR $52, V1.D2, V2.D2
+	FMOVQ 160(R21), F4
+	VORR V4.B16, V2.B16, V4.B16
+	FMOVQ 176(R21), F2
+	WORD $0x4ee2d482 // fsub v2.2d, v4.2d, v2.2d
+	FMOVQ 192(R21), F4
+	WORD $0x6ee4e464 // fcmgt v4.2d, v3.2d, v4.2d
+	FMOVQ 144(R21), F5
+	WORD $0x4e65d445 // fadd v5.2d, v2.2d, v5.2d
+	VBIT V4.B16, V5.B16, V2.B16
+	FMOVQ 208(R21), F5
+	WORD $0x6e65dc65 // fmul v5.2d, v3.2d, v5.2d
+	VBIT V4.B16, V5.B16, V3.B16
+	FMOVQ 144(R21), F5
+	WORD $0x4ee5d465 // fsub v5.2d, v3.2d, v5.2d
+	FMOVQ 144(R21), F4
+	WORD $0x4e64d464 // fadd v4.2d, v3.2d, v4.2d
+	FMOVQ 144(R21), F3
+	WORD $0x6e64fc64 // fdiv v4.2d, v3.2d, v4.2d
+	WORD $0x6e64dca4 // fmul v4.2d, v5.2d, v4.2d
+	WORD $0x6e64dc85 // fmul v5.2d, v4.2d, v4.2d
+	FMOVQ 224(R21), F3
+	FMOVQ 240(R21), F6
+	WORD $0x4e66cca3 // fmla v3.2d, v5.2d, v6.2d
+	FMOVQ 256(R21), F6
+	WORD $0x4e65cc66 // fmla v6.2d, v3.2d, v5.2d
+	FMOVQ 272(R21), F3
+	WORD $0x4e65ccc3 // fmla v3.2d, v6.2d, v5.2d
+	FMOVQ 288(R21), F6
+	WORD $0x4e65cc66 // fmla v6.2d, v3.2d, v5.2d
+	FMOVQ 304(R21), F3
+	WORD $0x4e65ccc3 // fmla v3.2d, v6.2d, v5.2d
+	FMOVQ 320(R21), F6
+	WORD $0x4e65cc66 // fmla v6.2d, v3.2d, v5.2d
+	FMOVQ 336(R21), F3
+	WORD $0x4e65ccc3 // fmla v3.2d, v6.2d, v5.2d
+	FMOVQ 352(R21), F6
+	WORD $0x4e65cc66 // fmla v6.2d, v3.2d, v5.2d
+	WORD $0x6e66dc86 // fmul v6.2d, v4.2d, v6.2d
+	FMOVQ 368(R21), F4
+	WORD $0x4e64cc46 // fmla v6.2d, v2.2d, v4.2d
+	FMOVQ 384(R21), F4
+	WORD $0x6ee1e484 // fcmgt v4.2d, v4.2d, v1.2d
+	VBIF V4.B16, V1.B16, V6.B16
+	FMOVQ 400(R21), F4
+	WORD $0x6ee1e484 // fcmgt v4.2d, v4.2d, v1.2d
+	FMOVQ 416(R21), F2
+	VBIT V4.B16, V2.B16, V6.B16
+	FMOVQ 432(R21), F2
+	WORD $0x6ee1e442 // fcmgt v2.2d, v2.2d, v1.2d
+	FMOVQ 448(R21), F1
+	VBIT V2.B16, V1.B16, V6.B16
+	WORD $0x6e60dcc6 // fmul v6.2d, v6.2d, v0.2d
+	FMOVQ 1104(R21), F1
+	FMOVQ 768(R21), F2
+	WORD $0x4e66f446 // fmax v6.2d, v2.2d, v6.2d
+	WORD $0x4ee6f426 // fmin v6.2d, v1.2d, v6.2d
+	FMOVQ 800(R21), F1
+	FMOVQ 816(R21), F2
+	WORD $0x4e62ccc1 // fmla v1.2d, v6.2d, v2.2d
+	FMOVQ 800(R21), F2
+	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
+	FMOVQ 368(R21), F4
+	WORD $0x4ee4cc46 // fmls v6.2d, v2.2d, v4.2d
+	FMOVQ 832(R21), F4
+	FMOVQ 848(R21), F2
+	WORD $0x4e62ccc4 // fmla v4.2d, v6.2d, v2.2d
+	FMOVQ 864(R21), F2
+	WORD $0x4e66cc82 // fmla v2.2d, v4.2d, v6.2d
+	FMOVQ 880(R21), F4
+	WORD $0x4e66cc44 // fmla v4.2d, v2.2d, v6.2d
+	FMOVQ 896(R21), F2
+	WORD $0x4e66cc82 // fmla v2.2d, v4.2d, v6.2d
+	FMOVQ 912(R21), F4
+	WORD $0x4e66cc44 // fmla v4.2d, v2.2d, v6.2d
+	FMOVQ 928(R21), F2
+	WORD $0x4e66cc82 // fmla v2.2d, v4.2d, v6.2d
+	VSHL $52, V1.D2, V1.D2
+	WORD $0x6e61dc41 // fmul v1.2d, v2.2d, v1.2d
+	WORD $0x0e616822 // fcvtn v2.2s, v1.2d
+	FMOVD F2, (R8)
+	ADD $8, R9
+	ADD $8, R8
+	SUBS $2, R19
+	BGE loop2
+
+next3:
+	ADDS $2, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next5
+
+loop4:
+	FMOVS (R9), F1
+	WORD $0x0e617821 // fcvtl v1.2d, v1.2s
+	FMOVQ 128(R21), F2
+	VAND V2.B16, V1.B16, V2.B16
+	FMOVQ 144(R21), F3
+	VORR V3.B16, V2.B16, V3.B16
+	VUSHR $52, V1.D2, V2.D2
+	FMOVQ 160(R21), F4
+	VORR V4.B16, V2.B16, V4.B16
+	FMOVQ 176(R21), F2
+	WORD $0x4ee2d482 // fsub v2.2d, v4.2d, v2.2d
+	FMOVQ 192(R21), F4
+	WORD $0x6ee4e464 // fcmgt v4.2d, v3.2d, v4.2d
+	FMOVQ 144(R21), F5
+	WORD $0x4e65d445 // fadd v5.2d, v2.2d, v5.2d
+	VBIT V4.B16, V5.B16, V2.B16
+	FMOVQ 208(R21), F5
+	WORD $0x6e65dc65 // fmul v5.2d, v3.2d, v5.2d
+	VBIT V4.B16, V5.B16, V3.B16
+	FMOVQ 144(R21), F5
+	WORD $0x4ee5d465 // fsub v5.2d, v3.2d, v5.2d
+	FMOVQ 144(R21), F4
+	WORD $0x4e64d464 // fadd v4.2d, v3.2d, v4.2d
+	FMOVQ 144(R21), F3
+	WORD $0x6e64fc64 // fdiv v4.2d, v3.2d, v4.2d
+	WORD $0x6e64dca4 // fmul v4.2d, v5.2d, v4.2d
+	WORD $0x6e64dc85 // fmul v5.2d, v4.2d, v4.2d
+	FMOVQ 224(R21), F3
+	FMOVQ 240(R21), F6
+	WORD $0x4e66cca3 // fmla v3.2d, v5.2d, v6.2d
+	FMOVQ 256(R21), F6
+	WORD $0x4e65cc66 // fmla v6.2d, v3.2d, v5.2d
+	FMOVQ 272(R21), F3
+	WORD $0x4e65ccc3 // fmla v3.2d, v6.2d, v5.2d
+	FMOVQ 288(R21), F6
+	WORD $0x4e65cc66 // fmla v6.2d, v3.2d, v5.2d
+	FMOVQ 304(R21), F3
+	WORD $0x4e65ccc3 // fmla v3.2d, v6.2d, v5.2d
+	FMOVQ 320(R21), F6
+	WORD $0x4e65cc66 // fmla v6.2d, v3.2d, v5.2d
+	FMOVQ 336(R21), F3
+	WORD $0x4e65ccc3 // fmla v3.2d, v6.2d, v5.2d
+	FMOVQ 352(R21), F6
+	WORD $0x4e65cc66 // fmla v6.2d, v3.2d, v5.2d
+	WORD $0x6e66dc86 // fmul v6.2d, v4.2d, v6.2d
+	FMOVQ 368(R21), F4
+	WORD $0x4e64cc46 // fmla v6.2d, v2.2d, v4.2d
+	FMOVQ 384(R21), F4
+	WORD $0x6ee1e484 // fcmgt v4.2d, v4.2d, v1.2d
+	VBIF V4.B16, V1.B16, V6.B16
+	FMOVQ 400(R21), F4
+	WORD $0x6ee1e484 // fcmgt v4.2d, v4.2d, v1.2d
+	FMOVQ 416(R21), F2
+	VBIT V4.B16, V2.B16, V6.B16
+	FMOVQ 432(R21), F2
+	WORD $0x6ee1e442 // fcmgt v2.2d, v2.2d, v1.2d
+	FMOVQ 448(R21), F1
+	VBIT V2.B16, V1.B16, V6.B16
+	WORD $0x6e60dcc6 // fmul v6.2d, v6.2d, v0.2d
+	FMOVQ 1104(R21), F1
+	FMOVQ 768(R21), F2
+	WORD $0x4e66f446 // fmax v6.2d, v2.2d, v6.2d
+	WORD $0x4ee6f426 // fmin v6.2d, v1.2d, v6.2d
+	FMOVQ 800(R21), F1
+	FMOVQ 816(R21), F2
+	WORD $0x4e62ccc1 // fmla v1.2d, v6.2d, v2.2d
+	FMOVQ 800(R21), F2
+	WORD $0x4ee2d422 // fsub v2.2d, v1.2d, v2.2d
+	FMOVQ 368(R21), F4
+	WORD $0x4ee4cc46 // fmls v6.2d, v2.2d, v4.2d
+	FMOVQ 832(R21), F4
+	FMOVQ 848(R21), F2
+	WORD $0x4e62ccc4 // fmla v4.2d, v6.2d, v2.2d
+	FMOVQ 864(R21), F2
+	WORD $0x4e66cc82 // fmla v2.2d, v4.2d, v6.2d
+	FMOVQ 880(R21), F4
+	WORD $0x4e66cc44 // fmla v4.2d, v2.2d, v6.2d
+	FMOVQ 896(R21), F2
+	WORD $0x4e66cc82 // fmla v2.2d, v4.2d, v6.2d
+	FMOVQ 912(R21), F4
+	WORD $0x4e66cc44 // fmla v4.2d, v2.2d, v6.2d
+	FMOVQ 928(R21), F2
+	WORD $0x4e66cc82 // fmla v2.2d, v4.2d, v6.2d
+	VSHL $52, V1.D2, V1.D2
+	WORD $0x6e61dc41 // fmul v1.2d, v2.2d, v1.2d
+	WORD $0x0e616822 // fcvtn v2.2s, v1.2d
+	FMOVS F2, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop4
+
+next5:
+
+done1:
+	RET
+
 // func eluNEONF32(n int, y, x *float32, slope, rate, gain float64)
 TEXT ·eluNEONF32(SB), NOSPLIT, $0-48
 	MOVD y+8(FP), R0
@@ -2847,39 +3596,39 @@ loop2:
 	FMOVD (R9), F3
 	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
 	WORD $0x6e61dc64 // fmul v4.2d, v3.2d, v1.2d
-	FMOVQ 384(R21), F5
-	FMOVQ 416(R21), F6
+	FMOVQ 432(R21), F5
+	FMOVQ 768(R21), F6
 	WORD $0x4e64f4c4 // fmax v4.2d, v6.2d, v4.2d
 	WORD $0x4ee4f4a4 // fmin v4.2d, v5.2d, v4.2d
-	FMOVQ 448(R21), F5
-	FMOVQ 464(R21), F6
+	FMOVQ 800(R21), F5
+	FMOVQ 816(R21), F6
 	WORD $0x4e66cc85 // fmla v5.2d, v4.2d, v6.2d
-	FMOVQ 448(R21), F6
+	FMOVQ 800(R21), F6
 	WORD $0x4ee6d4a6 // fsub v6.2d, v5.2d, v6.2d
-	FMOVQ 320(R21), F7
+	FMOVQ 368(R21), F7
 	WORD $0x4ee7ccc4 // fmls v4.2d, v6.2d, v7.2d
 	FMOVQ 144(R21), F7
 	VSHL $52, V5.D2, V5.D2
 	WORD $0x6e65dce5 // fmul v5.2d, v7.2d, v5.2d
-	FMOVQ 784(R21), F7
-	FMOVQ 800(R21), F6
+	FMOVQ 1120(R21), F7
+	FMOVQ 1136(R21), F6
 	WORD $0x4e66cc87 // fmla v7.2d, v4.2d, v6.2d
-	FMOVQ 816(R21), F6
+	FMOVQ 1152(R21), F6
 	WORD $0x4e64cce6 // fmla v6.2d, v7.2d, v4.2d
-	FMOVQ 832(R21), F7
+	FMOVQ 1168(R21), F7
 	WORD $0x4e64ccc7 // fmla v7.2d, v6.2d, v4.2d
-	FMOVQ 848(R21), F6
+	FMOVQ 1184(R21), F6
 	WORD $0x4e64cce6 // fmla v6.2d, v7.2d, v4.2d
-	FMOVQ 864(R21), F7
+	FMOVQ 1200(R21), F7
 	WORD $0x4e64ccc7 // fmla v7.2d, v6.2d, v4.2d
-	FMOVQ 576(R21), F6
+	FMOVQ 928(R21), F6
 	WORD $0x4e64cce6 // fmla v6.2d, v7.2d, v4.2d
 	WORD $0x6e66dc86 // fmul v6.2d, v4.2d, v6.2d
 	FMOVQ 144(R21), F4
 	WORD $0x4ee4d4a4 // fsub v4.2d, v5.2d, v4.2d
 	WORD $0x4e65ccc4 // fmla v4.2d, v6.2d, v5.2d
 	WORD $0x6e60dc84 // fmul v4.2d, v4.2d, v0.2d
-	FMOVQ 384(R21), F5
+	FMOVQ 432(R21), F5
 	WORD $0x6ee3e4a5 // fcmgt v5.2d, v5.2d, v3.2d
 	WORD $0x6e62dc63 // fmul v3.2d, v3.2d, v2.2d
 	VBIT V5.B16, V4.B16, V3.B16
@@ -2900,39 +3649,39 @@ loop4:
 	FMOVS (R9), F3
 	WORD $0x0e617863 // fcvtl v3.2d, v3.2s
 	WORD $0x6e61dc64 // fmul v4.2d, v3.2d, v1.2d
-	FMOVQ 384(R21), F5
-	FMOVQ 416(R21), F6
+	FMOVQ 432(R21), F5
+	FMOVQ 768(R21), F6
 	WORD $0x4e64f4c4 // fmax v4.2d, v6.2d, v4.2d
 	WORD $0x4ee4f4a4 // fmin v4.2d, v5.2d, v4.2d
-	FMOVQ 448(R21), F5
-	FMOVQ 464(R21), F6
+	FMOVQ 800(R21), F5
+	FMOVQ 816(R21), F6
 	WORD $0x4e66cc85 // fmla v5.2d, v4.2d, v6.2d
-	FMOVQ 448(R21), F6
+	FMOVQ 800(R21), F6
 	WORD $0x4ee6d4a6 // fsub v6.2d, v5.2d, v6.2d
-	FMOVQ 320(R21), F7
+	FMOVQ 368(R21), F7
 	WORD $0x4ee7ccc4 // fmls v4.2d, v6.2d, v7.2d
 	FMOVQ 144(R21), F7
 	VSHL $52, V5.D2, V5.D2
 	WORD $0x6e65dce5 // fmul v5.2d, v7.2d, v5.2d
-	FMOVQ 784(R21), F7
-	FMOVQ 800(R21), F6
+	FMOVQ 1120(R21), F7
+	FMOVQ 1136(R21), F6
 	WORD $0x4e66cc87 // fmla v7.2d, v4.2d, v6.2d
-	FMOVQ 816(R21), F6
+	FMOVQ 1152(R21), F6
 	WORD $0x4e64cce6 // fmla v6.2d, v7.2d, v4.2d
-	FMOVQ 832(R21), F7
+	FMOVQ 1168(R21), F7
 	WORD $0x4e64ccc7 // fmla v7.2d, v6.2d, v4.2d
-	FMOVQ 848(R21), F6
+	FMOVQ 1184(R21), F6
 	WORD $0x4e64cce6 // fmla v6.2d, v7.2d, v4.2d
-	FMOVQ 864(R21), F7
+	FMOVQ 1200(R21), F7
 	WORD $0x4e64ccc7 // fmla v7.2d, v6.2d, v4.2d
-	FMOVQ 576(R21), F6
+	FMOVQ 928(R21), F6
 	WORD $0x4e64cce6 // fmla v6.2d, v7.2d, v4.2d
 	WORD $0x6e66dc86 // fmul v6.2d, v4.2d, v6.2d
 	FMOVQ 144(R21), F4
 	WORD $0x4ee4d4a4 // fsub v4.2d, v5.2d, v4.2d
 	WORD $0x4e65ccc4 // fmla v4.2d, v6.2d, v5.2d
 	WORD $0x6e60dc84 // fmul v4.2d, v4.2d, v0.2d
-	FMOVQ 384(R21), F5
+	FMOVQ 432(R21), F5
 	WORD $0x6ee3e4a5 // fcmgt v5.2d, v5.2d, v3.2d
 	WORD $0x6e62dc63 // fmul v3.2d, v3.2d, v2.2d
 	VBIT V5.B16, V4.B16, V3.B16
@@ -2964,31 +3713,31 @@ TEXT ·siluGradNEONF32(SB), NOSPLIT, $0-32
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 768(R21), F1
-	FMOVQ 416(R21), F2
+	FMOVQ 1104(R21), F1
+	FMOVQ 768(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 384(R21), F1
+	FMOVQ 432(R21), F1
 	WORD $0x4ee0d421 // fsub v1.2d, v1.2d, v0.2d
-	FMOVQ 448(R21), F2
-	FMOVQ 464(R21), F3
+	FMOVQ 800(R21), F2
+	FMOVQ 816(R21), F3
 	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
-	FMOVQ 448(R21), F3
+	FMOVQ 800(R21), F3
 	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
-	FMOVQ 320(R21), F4
+	FMOVQ 368(R21), F4
 	WORD $0x4ee4cc61 // fmls v1.2d, v3.2d, v4.2d
-	FMOVQ 480(R21), F4
-	FMOVQ 496(R21), F3
+	FMOVQ 832(R21), F4
+	FMOVQ 848(R21), F3
 	WORD $0x4e63cc24 // fmla v4.2d, v1.2d, v3.2d
-	FMOVQ 512(R21), F3
+	FMOVQ 864(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
-	FMOVQ 528(R21), F4
+	FMOVQ 880(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
-	FMOVQ 544(R21), F3
+	FMOVQ 896(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
-	FMOVQ 560(R21), F4
+	FMOVQ 912(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
-	FMOVQ 576(R21), F3
+	FMOVQ 928(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
 	VSHL $52, V2.D2, V2.D2
 	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
@@ -3021,31 +3770,31 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 768(R21), F1
-	FMOVQ 416(R21), F2
+	FMOVQ 1104(R21), F1
+	FMOVQ 768(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
-	FMOVQ 384(R21), F1
+	FMOVQ 432(R21), F1
 	WORD $0x4ee0d421 // fsub v1.2d, v1.2d, v0.2d
-	FMOVQ 448(R21), F2
-	FMOVQ 464(R21), F3
+	FMOVQ 800(R21), F2
+	FMOVQ 816(R21), F3
 	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
-	FMOVQ 448(R21), F3
+	FMOVQ 800(R21), F3
 	WORD $0x4ee3d443 // fsub v3.2d, v2.2d, v3.2d
-	FMOVQ 320(R21), F4
+	FMOVQ 368(R21), F4
 	WORD $0x4ee4cc61 // fmls v1.2d, v3.2d, v4.2d
-	FMOVQ 480(R21), F4
-	FMOVQ 496(R21), F3
+	FMOVQ 832(R21), F4
+	FMOVQ 848(R21), F3
 	WORD $0x4e63cc24 // fmla v4.2d, v1.2d, v3.2d
-	FMOVQ 512(R21), F3
+	FMOVQ 864(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
-	FMOVQ 528(R21), F4
+	FMOVQ 880(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
-	FMOVQ 544(R21), F3
+	FMOVQ 896(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
-	FMOVQ 560(R21), F4
+	FMOVQ 912(R21), F4
 	WORD $0x4e61cc64 // fmla v4.2d, v3.2d, v1.2d
-	FMOVQ 576(R21), F3
+	FMOVQ 928(R21), F3
 	WORD $0x4e61cc83 // fmla v3.2d, v4.2d, v1.2d
 	VSHL $52, V2.D2, V2.D2
 	WORD $0x6e62dc62 // fmul v2.2d, v3.2d, v2.2d
@@ -3089,35 +3838,35 @@ TEXT ·geluGradNEONF32(SB), NOSPLIT, $0-32
 
 loop2:
 	FMOVQ (R9), F0
-	FMOVQ 1248(R21), F1
-	FMOVQ 1600(R21), F2
+	FMOVQ 1568(R21), F1
+	FMOVQ 1920(R21), F2
 	WORD $0x4e20f442 // fmax v2.4s, v2.4s, v0.4s
 	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
-	FMOVQ 1248(R21), F1
+	FMOVQ 1568(R21), F1
 	FMOVQ (R21), F3
 	VAND V3.B16, V2.B16, V3.B16
 	WORD $0x4ea3f423 // fmin v3.4s, v1.4s, v3.4s
 	WORD $0x6e23dc61 // fmul v1.4s, v3.4s, v3.4s
-	FMOVQ 1264(R21), F4
+	FMOVQ 1584(R21), F4
 	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
-	FMOVQ 1280(R21), F5
-	FMOVQ 1296(R21), F6
+	FMOVQ 1600(R21), F5
+	FMOVQ 1616(R21), F6
 	WORD $0x4e26cc85 // fmla v5.4s, v4.4s, v6.4s
-	FMOVQ 1280(R21), F6
+	FMOVQ 1600(R21), F6
 	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
-	FMOVQ 1312(R21), F7
+	FMOVQ 1632(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
-	FMOVQ 1328(R21), F7
+	FMOVQ 1648(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
 	WORD $0x4ea3cc61 // fmls v1.4s, v3.4s, v3.4s
 	FMOVQ 80(R21), F7
 	WORD $0x4e27cc24 // fmla v4.4s, v1.4s, v7.4s
-	FMOVQ 1344(R21), F7
-	FMOVQ 1360(R21), F1
+	FMOVQ 1664(R21), F7
+	FMOVQ 1680(R21), F1
 	WORD $0x4e21cc87 // fmla v7.4s, v4.4s, v1.4s
-	FMOVQ 1376(R21), F1
+	FMOVQ 1696(R21), F1
 	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
-	FMOVQ 1392(R21), F7
+	FMOVQ 1712(R21), F7
 	WORD $0x4e24cc27 // fmla v7.4s, v1.4s, v4.4s
 	FMOVQ 80(R21), F1
 	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
@@ -3127,30 +3876,30 @@ loop2:
 	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
 	VSHL $23, V5.S4, V5.S4
 	WORD $0x6e25dc25 // fmul v5.4s, v1.4s, v5.4s
-	FMOVQ 1408(R21), F1
+	FMOVQ 1728(R21), F1
 	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
-	FMOVQ 1408(R21), F3
+	FMOVQ 1728(R21), F3
 	WORD $0x6e21fc61 // fdiv v1.4s, v3.4s, v1.4s
-	FMOVQ 1424(R21), F3
-	FMOVQ 1440(R21), F4
+	FMOVQ 1744(R21), F3
+	FMOVQ 1760(R21), F4
 	WORD $0x4e24cc23 // fmla v3.4s, v1.4s, v4.4s
 	WORD $0x6e21dca1 // fmul v1.4s, v5.4s, v1.4s
-	FMOVQ 1456(R21), F4
-	FMOVQ 1472(R21), F7
+	FMOVQ 1776(R21), F4
+	FMOVQ 1792(R21), F7
 	WORD $0x4e27cc64 // fmla v4.4s, v3.4s, v7.4s
-	FMOVQ 1488(R21), F7
+	FMOVQ 1808(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
-	FMOVQ 1504(R21), F4
+	FMOVQ 1824(R21), F4
 	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
-	FMOVQ 1520(R21), F7
+	FMOVQ 1840(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
-	FMOVQ 1536(R21), F4
+	FMOVQ 1856(R21), F4
 	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
-	FMOVQ 1552(R21), F7
+	FMOVQ 1872(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
-	FMOVQ 1568(R21), F4
+	FMOVQ 1888(R21), F4
 	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
-	FMOVQ 1584(R21), F7
+	FMOVQ 1904(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
 	WORD $0x6e27dc27 // fmul v7.4s, v1.4s, v7.4s
 	FMOVQ 16(R21), F1
@@ -3158,11 +3907,11 @@ loop2:
 	FMOVQ 32(R21), F3
 	WORD $0x4ea7d463 // fsub v3.4s, v3.4s, v7.4s
 	VBIT V1.B16, V7.B16, V3.B16
-	FMOVQ 1600(R21), F7
+	FMOVQ 1920(R21), F7
 	WORD $0x6ea0e4e7 // fcmgt v7.4s, v7.4s, v0.4s
 	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
 	WORD $0x6e25dc45 // fmul v5.4s, v2.4s, v5.4s
-	FMOVQ 1680(R21), F2
+	FMOVQ 2000(R21), F2
 	WORD $0x4e22cca3 // fmla v3.4s, v5.4s, v2.4s
 	VAND V3.B16, V7.B16, V3.B16
 	FMOVQ (R10), F7
@@ -3182,35 +3931,35 @@ next3:
 
 loop4:
 	FMOVS (R9), F0
-	FMOVQ 1248(R21), F1
-	FMOVQ 1600(R21), F2
+	FMOVQ 1568(R21), F1
+	FMOVQ 1920(R21), F2
 	WORD $0x4e20f442 // fmax v2.4s, v2.4s, v0.4s
 	WORD $0x4ea2f422 // fmin v2.4s, v1.4s, v2.4s
-	FMOVQ 1248(R21), F1
+	FMOVQ 1568(R21), F1
 	FMOVQ (R21), F3
 	VAND V3.B16, V2.B16, V3.B16
 	WORD $0x4ea3f423 // fmin v3.4s, v1.4s, v3.4s
 	WORD $0x6e23dc61 // fmul v1.4s, v3.4s, v3.4s
-	FMOVQ 1264(R21), F4
+	FMOVQ 1584(R21), F4
 	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
-	FMOVQ 1280(R21), F5
-	FMOVQ 1296(R21), F6
+	FMOVQ 1600(R21), F5
+	FMOVQ 1616(R21), F6
 	WORD $0x4e26cc85 // fmla v5.4s, v4.4s, v6.4s
-	FMOVQ 1280(R21), F6
+	FMOVQ 1600(R21), F6
 	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
-	FMOVQ 1312(R21), F7
+	FMOVQ 1632(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
-	FMOVQ 1328(R21), F7
+	FMOVQ 1648(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
 	WORD $0x4ea3cc61 // fmls v1.4s, v3.4s, v3.4s
 	FMOVQ 80(R21), F7
 	WORD $0x4e27cc24 // fmla v4.4s, v1.4s, v7.4s
-	FMOVQ 1344(R21), F7
-	FMOVQ 1360(R21), F1
+	FMOVQ 1664(R21), F7
+	FMOVQ 1680(R21), F1
 	WORD $0x4e21cc87 // fmla v7.4s, v4.4s, v1.4s
-	FMOVQ 1376(R21), F1
+	FMOVQ 1696(R21), F1
 	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
-	FMOVQ 1392(R21), F7
+	FMOVQ 1712(R21), F7
 	WORD $0x4e24cc27 // fmla v7.4s, v1.4s, v4.4s
 	FMOVQ 80(R21), F1
 	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
@@ -3220,30 +3969,30 @@ loop4:
 	WORD $0x4e24cce1 // fmla v1.4s, v7.4s, v4.4s
 	VSHL $23, V5.S4, V5.S4
 	WORD $0x6e25dc25 // fmul v5.4s, v1.4s, v5.4s
-	FMOVQ 1408(R21), F1
+	FMOVQ 1728(R21), F1
 	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
-	FMOVQ 1408(R21), F3
+	FMOVQ 1728(R21), F3
 	WORD $0x6e21fc61 // fdiv v1.4s, v3.4s, v1.4s
-	FMOVQ 1424(R21), F3
-	FMOVQ 1440(R21), F4
+	FMOVQ 1744(R21), F3
+	FMOVQ 1760(R21), F4
 	WORD $0x4e24cc23 // fmla v3.4s, v1.4s, v4.4s
 	WORD $0x6e21dca1 // fmul v1.4s, v5.4s, v1.4s
-	FMOVQ 1456(R21), F4
-	FMOVQ 1472(R21), F7
+	FMOVQ 1776(R21), F4
+	FMOVQ 1792(R21), F7
 	WORD $0x4e27cc64 // fmla v4.4s, v3.4s, v7.4s
-	FMOVQ 1488(R21), F7
+	FMOVQ 1808(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
-	FMOVQ 1504(R21), F4
+	FMOVQ 1824(R21), F4
 	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
-	FMOVQ 1520(R21), F7
+	FMOVQ 1840(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
-	FMOVQ 1536(R21), F4
+	FMOVQ 1856(R21), F4
 	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
-	FMOVQ 1552(R21), F7
+	FMOVQ 1872(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
-	FMOVQ 1568(R21), F4
+	FMOVQ 1888(R21), F4
 	WORD $0x4e23cce4 // fmla v4.4s, v7.4s, v3.4s
-	FMOVQ 1584(R21), F7
+	FMOVQ 1904(R21), F7
 	WORD $0x4e23cc87 // fmla v7.4s, v4.4s, v3.4s
 	WORD $0x6e27dc27 // fmul v7.4s, v1.4s, v7.4s
 	FMOVQ 16(R21), F1
@@ -3251,11 +4000,11 @@ loop4:
 	FMOVQ 32(R21), F3
 	WORD $0x4ea7d463 // fsub v3.4s, v3.4s, v7.4s
 	VBIT V1.B16, V7.B16, V3.B16
-	FMOVQ 1600(R21), F7
+	FMOVQ 1920(R21), F7
 	WORD $0x6ea0e4e7 // fcmgt v7.4s, v7.4s, v0.4s
 	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
 	WORD $0x6e25dc45 // fmul v5.4s, v2.4s, v5.4s
-	FMOVQ 1680(R21), F2
+	FMOVQ 2000(R21), F2
 	WORD $0x4e22cca3 // fmla v3.4s, v5.4s, v2.4s
 	VAND V3.B16, V7.B16, V3.B16
 	FMOVS (R10), F7
@@ -3288,40 +4037,40 @@ TEXT ·geluTanhGradNEONF32(SB), NOSPLIT, $0-32
 loop2:
 	FMOVD (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 1696(R21), F1
-	FMOVQ 1712(R21), F2
+	FMOVQ 2016(R21), F1
+	FMOVQ 2032(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
 	WORD $0x6e60dc01 // fmul v1.2d, v0.2d, v0.2d
-	FMOVQ 1648(R21), F2
-	FMOVQ 1664(R21), F3
+	FMOVQ 1968(R21), F2
+	FMOVQ 1984(R21), F3
 	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
 	WORD $0x6e62dc02 // fmul v2.2d, v0.2d, v2.2d
-	FMOVQ 768(R21), F3
-	FMOVQ 416(R21), F1
+	FMOVQ 1104(R21), F3
+	FMOVQ 768(R21), F1
 	WORD $0x4e62f422 // fmax v2.2d, v1.2d, v2.2d
 	WORD $0x4ee2f462 // fmin v2.2d, v3.2d, v2.2d
-	FMOVQ 384(R21), F3
+	FMOVQ 432(R21), F3
 	WORD $0x4ee2d462 // fsub v2.2d, v3.2d, v2.2d
-	FMOVQ 448(R21), F3
-	FMOVQ 464(R21), F1
+	FMOVQ 800(R21), F3
+	FMOVQ 816(R21), F1
 	WORD $0x4e61cc43 // fmla v3.2d, v2.2d, v1.2d
-	FMOVQ 448(R21), F1
+	FMOVQ 800(R21), F1
 	WORD $0x4ee1d461 // fsub v1.2d, v3.2d, v1.2d
-	FMOVQ 320(R21), F4
+	FMOVQ 368(R21), F4
 	WORD $0x4ee4cc22 // fmls v2.2d, v1.2d, v4.2d
-	FMOVQ 480(R21), F4
-	FMOVQ 496(R21), F1
+	FMOVQ 832(R21), F4
+	FMOVQ 848(R21), F1
 	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
-	FMOVQ 512(R21), F1
+	FMOVQ 864(R21), F1
 	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
-	FMOVQ 528(R21), F4
+	FMOVQ 880(R21), F4
 	WORD $0x4e62cc24 // fmla v4.2d, v1.2d, v2.2d
-	FMOVQ 544(R21), F1
+	FMOVQ 896(R21), F1
 	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
-	FMOVQ 560(R21), F4
+	FMOVQ 912(R21), F4
 	WORD $0x4e62cc24 // fmla v4.2d, v1.2d, v2.2d
-	FMOVQ 576(R21), F1
+	FMOVQ 928(R21), F1
 	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
 	VSHL $52, V3.D2, V3.D2
 	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
@@ -3330,8 +4079,8 @@ loop2:
 	FMOVQ 144(R21), F3
 	WORD $0x6e61fc61 // fdiv v1.2d, v3.2d, v1.2d
 	WORD $0x6e60dc03 // fmul v3.2d, v0.2d, v0.2d
-	FMOVQ 1648(R21), F2
-	FMOVQ 1728(R21), F4
+	FMOVQ 1968(R21), F2
+	FMOVQ 2048(R21), F4
 	WORD $0x4e64cc62 // fmla v2.2d, v3.2d, v4.2d
 	FMOVQ 144(R21), F4
 	WORD $0x4ee1d484 // fsub v4.2d, v4.2d, v1.2d
@@ -3358,40 +4107,40 @@ next3:
 loop4:
 	FMOVS (R9), F0
 	WORD $0x0e617800 // fcvtl v0.2d, v0.2s
-	FMOVQ 1696(R21), F1
-	FMOVQ 1712(R21), F2
+	FMOVQ 2016(R21), F1
+	FMOVQ 2032(R21), F2
 	WORD $0x4e60f440 // fmax v0.2d, v2.2d, v0.2d
 	WORD $0x4ee0f420 // fmin v0.2d, v1.2d, v0.2d
 	WORD $0x6e60dc01 // fmul v1.2d, v0.2d, v0.2d
-	FMOVQ 1648(R21), F2
-	FMOVQ 1664(R21), F3
+	FMOVQ 1968(R21), F2
+	FMOVQ 1984(R21), F3
 	WORD $0x4e63cc22 // fmla v2.2d, v1.2d, v3.2d
 	WORD $0x6e62dc02 // fmul v2.2d, v0.2d, v2.2d
-	FMOVQ 768(R21), F3
-	FMOVQ 416(R21), F1
+	FMOVQ 1104(R21), F3
+	FMOVQ 768(R21), F1
 	WORD $0x4e62f422 // fmax v2.2d, v1.2d, v2.2d
 	WORD $0x4ee2f462 // fmin v2.2d, v3.2d, v2.2d
-	FMOVQ 384(R21), F3
+	FMOVQ 432(R21), F3
 	WORD $0x4ee2d462 // fsub v2.2d, v3.2d, v2.2d
-	FMOVQ 448(R21), F3
-	FMOVQ 464(R21), F1
+	FMOVQ 800(R21), F3
+	FMOVQ 816(R21), F1
 	WORD $0x4e61cc43 // fmla v3.2d, v2.2d, v1.2d
-	FMOVQ 448(R21), F1
+	FMOVQ 800(R21), F1
 	WORD $0x4ee1d461 // fsub v1.2d, v3.2d, v1.2d
-	FMOVQ 320(R21), F4
+	FMOVQ 368(R21), F4
 	WORD $0x4ee4cc22 // fmls v2.2d, v1.2d, v4.2d
-	FMOVQ 480(R21), F4
-	FMOVQ 496(R21), F1
+	FMOVQ 832(R21), F4
+	FMOVQ 848(R21), F1
 	WORD $0x4e61cc44 // fmla v4.2d, v2.2d, v1.2d
-	FMOVQ 512(R21), F1
+	FMOVQ 864(R21), F1
 	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
-	FMOVQ 528(R21), F4
+	FMOVQ 880(R21), F4
 	WORD $0x4e62cc24 // fmla v4.2d, v1.2d, v2.2d
-	FMOVQ 544(R21), F1
+	FMOVQ 896(R21), F1
 	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
-	FMOVQ 560(R21), F4
+	FMOVQ 912(R21), F4
 	WORD $0x4e62cc24 // fmla v4.2d, v1.2d, v2.2d
-	FMOVQ 576(R21), F1
+	FMOVQ 928(R21), F1
 	WORD $0x4e62cc81 // fmla v1.2d, v4.2d, v2.2d
 	VSHL $52, V3.D2, V3.D2
 	WORD $0x6e63dc23 // fmul v3.2d, v1.2d, v3.2d
@@ -3400,8 +4149,8 @@ loop4:
 	FMOVQ 144(R21), F3
 	WORD $0x6e61fc61 // fdiv v1.2d, v3.2d, v1.2d
 	WORD $0x6e60dc03 // fmul v3.2d, v0.2d, v0.2d
-	FMOVQ 1648(R21), F2
-	FMOVQ 1728(R21), F4
+	FMOVQ 1968(R21), F2
+	FMOVQ 2048(R21), F4
 	WORD $0x4e64cc62 // fmla v2.2d, v3.2d, v4.2d
 	FMOVQ 144(R21), F4
 	WORD $0x4ee1d484 // fsub v4.2d, v4.2d, v1.2d
@@ -5607,6 +6356,216 @@ done1:
 	FMOVD F0, ret+24(FP)
 	RET
 
+// func topNEONF32(n int, x *float32) float64
+TEXT ·topNEONF32(SB), NOSPLIT, $0-24
+	MOVD x+8(FP), R0
+	MOVD $0xff800000, R22
+	VDUP R22, V0.S4
+	VORR V0.B16, V0.B16, V1.B16
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $8, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R8), F3
+	WORD $0x4e23f400 // fmax v0.4s, v0.4s, v3.4s
+	FMOVQ 16(R8), F4
+	WORD $0x4e24f421 // fmax v1.4s, v1.4s, v4.4s
+	ADD $32, R8
+	SUBS $8, R19
+	BGE loop2
+
+next3:
+	ADDS $8, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R8), F3
+	WORD $0x4e23f400 // fmax v0.4s, v0.4s, v3.4s
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R8), F3
+	VDUP V3.S[0], V4.S4
+	WORD $0x4e24f400 // fmax v0.4s, v0.4s, v4.4s
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	WORD $0x4e21f400 // fmax v0.4s, v0.4s, v1.4s
+	WORD $0x6e20f400 // fmaxp v0.4s, v0.4s, v0.4s
+	WORD $0x6e20f400 // fmaxp v0.4s, v0.4s, v0.4s
+	FCVTSD F0, F0
+	FMOVD F0, ret+16(FP)
+	RET
+
+// func bottomNEONF32(n int, x *float32) float64
+TEXT ·bottomNEONF32(SB), NOSPLIT, $0-24
+	MOVD x+8(FP), R0
+	MOVD $0xff800000, R22
+	VDUP R22, V0.S4
+	VORR V0.B16, V0.B16, V1.B16
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $8, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R8), F3
+	FMOVQ 16(R21), F4
+	WORD $0x4ea3d483 // fsub v3.4s, v4.4s, v3.4s
+	WORD $0x4e23f400 // fmax v0.4s, v0.4s, v3.4s
+	FMOVQ 16(R8), F4
+	FMOVQ 16(R21), F3
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e24f421 // fmax v1.4s, v1.4s, v4.4s
+	ADD $32, R8
+	SUBS $8, R19
+	BGE loop2
+
+next3:
+	ADDS $8, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R8), F3
+	FMOVQ 16(R21), F4
+	WORD $0x4ea3d483 // fsub v3.4s, v4.4s, v3.4s
+	WORD $0x4e23f400 // fmax v0.4s, v0.4s, v3.4s
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R8), F3
+	FMOVQ 16(R21), F4
+	WORD $0x4ea3d483 // fsub v3.4s, v4.4s, v3.4s
+	VDUP V3.S[0], V4.S4
+	WORD $0x4e24f400 // fmax v0.4s, v0.4s, v4.4s
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	WORD $0x4e21f400 // fmax v0.4s, v0.4s, v1.4s
+	WORD $0x6e20f400 // fmaxp v0.4s, v0.4s, v0.4s
+	WORD $0x6e20f400 // fmaxp v0.4s, v0.4s, v0.4s
+	FCVTSD F0, F0
+	FMOVD F0, ret+16(FP)
+	RET
+
+// func maxLineNEONF32(n int, acc, x *float32)
+TEXT ·maxLineNEONF32(SB), NOSPLIT, $0-24
+	MOVD acc+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R0, R8
+	MOVD R1, R9
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R8), F0
+	FMOVQ (R9), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	FMOVQ 16(R8), F0
+	FMOVQ 16(R9), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R8), F0
+	FMOVQ 32(R9), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R8), F0
+	FMOVQ 48(R9), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 48(R8)
+	ADD $64, R8
+	ADD $64, R9
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R8), F0
+	FMOVQ (R9), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	ADD $16, R8
+	ADD $16, R9
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R8), F0
+	FMOVS (R9), F1
+	WORD $0x4e20e402 // fcmeq v2.4s, v0.4s, v0.4s
+	WORD $0x6e205842 // mvn v2.16b, v2.16b
+	WORD $0x4e21f401 // fmax v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVS F1, (R8)
+	ADD $4, R8
+	ADD $4, R9
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
 // func sumLineNEONF32(n int, acc *float64, x *float32)
 TEXT ·sumLineNEONF32(SB), NOSPLIT, $0-24
 	MOVD acc+8(FP), R0
@@ -5808,30 +6767,30 @@ done2:
 loop10:
 	FMOVQ (R9), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	FMOVQ 1744(R21), F5
+	FMOVQ 2064(R21), F5
 	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
-	FMOVQ 1280(R21), F6
-	FMOVQ 1296(R21), F7
+	FMOVQ 1600(R21), F6
+	FMOVQ 1616(R21), F7
 	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
-	FMOVQ 1280(R21), F7
+	FMOVQ 1600(R21), F7
 	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
-	FMOVQ 1312(R21), F8
+	FMOVQ 1632(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1328(R21), F8
+	FMOVQ 1648(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1744(R21), F8
+	FMOVQ 2064(R21), F8
 	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
 	WORD $0x6e205908 // mvn v8.16b, v8.16b
-	FMOVQ 1760(R21), F4
-	FMOVQ 1776(R21), F7
+	FMOVQ 2080(R21), F4
+	FMOVQ 2096(R21), F7
 	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
-	FMOVQ 1792(R21), F7
+	FMOVQ 2112(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1808(R21), F4
+	FMOVQ 2128(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	FMOVQ 32(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1824(R21), F4
+	FMOVQ 2144(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
@@ -5839,30 +6798,30 @@ loop10:
 	FMOVQ F6, (R8)
 	FMOVQ 16(R9), F8
 	WORD $0x4ea0d508 // fsub v8.4s, v8.4s, v0.4s
-	FMOVQ 1744(R21), F4
+	FMOVQ 2064(R21), F4
 	WORD $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	FMOVQ 1280(R21), F5
-	FMOVQ 1296(R21), F7
+	FMOVQ 1600(R21), F5
+	FMOVQ 1616(R21), F7
 	WORD $0x4e27cc85 // fmla v5.4s, v4.4s, v7.4s
-	FMOVQ 1280(R21), F7
+	FMOVQ 1600(R21), F7
 	WORD $0x4ea7d4a7 // fsub v7.4s, v5.4s, v7.4s
-	FMOVQ 1312(R21), F9
+	FMOVQ 1632(R21), F9
 	WORD $0x4ea9cce4 // fmls v4.4s, v7.4s, v9.4s
-	FMOVQ 1328(R21), F9
+	FMOVQ 1648(R21), F9
 	WORD $0x4ea9cce4 // fmls v4.4s, v7.4s, v9.4s
-	FMOVQ 1744(R21), F9
+	FMOVQ 2064(R21), F9
 	WORD $0x6ea8e529 // fcmgt v9.4s, v9.4s, v8.4s
 	WORD $0x6e205929 // mvn v9.16b, v9.16b
-	FMOVQ 1760(R21), F8
-	FMOVQ 1776(R21), F7
+	FMOVQ 2080(R21), F8
+	FMOVQ 2096(R21), F7
 	WORD $0x4e27cc88 // fmla v8.4s, v4.4s, v7.4s
-	FMOVQ 1792(R21), F7
+	FMOVQ 2112(R21), F7
 	WORD $0x4e24cd07 // fmla v7.4s, v8.4s, v4.4s
-	FMOVQ 1808(R21), F8
+	FMOVQ 2128(R21), F8
 	WORD $0x4e24cce8 // fmla v8.4s, v7.4s, v4.4s
 	FMOVQ 32(R21), F7
 	WORD $0x4e24cd07 // fmla v7.4s, v8.4s, v4.4s
-	FMOVQ 1824(R21), F8
+	FMOVQ 2144(R21), F8
 	WORD $0x4e24cce8 // fmla v8.4s, v7.4s, v4.4s
 	VSHL $23, V5.S4, V5.S4
 	WORD $0x6e25dd05 // fmul v5.4s, v8.4s, v5.4s
@@ -5871,30 +6830,30 @@ loop10:
 	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
 	FMOVQ 32(R9), F6
 	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
-	FMOVQ 1744(R21), F9
+	FMOVQ 2064(R21), F9
 	WORD $0x4e26f529 // fmax v9.4s, v9.4s, v6.4s
-	FMOVQ 1280(R21), F8
-	FMOVQ 1296(R21), F4
+	FMOVQ 1600(R21), F8
+	FMOVQ 1616(R21), F4
 	WORD $0x4e24cd28 // fmla v8.4s, v9.4s, v4.4s
-	FMOVQ 1280(R21), F4
+	FMOVQ 1600(R21), F4
 	WORD $0x4ea4d504 // fsub v4.4s, v8.4s, v4.4s
-	FMOVQ 1312(R21), F7
+	FMOVQ 1632(R21), F7
 	WORD $0x4ea7cc89 // fmls v9.4s, v4.4s, v7.4s
-	FMOVQ 1328(R21), F7
+	FMOVQ 1648(R21), F7
 	WORD $0x4ea7cc89 // fmls v9.4s, v4.4s, v7.4s
-	FMOVQ 1744(R21), F7
+	FMOVQ 2064(R21), F7
 	WORD $0x6ea6e4e7 // fcmgt v7.4s, v7.4s, v6.4s
 	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
-	FMOVQ 1760(R21), F6
-	FMOVQ 1776(R21), F4
+	FMOVQ 2080(R21), F6
+	FMOVQ 2096(R21), F4
 	WORD $0x4e24cd26 // fmla v6.4s, v9.4s, v4.4s
-	FMOVQ 1792(R21), F4
+	FMOVQ 2112(R21), F4
 	WORD $0x4e29ccc4 // fmla v4.4s, v6.4s, v9.4s
-	FMOVQ 1808(R21), F6
+	FMOVQ 2128(R21), F6
 	WORD $0x4e29cc86 // fmla v6.4s, v4.4s, v9.4s
 	FMOVQ 32(R21), F4
 	WORD $0x4e29ccc4 // fmla v4.4s, v6.4s, v9.4s
-	FMOVQ 1824(R21), F6
+	FMOVQ 2144(R21), F6
 	WORD $0x4e29cc86 // fmla v6.4s, v4.4s, v9.4s
 	VSHL $23, V8.S4, V8.S4
 	WORD $0x6e28dcc8 // fmul v8.4s, v6.4s, v8.4s
@@ -5903,30 +6862,30 @@ loop10:
 	WORD $0x4e28d4a8 // fadd v8.4s, v5.4s, v8.4s
 	FMOVQ 48(R9), F5
 	WORD $0x4ea0d4a5 // fsub v5.4s, v5.4s, v0.4s
-	FMOVQ 1744(R21), F7
+	FMOVQ 2064(R21), F7
 	WORD $0x4e25f4e7 // fmax v7.4s, v7.4s, v5.4s
-	FMOVQ 1280(R21), F6
-	FMOVQ 1296(R21), F9
+	FMOVQ 1600(R21), F6
+	FMOVQ 1616(R21), F9
 	WORD $0x4e29cce6 // fmla v6.4s, v7.4s, v9.4s
-	FMOVQ 1280(R21), F9
+	FMOVQ 1600(R21), F9
 	WORD $0x4ea9d4c9 // fsub v9.4s, v6.4s, v9.4s
-	FMOVQ 1312(R21), F4
+	FMOVQ 1632(R21), F4
 	WORD $0x4ea4cd27 // fmls v7.4s, v9.4s, v4.4s
-	FMOVQ 1328(R21), F4
+	FMOVQ 1648(R21), F4
 	WORD $0x4ea4cd27 // fmls v7.4s, v9.4s, v4.4s
-	FMOVQ 1744(R21), F4
+	FMOVQ 2064(R21), F4
 	WORD $0x6ea5e484 // fcmgt v4.4s, v4.4s, v5.4s
 	WORD $0x6e205884 // mvn v4.16b, v4.16b
-	FMOVQ 1760(R21), F5
-	FMOVQ 1776(R21), F9
+	FMOVQ 2080(R21), F5
+	FMOVQ 2096(R21), F9
 	WORD $0x4e29cce5 // fmla v5.4s, v7.4s, v9.4s
-	FMOVQ 1792(R21), F9
+	FMOVQ 2112(R21), F9
 	WORD $0x4e27cca9 // fmla v9.4s, v5.4s, v7.4s
-	FMOVQ 1808(R21), F5
+	FMOVQ 2128(R21), F5
 	WORD $0x4e27cd25 // fmla v5.4s, v9.4s, v7.4s
 	FMOVQ 32(R21), F9
 	WORD $0x4e27cca9 // fmla v9.4s, v5.4s, v7.4s
-	FMOVQ 1824(R21), F5
+	FMOVQ 2144(R21), F5
 	WORD $0x4e27cd25 // fmla v5.4s, v9.4s, v7.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dca6 // fmul v6.4s, v5.4s, v6.4s
@@ -5951,30 +6910,30 @@ next11:
 loop12:
 	FMOVQ (R9), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	FMOVQ 1744(R21), F5
+	FMOVQ 2064(R21), F5
 	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
-	FMOVQ 1280(R21), F6
-	FMOVQ 1296(R21), F7
+	FMOVQ 1600(R21), F6
+	FMOVQ 1616(R21), F7
 	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
-	FMOVQ 1280(R21), F7
+	FMOVQ 1600(R21), F7
 	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
-	FMOVQ 1312(R21), F8
+	FMOVQ 1632(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1328(R21), F8
+	FMOVQ 1648(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1744(R21), F8
+	FMOVQ 2064(R21), F8
 	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
 	WORD $0x6e205908 // mvn v8.16b, v8.16b
-	FMOVQ 1760(R21), F4
-	FMOVQ 1776(R21), F7
+	FMOVQ 2080(R21), F4
+	FMOVQ 2096(R21), F7
 	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
-	FMOVQ 1792(R21), F7
+	FMOVQ 2112(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1808(R21), F4
+	FMOVQ 2128(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	FMOVQ 32(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1824(R21), F4
+	FMOVQ 2144(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
@@ -5998,30 +6957,30 @@ next13:
 loop14:
 	FMOVS (R9), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	FMOVQ 1744(R21), F5
+	FMOVQ 2064(R21), F5
 	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
-	FMOVQ 1280(R21), F6
-	FMOVQ 1296(R21), F7
+	FMOVQ 1600(R21), F6
+	FMOVQ 1616(R21), F7
 	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
-	FMOVQ 1280(R21), F7
+	FMOVQ 1600(R21), F7
 	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
-	FMOVQ 1312(R21), F8
+	FMOVQ 1632(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1328(R21), F8
+	FMOVQ 1648(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1744(R21), F8
+	FMOVQ 2064(R21), F8
 	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
 	WORD $0x6e205908 // mvn v8.16b, v8.16b
-	FMOVQ 1760(R21), F4
-	FMOVQ 1776(R21), F7
+	FMOVQ 2080(R21), F4
+	FMOVQ 2096(R21), F7
 	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
-	FMOVQ 1792(R21), F7
+	FMOVQ 2112(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1808(R21), F4
+	FMOVQ 2128(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	FMOVQ 32(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1824(R21), F4
+	FMOVQ 2144(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
@@ -6322,60 +7281,60 @@ done1:
 loop9:
 	FMOVQ (R8), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	FMOVQ 1744(R21), F5
+	FMOVQ 2064(R21), F5
 	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
-	FMOVQ 1280(R21), F6
-	FMOVQ 1296(R21), F7
+	FMOVQ 1600(R21), F6
+	FMOVQ 1616(R21), F7
 	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
-	FMOVQ 1280(R21), F7
+	FMOVQ 1600(R21), F7
 	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
-	FMOVQ 1312(R21), F8
+	FMOVQ 1632(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1328(R21), F8
+	FMOVQ 1648(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1744(R21), F8
+	FMOVQ 2064(R21), F8
 	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
 	WORD $0x6e205908 // mvn v8.16b, v8.16b
-	FMOVQ 1760(R21), F4
-	FMOVQ 1776(R21), F7
+	FMOVQ 2080(R21), F4
+	FMOVQ 2096(R21), F7
 	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
-	FMOVQ 1792(R21), F7
+	FMOVQ 2112(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1808(R21), F4
+	FMOVQ 2128(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	FMOVQ 32(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1824(R21), F4
+	FMOVQ 2144(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
 	VAND V6.B16, V8.B16, V6.B16
 	FMOVQ 16(R8), F8
 	WORD $0x4ea0d508 // fsub v8.4s, v8.4s, v0.4s
-	FMOVQ 1744(R21), F4
+	FMOVQ 2064(R21), F4
 	WORD $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
-	FMOVQ 1280(R21), F5
-	FMOVQ 1296(R21), F7
+	FMOVQ 1600(R21), F5
+	FMOVQ 1616(R21), F7
 	WORD $0x4e27cc85 // fmla v5.4s, v4.4s, v7.4s
-	FMOVQ 1280(R21), F7
+	FMOVQ 1600(R21), F7
 	WORD $0x4ea7d4a7 // fsub v7.4s, v5.4s, v7.4s
-	FMOVQ 1312(R21), F9
+	FMOVQ 1632(R21), F9
 	WORD $0x4ea9cce4 // fmls v4.4s, v7.4s, v9.4s
-	FMOVQ 1328(R21), F9
+	FMOVQ 1648(R21), F9
 	WORD $0x4ea9cce4 // fmls v4.4s, v7.4s, v9.4s
-	FMOVQ 1744(R21), F9
+	FMOVQ 2064(R21), F9
 	WORD $0x6ea8e529 // fcmgt v9.4s, v9.4s, v8.4s
 	WORD $0x6e205929 // mvn v9.16b, v9.16b
-	FMOVQ 1760(R21), F8
-	FMOVQ 1776(R21), F7
+	FMOVQ 2080(R21), F8
+	FMOVQ 2096(R21), F7
 	WORD $0x4e27cc88 // fmla v8.4s, v4.4s, v7.4s
-	FMOVQ 1792(R21), F7
+	FMOVQ 2112(R21), F7
 	WORD $0x4e24cd07 // fmla v7.4s, v8.4s, v4.4s
-	FMOVQ 1808(R21), F8
+	FMOVQ 2128(R21), F8
 	WORD $0x4e24cce8 // fmla v8.4s, v7.4s, v4.4s
 	FMOVQ 32(R21), F7
 	WORD $0x4e24cd07 // fmla v7.4s, v8.4s, v4.4s
-	FMOVQ 1824(R21), F8
+	FMOVQ 2144(R21), F8
 	WORD $0x4e24cce8 // fmla v8.4s, v7.4s, v4.4s
 	VSHL $23, V5.S4, V5.S4
 	WORD $0x6e25dd05 // fmul v5.4s, v8.4s, v5.4s
@@ -6383,30 +7342,30 @@ loop9:
 	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
 	FMOVQ 32(R8), F6
 	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
-	FMOVQ 1744(R21), F9
+	FMOVQ 2064(R21), F9
 	WORD $0x4e26f529 // fmax v9.4s, v9.4s, v6.4s
-	FMOVQ 1280(R21), F8
-	FMOVQ 1296(R21), F4
+	FMOVQ 1600(R21), F8
+	FMOVQ 1616(R21), F4
 	WORD $0x4e24cd28 // fmla v8.4s, v9.4s, v4.4s
-	FMOVQ 1280(R21), F4
+	FMOVQ 1600(R21), F4
 	WORD $0x4ea4d504 // fsub v4.4s, v8.4s, v4.4s
-	FMOVQ 1312(R21), F7
+	FMOVQ 1632(R21), F7
 	WORD $0x4ea7cc89 // fmls v9.4s, v4.4s, v7.4s
-	FMOVQ 1328(R21), F7
+	FMOVQ 1648(R21), F7
 	WORD $0x4ea7cc89 // fmls v9.4s, v4.4s, v7.4s
-	FMOVQ 1744(R21), F7
+	FMOVQ 2064(R21), F7
 	WORD $0x6ea6e4e7 // fcmgt v7.4s, v7.4s, v6.4s
 	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
-	FMOVQ 1760(R21), F6
-	FMOVQ 1776(R21), F4
+	FMOVQ 2080(R21), F6
+	FMOVQ 2096(R21), F4
 	WORD $0x4e24cd26 // fmla v6.4s, v9.4s, v4.4s
-	FMOVQ 1792(R21), F4
+	FMOVQ 2112(R21), F4
 	WORD $0x4e29ccc4 // fmla v4.4s, v6.4s, v9.4s
-	FMOVQ 1808(R21), F6
+	FMOVQ 2128(R21), F6
 	WORD $0x4e29cc86 // fmla v6.4s, v4.4s, v9.4s
 	FMOVQ 32(R21), F4
 	WORD $0x4e29ccc4 // fmla v4.4s, v6.4s, v9.4s
-	FMOVQ 1824(R21), F6
+	FMOVQ 2144(R21), F6
 	WORD $0x4e29cc86 // fmla v6.4s, v4.4s, v9.4s
 	VSHL $23, V8.S4, V8.S4
 	WORD $0x6e28dcc8 // fmul v8.4s, v6.4s, v8.4s
@@ -6414,30 +7373,30 @@ loop9:
 	WORD $0x4e28d4a8 // fadd v8.4s, v5.4s, v8.4s
 	FMOVQ 48(R8), F5
 	WORD $0x4ea0d4a5 // fsub v5.4s, v5.4s, v0.4s
-	FMOVQ 1744(R21), F7
+	FMOVQ 2064(R21), F7
 	WORD $0x4e25f4e7 // fmax v7.4s, v7.4s, v5.4s
-	FMOVQ 1280(R21), F6
-	FMOVQ 1296(R21), F9
+	FMOVQ 1600(R21), F6
+	FMOVQ 1616(R21), F9
 	WORD $0x4e29cce6 // fmla v6.4s, v7.4s, v9.4s
-	FMOVQ 1280(R21), F9
+	FMOVQ 1600(R21), F9
 	WORD $0x4ea9d4c9 // fsub v9.4s, v6.4s, v9.4s
-	FMOVQ 1312(R21), F4
+	FMOVQ 1632(R21), F4
 	WORD $0x4ea4cd27 // fmls v7.4s, v9.4s, v4.4s
-	FMOVQ 1328(R21), F4
+	FMOVQ 1648(R21), F4
 	WORD $0x4ea4cd27 // fmls v7.4s, v9.4s, v4.4s
-	FMOVQ 1744(R21), F4
+	FMOVQ 2064(R21), F4
 	WORD $0x6ea5e484 // fcmgt v4.4s, v4.4s, v5.4s
 	WORD $0x6e205884 // mvn v4.16b, v4.16b
-	FMOVQ 1760(R21), F5
-	FMOVQ 1776(R21), F9
+	FMOVQ 2080(R21), F5
+	FMOVQ 2096(R21), F9
 	WORD $0x4e29cce5 // fmla v5.4s, v7.4s, v9.4s
-	FMOVQ 1792(R21), F9
+	FMOVQ 2112(R21), F9
 	WORD $0x4e27cca9 // fmla v9.4s, v5.4s, v7.4s
-	FMOVQ 1808(R21), F5
+	FMOVQ 2128(R21), F5
 	WORD $0x4e27cd25 // fmla v5.4s, v9.4s, v7.4s
 	FMOVQ 32(R21), F9
 	WORD $0x4e27cca9 // fmla v9.4s, v5.4s, v7.4s
-	FMOVQ 1824(R21), F5
+	FMOVQ 2144(R21), F5
 	WORD $0x4e27cd25 // fmla v5.4s, v9.4s, v7.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dca6 // fmul v6.4s, v5.4s, v6.4s
@@ -6460,30 +7419,30 @@ next10:
 loop11:
 	FMOVQ (R8), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	FMOVQ 1744(R21), F5
+	FMOVQ 2064(R21), F5
 	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
-	FMOVQ 1280(R21), F6
-	FMOVQ 1296(R21), F7
+	FMOVQ 1600(R21), F6
+	FMOVQ 1616(R21), F7
 	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
-	FMOVQ 1280(R21), F7
+	FMOVQ 1600(R21), F7
 	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
-	FMOVQ 1312(R21), F8
+	FMOVQ 1632(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1328(R21), F8
+	FMOVQ 1648(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1744(R21), F8
+	FMOVQ 2064(R21), F8
 	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
 	WORD $0x6e205908 // mvn v8.16b, v8.16b
-	FMOVQ 1760(R21), F4
-	FMOVQ 1776(R21), F7
+	FMOVQ 2080(R21), F4
+	FMOVQ 2096(R21), F7
 	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
-	FMOVQ 1792(R21), F7
+	FMOVQ 2112(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1808(R21), F4
+	FMOVQ 2128(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	FMOVQ 32(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1824(R21), F4
+	FMOVQ 2144(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
@@ -6505,30 +7464,30 @@ next12:
 loop13:
 	FMOVS (R8), F4
 	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	FMOVQ 1744(R21), F5
+	FMOVQ 2064(R21), F5
 	WORD $0x4e24f4a5 // fmax v5.4s, v5.4s, v4.4s
-	FMOVQ 1280(R21), F6
-	FMOVQ 1296(R21), F7
+	FMOVQ 1600(R21), F6
+	FMOVQ 1616(R21), F7
 	WORD $0x4e27cca6 // fmla v6.4s, v5.4s, v7.4s
-	FMOVQ 1280(R21), F7
+	FMOVQ 1600(R21), F7
 	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
-	FMOVQ 1312(R21), F8
+	FMOVQ 1632(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1328(R21), F8
+	FMOVQ 1648(R21), F8
 	WORD $0x4ea8cce5 // fmls v5.4s, v7.4s, v8.4s
-	FMOVQ 1744(R21), F8
+	FMOVQ 2064(R21), F8
 	WORD $0x6ea4e508 // fcmgt v8.4s, v8.4s, v4.4s
 	WORD $0x6e205908 // mvn v8.16b, v8.16b
-	FMOVQ 1760(R21), F4
-	FMOVQ 1776(R21), F7
+	FMOVQ 2080(R21), F4
+	FMOVQ 2096(R21), F7
 	WORD $0x4e27cca4 // fmla v4.4s, v5.4s, v7.4s
-	FMOVQ 1792(R21), F7
+	FMOVQ 2112(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1808(R21), F4
+	FMOVQ 2128(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	FMOVQ 32(R21), F7
 	WORD $0x4e25cc87 // fmla v7.4s, v4.4s, v5.4s
-	FMOVQ 1824(R21), F4
+	FMOVQ 2144(R21), F4
 	WORD $0x4e25cce4 // fmla v4.4s, v7.4s, v5.4s
 	VSHL $23, V6.S4, V6.S4
 	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
@@ -6572,30 +7531,30 @@ TEXT ·expScaledNEONF32(SB), NOSPLIT, $0-36
 loop2:
 	FMOVQ (R9), F3
 	WORD $0x4ea0d463 // fsub v3.4s, v3.4s, v0.4s
-	FMOVQ 1744(R21), F4
+	FMOVQ 2064(R21), F4
 	WORD $0x4e23f484 // fmax v4.4s, v4.4s, v3.4s
-	FMOVQ 1280(R21), F5
-	FMOVQ 1296(R21), F6
+	FMOVQ 1600(R21), F5
+	FMOVQ 1616(R21), F6
 	WORD $0x4e26cc85 // fmla v5.4s, v4.4s, v6.4s
-	FMOVQ 1280(R21), F6
+	FMOVQ 1600(R21), F6
 	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
-	FMOVQ 1312(R21), F7
+	FMOVQ 1632(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
-	FMOVQ 1328(R21), F7
+	FMOVQ 1648(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
-	FMOVQ 1744(R21), F7
+	FMOVQ 2064(R21), F7
 	WORD $0x6ea3e4e7 // fcmgt v7.4s, v7.4s, v3.4s
 	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
-	FMOVQ 1760(R21), F3
-	FMOVQ 1776(R21), F6
+	FMOVQ 2080(R21), F3
+	FMOVQ 2096(R21), F6
 	WORD $0x4e26cc83 // fmla v3.4s, v4.4s, v6.4s
-	FMOVQ 1792(R21), F6
+	FMOVQ 2112(R21), F6
 	WORD $0x4e24cc66 // fmla v6.4s, v3.4s, v4.4s
-	FMOVQ 1808(R21), F3
+	FMOVQ 2128(R21), F3
 	WORD $0x4e24ccc3 // fmla v3.4s, v6.4s, v4.4s
 	FMOVQ 32(R21), F6
 	WORD $0x4e24cc66 // fmla v6.4s, v3.4s, v4.4s
-	FMOVQ 1824(R21), F3
+	FMOVQ 2144(R21), F3
 	WORD $0x4e24ccc3 // fmla v3.4s, v6.4s, v4.4s
 	VSHL $23, V5.S4, V5.S4
 	WORD $0x6e25dc65 // fmul v5.4s, v3.4s, v5.4s
@@ -6617,30 +7576,30 @@ next3:
 loop4:
 	FMOVS (R9), F3
 	WORD $0x4ea0d463 // fsub v3.4s, v3.4s, v0.4s
-	FMOVQ 1744(R21), F4
+	FMOVQ 2064(R21), F4
 	WORD $0x4e23f484 // fmax v4.4s, v4.4s, v3.4s
-	FMOVQ 1280(R21), F5
-	FMOVQ 1296(R21), F6
+	FMOVQ 1600(R21), F5
+	FMOVQ 1616(R21), F6
 	WORD $0x4e26cc85 // fmla v5.4s, v4.4s, v6.4s
-	FMOVQ 1280(R21), F6
+	FMOVQ 1600(R21), F6
 	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
-	FMOVQ 1312(R21), F7
+	FMOVQ 1632(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
-	FMOVQ 1328(R21), F7
+	FMOVQ 1648(R21), F7
 	WORD $0x4ea7ccc4 // fmls v4.4s, v6.4s, v7.4s
-	FMOVQ 1744(R21), F7
+	FMOVQ 2064(R21), F7
 	WORD $0x6ea3e4e7 // fcmgt v7.4s, v7.4s, v3.4s
 	WORD $0x6e2058e7 // mvn v7.16b, v7.16b
-	FMOVQ 1760(R21), F3
-	FMOVQ 1776(R21), F6
+	FMOVQ 2080(R21), F3
+	FMOVQ 2096(R21), F6
 	WORD $0x4e26cc83 // fmla v3.4s, v4.4s, v6.4s
-	FMOVQ 1792(R21), F6
+	FMOVQ 2112(R21), F6
 	WORD $0x4e24cc66 // fmla v6.4s, v3.4s, v4.4s
-	FMOVQ 1808(R21), F3
+	FMOVQ 2128(R21), F3
 	WORD $0x4e24ccc3 // fmla v3.4s, v6.4s, v4.4s
 	FMOVQ 32(R21), F6
 	WORD $0x4e24cc66 // fmla v6.4s, v3.4s, v4.4s
-	FMOVQ 1824(R21), F3
+	FMOVQ 2144(R21), F3
 	WORD $0x4e24ccc3 // fmla v3.4s, v6.4s, v4.4s
 	VSHL $23, V5.S4, V5.S4
 	WORD $0x6e25dc65 // fmul v5.4s, v3.4s, v5.4s

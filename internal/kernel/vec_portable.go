@@ -19,6 +19,9 @@ func portableVectors[T Float]() vecRow[T] {
 		abs: absLoop[T], sign: each(signOf[T]), floor: loop(floorLoops), ceil: loop(ceilLoops), round: loop(roundLoops),
 		sqrt: sqrtLoop[T], powHalf: each(powHalf[T]), cube: each(cube[T]),
 		leaky: leakyLoop[T], clip: clipLoop[T], hardSigmoid: hardSigmoidLoop[T], elu: eluLoop[T],
+		sin: loop(sinLoops), cos: loop(cosLoops),
+		affine: affineLoop[T], shifted: shiftedLoop[T], centred: centredLoop[T], power: powerLoop[T],
+		top: topOf[T], bottom: bottomOf[T], maxLine: maxLine[T],
 
 		siluGrad:     slopeLoop[T](siluSlope[T]),
 		geluGrad:     slopeLoop[T](pick64Slope[T](geluSlopeOf, geluSlope)),
@@ -121,6 +124,56 @@ func eluLoop[T Float](d, s []T, slope, rate, gain float64) {
 		}
 	}
 }
+
+func affineLoop[T Float](d, s []T, scale, shift T) {
+	s = s[:len(d)]
+	for i, v := range s {
+		d[i] = T(v*scale) + shift
+	}
+}
+
+func shiftedLoop[T Float](d, s []T, by float64) {
+	s = s[:len(d)]
+	for i, v := range s {
+		d[i] = T(float64(v) - by)
+	}
+}
+
+func centredLoop[T Float](d, s []T, mean, scale, shift float64) {
+	s = s[:len(d)]
+	for i, v := range s {
+		d[i] = T(float64((float64(v)-mean)*scale) + shift)
+	}
+}
+
+func powerLoop[T Float](d, s []T, c float64) {
+	s = s[:len(d)]
+	for i, v := range s {
+		d[i] = T(math.Pow(float64(v), c))
+	}
+}
+
+func topOf[T Float](x []T) float64 {
+	top := x[0]
+	for _, v := range x {
+		if v > top {
+			top = v
+		}
+	}
+	return float64(top)
+}
+
+func bottomOf[T Float](x []T) float64 {
+	least := x[0]
+	for _, v := range x {
+		if v < least {
+			least = v
+		}
+	}
+	return -float64(least)
+}
+
+func maxLine[T Float](acc, x []T) { maxVV(acc, acc, x) }
 
 func addScaledLoop[T Float](d, s []T, alpha T) {
 	s = s[:len(d)]

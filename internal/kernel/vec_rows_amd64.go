@@ -55,6 +55,14 @@ func vectorsAVX512() vecRow[float32] {
 			n := len(y)
 			logAVX512F32(n, at0(y, n), at0(x, n))
 		},
+		sin: func(y, x []float32) {
+			n := len(y)
+			sinAVX512F32(n, at0(y, n), at0(x, n))
+		},
+		cos: func(y, x []float32) {
+			n := len(y)
+			cosAVX512F32(n, at0(y, n), at0(x, n))
+		},
 		softplus: func(y, x []float32) {
 			n := len(y)
 			softplusAVX512F32(n, at0(y, n), at0(x, n))
@@ -102,6 +110,22 @@ func vectorsAVX512() vecRow[float32] {
 		hardSigmoid: func(y, x []float32, alpha, beta float32) {
 			n := len(y)
 			hardSigmoidAVX512F32(n, at0(y, n), at0(x, n), alpha, beta)
+		},
+		affine: func(y, x []float32, scale, shift float32) {
+			n := len(y)
+			affineAVX512F32(n, at0(y, n), at0(x, n), scale, shift)
+		},
+		shifted: func(y, x []float32, by float64) {
+			n := len(y)
+			shiftedAVX512F32(n, at0(y, n), at0(x, n), by)
+		},
+		centred: func(y, x []float32, mean, scale, shift float64) {
+			n := len(y)
+			centredAVX512F32(n, at0(y, n), at0(x, n), mean, scale, shift)
+		},
+		power: func(y, x []float32, c float64) {
+			n := len(y)
+			powerAVX512F32(n, at0(y, n), at0(x, n), c)
 		},
 		elu: func(y, x []float32, slope, rate, gain float64) {
 			n := len(y)
@@ -237,6 +261,18 @@ func vectorsAVX512() vecRow[float32] {
 			n := len(x)
 			return aroundAVX512F32(n, at0(x, n), m)
 		},
+		top: func(x []float32) float64 {
+			n := len(x)
+			return topAVX512F32(n, at0(x, n))
+		},
+		bottom: func(x []float32) float64 {
+			n := len(x)
+			return bottomAVX512F32(n, at0(x, n))
+		},
+		maxLine: func(acc, x []float32) {
+			n := len(acc)
+			maxLineAVX512F32(n, at0(acc, n), at0(x, n))
+		},
 		sumLine: func(acc []float64, x []float32) {
 			n := len(acc)
 			sumLineAVX512F32(n, at0(acc, n), at0(x, n))
@@ -340,6 +376,14 @@ func vectorsAVX2() vecRow[float32] {
 			n := len(y)
 			logAVX2F32(n, at0(y, n), at0(x, n))
 		},
+		sin: func(y, x []float32) {
+			n := len(y)
+			sinAVX2F32(n, at0(y, n), at0(x, n))
+		},
+		cos: func(y, x []float32) {
+			n := len(y)
+			cosAVX2F32(n, at0(y, n), at0(x, n))
+		},
 		softplus: func(y, x []float32) {
 			n := len(y)
 			softplusAVX2F32(n, at0(y, n), at0(x, n))
@@ -387,6 +431,22 @@ func vectorsAVX2() vecRow[float32] {
 		hardSigmoid: func(y, x []float32, alpha, beta float32) {
 			n := len(y)
 			hardSigmoidAVX2F32(n, at0(y, n), at0(x, n), alpha, beta)
+		},
+		affine: func(y, x []float32, scale, shift float32) {
+			n := len(y)
+			affineAVX2F32(n, at0(y, n), at0(x, n), scale, shift)
+		},
+		shifted: func(y, x []float32, by float64) {
+			n := len(y)
+			shiftedAVX2F32(n, at0(y, n), at0(x, n), by)
+		},
+		centred: func(y, x []float32, mean, scale, shift float64) {
+			n := len(y)
+			centredAVX2F32(n, at0(y, n), at0(x, n), mean, scale, shift)
+		},
+		power: func(y, x []float32, c float64) {
+			n := len(y)
+			powerAVX2F32(n, at0(y, n), at0(x, n), c)
 		},
 		elu: func(y, x []float32, slope, rate, gain float64) {
 			n := len(y)
@@ -522,6 +582,18 @@ func vectorsAVX2() vecRow[float32] {
 			n := len(x)
 			return aroundAVX2F32(n, at0(x, n), m)
 		},
+		top: func(x []float32) float64 {
+			n := len(x)
+			return topAVX2F32(n, at0(x, n))
+		},
+		bottom: func(x []float32) float64 {
+			n := len(x)
+			return bottomAVX2F32(n, at0(x, n))
+		},
+		maxLine: func(acc, x []float32) {
+			n := len(acc)
+			maxLineAVX2F32(n, at0(acc, n), at0(x, n))
+		},
 		sumLine: func(acc []float64, x []float32) {
 			n := len(acc)
 			sumLineAVX2F32(n, at0(acc, n), at0(x, n))
@@ -575,6 +647,20 @@ func vectorsAVX2() vecRow[float32] {
 			}
 			turnPairsAVX2F32(rows, pairs, at0(y, 2*rows*pairs), at0(x, 2*rows*pairs), at0(cos, (rows-1)*step+pairs), at0(sin, (rows-1)*step+pairs), step, back)
 		},
+	}
+}
+
+// maxLine32 is maxLine of the row in use. Its arguments may be on the stack.
+func maxLine32(acc, x []float32) {
+	switch vec32.name {
+	case "avx512":
+		n := len(acc)
+		maxLineAVX512F32(n, at0(acc, n), at0(x, n))
+	case "avx2":
+		n := len(acc)
+		maxLineAVX2F32(n, at0(acc, n), at0(x, n))
+	default:
+		maxLine(acc, x)
 	}
 }
 

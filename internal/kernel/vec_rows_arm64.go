@@ -55,6 +55,14 @@ func vectorsNEON() vecRow[float32] {
 			n := len(y)
 			logNEONF32(n, at0(y, n), at0(x, n))
 		},
+		sin: func(y, x []float32) {
+			n := len(y)
+			sinNEONF32(n, at0(y, n), at0(x, n))
+		},
+		cos: func(y, x []float32) {
+			n := len(y)
+			cosNEONF32(n, at0(y, n), at0(x, n))
+		},
 		softplus: func(y, x []float32) {
 			n := len(y)
 			softplusNEONF32(n, at0(y, n), at0(x, n))
@@ -102,6 +110,22 @@ func vectorsNEON() vecRow[float32] {
 		hardSigmoid: func(y, x []float32, alpha, beta float32) {
 			n := len(y)
 			hardSigmoidNEONF32(n, at0(y, n), at0(x, n), alpha, beta)
+		},
+		affine: func(y, x []float32, scale, shift float32) {
+			n := len(y)
+			affineNEONF32(n, at0(y, n), at0(x, n), scale, shift)
+		},
+		shifted: func(y, x []float32, by float64) {
+			n := len(y)
+			shiftedNEONF32(n, at0(y, n), at0(x, n), by)
+		},
+		centred: func(y, x []float32, mean, scale, shift float64) {
+			n := len(y)
+			centredNEONF32(n, at0(y, n), at0(x, n), mean, scale, shift)
+		},
+		power: func(y, x []float32, c float64) {
+			n := len(y)
+			powerNEONF32(n, at0(y, n), at0(x, n), c)
 		},
 		elu: func(y, x []float32, slope, rate, gain float64) {
 			n := len(y)
@@ -237,6 +261,18 @@ func vectorsNEON() vecRow[float32] {
 			n := len(x)
 			return aroundNEONF32(n, at0(x, n), m)
 		},
+		top: func(x []float32) float64 {
+			n := len(x)
+			return topNEONF32(n, at0(x, n))
+		},
+		bottom: func(x []float32) float64 {
+			n := len(x)
+			return bottomNEONF32(n, at0(x, n))
+		},
+		maxLine: func(acc, x []float32) {
+			n := len(acc)
+			maxLineNEONF32(n, at0(acc, n), at0(x, n))
+		},
 		sumLine: func(acc []float64, x []float32) {
 			n := len(acc)
 			sumLineNEONF32(n, at0(acc, n), at0(x, n))
@@ -290,6 +326,17 @@ func vectorsNEON() vecRow[float32] {
 			}
 			turnPairsNEONF32(rows, pairs, at0(y, 2*rows*pairs), at0(x, 2*rows*pairs), at0(cos, (rows-1)*step+pairs), at0(sin, (rows-1)*step+pairs), step, back)
 		},
+	}
+}
+
+// maxLine32 is maxLine of the row in use. Its arguments may be on the stack.
+func maxLine32(acc, x []float32) {
+	switch vec32.name {
+	case "neon":
+		n := len(acc)
+		maxLineNEONF32(n, at0(acc, n), at0(x, n))
+	default:
+		maxLine(acc, x)
 	}
 }
 

@@ -8,6 +8,11 @@ package kernel
 // this platform, best first.
 func platformVectors32() []vecRow[float32] { return []vecRow[float32]{} }
 
+// maxLine32 is maxLine of the row in use. Its arguments may be on the stack.
+func maxLine32(acc, x []float32) {
+	maxLine(acc, x)
+}
+
 // sumLine32 is sumLine of the row in use. Its arguments may be on the stack.
 func sumLine32(acc []float64, x []float32) {
 	sumLine(acc, x)

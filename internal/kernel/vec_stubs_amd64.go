@@ -81,6 +81,20 @@ func cubeAVX512F32(n int, y, x *float32)
 //go:noescape
 func logAVX512F32(n int, y, x *float32)
 
+// sinAVX512F32 is the sine, for numbers below some millions:
+//
+//	for i < n: y[i] = sin(x[i])
+//
+//go:noescape
+func sinAVX512F32(n int, y, x *float32)
+
+// cosAVX512F32 is the cosine, for numbers below some millions:
+//
+//	for i < n: y[i] = cos(x[i])
+//
+//go:noescape
+func cosAVX512F32(n int, y, x *float32)
+
 // softplusAVX512F32 is log(1+e**x):
 //
 //	for i < n: y[i] = softplus(x[i])
@@ -164,6 +178,34 @@ func clipAVX512F32(n int, y, x *float32, low, high float32)
 //
 //go:noescape
 func hardSigmoidAVX512F32(n int, y, x *float32, alpha, beta float32)
+
+// affineAVX512F32 is scale*x + shift, the product rounded:
+//
+//	for i < n: y[i] = affine(x[i])
+//
+//go:noescape
+func affineAVX512F32(n int, y, x *float32, scale, shift float32)
+
+// shiftedAVX512F32 is x - by:
+//
+//	for i < n: y[i] = shifted(x[i])
+//
+//go:noescape
+func shiftedAVX512F32(n int, y, x *float32, by float64)
+
+// centredAVX512F32 is (x - mean)*scale + shift:
+//
+//	for i < n: y[i] = centred(x[i])
+//
+//go:noescape
+func centredAVX512F32(n int, y, x *float32, mean, scale, shift float64)
+
+// powerAVX512F32 is x**c, for 0 < x < infinity:
+//
+//	for i < n: y[i] = power(x[i])
+//
+//go:noescape
+func powerAVX512F32(n int, y, x *float32, c float64)
 
 // eluAVX512F32 is gain*x, below zero slope*(e**(rate*x)-1):
 //
@@ -383,6 +425,23 @@ func dotAVX512F32(n int, x, y *float32) float64
 //go:noescape
 func aroundAVX512F32(n int, x *float32, m float64) float64
 
+// topAVX512F32 is the greatest of n > 0 elements, NaNs perhaps passed over.
+//
+//go:noescape
+func topAVX512F32(n int, x *float32) float64
+
+// bottomAVX512F32 is the least of n > 0 elements, NaNs perhaps passed over, turned negative.
+//
+//go:noescape
+func bottomAVX512F32(n int, x *float32) float64
+
+// maxLineAVX512F32 is
+//
+//	for i < n: acc[i] = max(acc[i], x[i]), NaN where either is
+//
+//go:noescape
+func maxLineAVX512F32(n int, acc, x *float32)
+
 // sumLineAVX512F32 adds a line to sums:
 //
 //	for i < n: acc[i] += x[i]
@@ -541,6 +600,20 @@ func cubeAVX2F32(n int, y, x *float32)
 //go:noescape
 func logAVX2F32(n int, y, x *float32)
 
+// sinAVX2F32 is the sine, for numbers below some millions:
+//
+//	for i < n: y[i] = sin(x[i])
+//
+//go:noescape
+func sinAVX2F32(n int, y, x *float32)
+
+// cosAVX2F32 is the cosine, for numbers below some millions:
+//
+//	for i < n: y[i] = cos(x[i])
+//
+//go:noescape
+func cosAVX2F32(n int, y, x *float32)
+
 // softplusAVX2F32 is log(1+e**x):
 //
 //	for i < n: y[i] = softplus(x[i])
@@ -624,6 +697,34 @@ func clipAVX2F32(n int, y, x *float32, low, high float32)
 //
 //go:noescape
 func hardSigmoidAVX2F32(n int, y, x *float32, alpha, beta float32)
+
+// affineAVX2F32 is scale*x + shift, the product rounded:
+//
+//	for i < n: y[i] = affine(x[i])
+//
+//go:noescape
+func affineAVX2F32(n int, y, x *float32, scale, shift float32)
+
+// shiftedAVX2F32 is x - by:
+//
+//	for i < n: y[i] = shifted(x[i])
+//
+//go:noescape
+func shiftedAVX2F32(n int, y, x *float32, by float64)
+
+// centredAVX2F32 is (x - mean)*scale + shift:
+//
+//	for i < n: y[i] = centred(x[i])
+//
+//go:noescape
+func centredAVX2F32(n int, y, x *float32, mean, scale, shift float64)
+
+// powerAVX2F32 is x**c, for 0 < x < infinity:
+//
+//	for i < n: y[i] = power(x[i])
+//
+//go:noescape
+func powerAVX2F32(n int, y, x *float32, c float64)
 
 // eluAVX2F32 is gain*x, below zero slope*(e**(rate*x)-1):
 //
@@ -842,6 +943,23 @@ func dotAVX2F32(n int, x, y *float32) float64
 //
 //go:noescape
 func aroundAVX2F32(n int, x *float32, m float64) float64
+
+// topAVX2F32 is the greatest of n > 0 elements, NaNs perhaps passed over.
+//
+//go:noescape
+func topAVX2F32(n int, x *float32) float64
+
+// bottomAVX2F32 is the least of n > 0 elements, NaNs perhaps passed over, turned negative.
+//
+//go:noescape
+func bottomAVX2F32(n int, x *float32) float64
+
+// maxLineAVX2F32 is
+//
+//	for i < n: acc[i] = max(acc[i], x[i]), NaN where either is
+//
+//go:noescape
+func maxLineAVX2F32(n int, acc, x *float32)
 
 // sumLineAVX2F32 adds a line to sums:
 //

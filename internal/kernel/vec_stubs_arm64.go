@@ -81,6 +81,20 @@ func cubeNEONF32(n int, y, x *float32)
 //go:noescape
 func logNEONF32(n int, y, x *float32)
 
+// sinNEONF32 is the sine, for numbers below some millions:
+//
+//	for i < n: y[i] = sin(x[i])
+//
+//go:noescape
+func sinNEONF32(n int, y, x *float32)
+
+// cosNEONF32 is the cosine, for numbers below some millions:
+//
+//	for i < n: y[i] = cos(x[i])
+//
+//go:noescape
+func cosNEONF32(n int, y, x *float32)
+
 // softplusNEONF32 is log(1+e**x):
 //
 //	for i < n: y[i] = softplus(x[i])
@@ -164,6 +178,34 @@ func clipNEONF32(n int, y, x *float32, low, high float32)
 //
 //go:noescape
 func hardSigmoidNEONF32(n int, y, x *float32, alpha, beta float32)
+
+// affineNEONF32 is scale*x + shift, the product rounded:
+//
+//	for i < n: y[i] = affine(x[i])
+//
+//go:noescape
+func affineNEONF32(n int, y, x *float32, scale, shift float32)
+
+// shiftedNEONF32 is x - by:
+//
+//	for i < n: y[i] = shifted(x[i])
+//
+//go:noescape
+func shiftedNEONF32(n int, y, x *float32, by float64)
+
+// centredNEONF32 is (x - mean)*scale + shift:
+//
+//	for i < n: y[i] = centred(x[i])
+//
+//go:noescape
+func centredNEONF32(n int, y, x *float32, mean, scale, shift float64)
+
+// powerNEONF32 is x**c, for 0 < x < infinity:
+//
+//	for i < n: y[i] = power(x[i])
+//
+//go:noescape
+func powerNEONF32(n int, y, x *float32, c float64)
 
 // eluNEONF32 is gain*x, below zero slope*(e**(rate*x)-1):
 //
@@ -382,6 +424,23 @@ func dotNEONF32(n int, x, y *float32) float64
 //
 //go:noescape
 func aroundNEONF32(n int, x *float32, m float64) float64
+
+// topNEONF32 is the greatest of n > 0 elements, NaNs perhaps passed over.
+//
+//go:noescape
+func topNEONF32(n int, x *float32) float64
+
+// bottomNEONF32 is the least of n > 0 elements, NaNs perhaps passed over, turned negative.
+//
+//go:noescape
+func bottomNEONF32(n int, x *float32) float64
+
+// maxLineNEONF32 is
+//
+//	for i < n: acc[i] = max(acc[i], x[i]), NaN where either is
+//
+//go:noescape
+func maxLineNEONF32(n int, acc, x *float32)
 
 // sumLineNEONF32 adds a line to sums:
 //

@@ -16,12 +16,20 @@ type vecRow[T Float] struct {
 	log, softplus, mish, hardSwish                      func(y, x []T)
 	abs, sign, floor, ceil, round                       func(y, x []T)
 	sqrt, powHalf, cube                                 func(y, x []T) // roots are powers of 0.5 but at -0 and -Inf
+	sin, cos                                            func(y, x []T) // |x| <= mostTurn
 
 	// The same of functions with parameters: LeakyReLU, Clip by bounds that are
 	// no NaNs, HardSigmoid, and x*gain, below zero slope*(e**(rate*x)-1).
 	leaky             func(y, x []T, alpha T)
 	clip, hardSigmoid func(y, x []T, a, b T)
 	elu               func(y, x []T, slope, rate, gain float64)
+
+	// scale*x+shift, the product rounded; x-by and (x-mean)*scale+shift in
+	// float64; and x**c for 0 < x < Inf.
+	affine  func(y, x []T, scale, shift T)
+	shifted func(y, x []T, by float64)
+	centred func(y, x []T, mean, scale, shift float64)
+	power   func(y, x []T, c float64)
 
 	// for i < len(dx): dx[i] = dy[i] * f'(x[i])
 	siluGrad, geluGrad, geluTanhGrad func(dx, x, dy []T)
@@ -36,6 +44,13 @@ type vecRow[T Float] struct {
 	sum    func(x []T) float64
 	dot    func(x, y []T) float64
 	around func(x []T, m float64) float64
+
+	// The greatest x[i], and the least one turned negative, for len(x) > 0. NaNs
+	// may be passed over.
+	top, bottom func(x []T) float64
+
+	// for i < len(acc): acc[i] = max(acc[i], x[i]), NaN where either is
+	maxLine func(acc, x []T)
 
 	// for i < len(acc): acc[i] += x[i], or x[i]**2
 	//

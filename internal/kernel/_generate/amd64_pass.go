@@ -110,7 +110,7 @@ var x86Lower = map[string]func(p *pass, in inst, dst string, src []string){
 	},
 	"SQRT":  func(p *pass, _ inst, dst string, src []string) { p.a.op("VSQRT"+p.isa.ps, src[0], dst) },
 	"FLOOR": x86Round("$1"), "CEIL": x86Round("$2"), "ROUND": x86Round("$0"),
-	"HIGHBITS": func(p *pass, _ inst, dst string, src []string) { p.a.op("VPSRLQ", "$52", src[0], dst) },
+	"HIGHBITS": x86Shift("VPSRLQ", 52), "LASTBIT": x86Shift("VPSLLQ", 63), "SECONDBIT": x86Shift("VPSLLQ", 62),
 	"PICK": func(p *pass, _ inst, dst string, src []string) {
 		if p.isa.masked {
 			p.a.op("VBLENDM"+p.isa.ps, src[1], src[2], src[0], dst)
@@ -143,6 +143,10 @@ var x86Lower = map[string]func(p *pass, in inst, dst string, src []string){
 	"PRODUCT": func(p *pass, in inst, _ string, src []string) {
 		p.a.op("VFMADD231"+p.isa.ps, src[0], src[1], in.acc[0].fixed)
 	},
+}
+
+func x86Shift(op string, by int) func(p *pass, in inst, dst string, src []string) {
+	return func(p *pass, _ inst, dst string, src []string) { p.a.op(op, imm(by), src[0], dst) }
 }
 
 func x86Round(mode string) func(p *pass, in inst, dst string, src []string) {

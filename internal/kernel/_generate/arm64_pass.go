@@ -130,9 +130,8 @@ var neonLower = map[string]func(p *pass, in inst, dst string, src []string){
 	"REG": func(p *pass, in inst, dst string, _ []string) {
 		p.a.op("FMOVQ", p.a.inTable(in.src[0].words), fmt.Sprintf("F%d", regNum(dst)))
 	},
-	"HIGHBITS": func(p *pass, _ inst, dst string, src []string) {
-		p.a.op("VUSHR", "$52", src[0]+lanesOf(p.wide), dst+lanesOf(p.wide))
-	},
+	"HIGHBITS": neonShift("VUSHR", 52), "LASTBIT": neonShift("VSHL", 63), "SECONDBIT": neonShift("VSHL", 62),
+	"XOR":  func(p *pass, _ inst, dst string, src []string) { p.a.bits("VEOR", src[1], src[0], dst) },
 	"AND":  func(p *pass, _ inst, dst string, src []string) { p.a.bits("VAND", src[1], src[0], dst) },
 	"OR":   func(p *pass, _ inst, dst string, src []string) { p.a.bits("VORR", src[1], src[0], dst) },
 	"KEEP": func(p *pass, _ inst, dst string, src []string) { p.a.bits("VAND", src[1], src[0], dst) },
@@ -180,6 +179,12 @@ var neonLower = map[string]func(p *pass, in inst, dst string, src []string){
 	"PRODUCT": func(p *pass, in inst, _ string, src []string) {
 		p.a.neon("FMA", p.wide, in.acc[0].num, regNum(src[0]), regNum(src[1]))
 	},
+}
+
+func neonShift(op string, by int) func(p *pass, in inst, dst string, src []string) {
+	return func(p *pass, _ inst, dst string, src []string) {
+		p.a.op(op, imm(by), src[0]+lanesOf(p.wide), dst+lanesOf(p.wide))
+	}
 }
 
 // place is where the elements of an instruction lie, and what moves them.

@@ -161,7 +161,7 @@ func atanhTerms(h float64, degree int) []float64 {
 }
 
 var (
-	logTerms   = atanhTerms(0.0295, 5) // to r = (sqrt(2)-1)/(sqrt(2)+1)
+	logTerms   = atanhTerms(0.0295, 8) // to r = (sqrt(2)-1)/(sqrt(2)+1), for powers too
 	log1pTerms = atanhTerms(1.0/9, 8)  // to r = 1/3
 )
 
@@ -185,6 +185,47 @@ func (p *pass) log1p(u val) val {
 	return p.mul(r, p.poly(p.mul(r, r), log1pTerms))
 }
 
+// sinTerms are of sin(r)/r, cosTerms of cos(r), over r*r, |r| <= pi/4.
+var (
+	sinTerms = chebyshev(func(s float64) float64 {
+		r := math.Sqrt(math.Abs(s))
+		switch {
+		case s > 0:
+			return math.Sin(r) / r
+		case s < 0:
+			return math.Sinh(r) / r
+		}
+		return 1
+	}, 0.6169, 6)
+	cosTerms = chebyshev(func(s float64) float64 {
+		r := math.Sqrt(math.Abs(s))
+		if s < 0 {
+			return math.Cosh(r)
+		}
+		return math.Cos(r)
+	}, 0.6169, 6)
+)
+
+// halfPi is pi/2 in two parts, the second to what float64 leaves out.
+var halfPi = [2]float64{math.Pi / 2, 6.123233995736766e-17}
+
+// sine is sin(x + quarters*pi/2) for an x of less than some millions. What x is
+// beyond a multiple of pi/2 comes exactly; which quarter it lies in says whether
+// the cosine counts, and the sign.
+func (p *pass) sine(x val, quarters float64) val {
+	const magic = 1.5 * (1 << 52)
+	t := p.fma(x, p.c(2/math.Pi), p.reg(p.c(magic)))
+	n := p.sub(t, p.c(magic))
+	r := p.fnma(n, p.c(halfPi[1]), p.fnma(n, p.c(halfPi[0]), x))
+	if quarters != 0 {
+		t = p.add(t, p.c(quarters))
+	}
+	s := p.mul(r, r)
+	odd := p.when(p.or(p.unary("LASTBIT", t), p.c(1)), lt, p.c(0))
+	y := p.pick(odd, p.poly(s, cosTerms), p.mul(r, p.poly(s, sinTerms)))
+	return p.xor(y, p.sign(p.unary("SECONDBIT", t)))
+}
+
 // geluTanhArg is 2u of 0.5*x*(1+tanh(u)) = x*sigmoid(2u).
 func (p *pass) geluTanhArg(x val) val {
 	const c = 2 * 0.7978845608028653558798921198687 // 2*sqrt(2/pi)
@@ -195,7 +236,7 @@ func (p *pass) geluTanhArg(x val) val {
 // inFloat32 names the functions that are computed in float32, and how often
 // their loops are unrolled.
 var inFloat32 = map[string]int{"gelu": 1, "relu": 4, "abs": 4, "sign": 4, "sqrt": 4, "powHalf": 4, "floor": 4, "ceil": 4,
-	"round": 4, "hardSwish": 4, "leaky": 4, "clip": 4, "hardSigmoid": 4}
+	"round": 4, "hardSwish": 4, "leaky": 4, "clip": 4, "hardSigmoid": 4, "affine": 4}
 
 // eachValue writes the loop of an elementwise function.
 func (l *loop) eachValue(name string, body func(p *pass)) {
@@ -226,6 +267,8 @@ var maps = []struct {
 	}},
 	{"cube", "x**3", func(p *pass, x val) val { return p.mul(p.mul(x, x), x) }},
 	{"log", "the natural logarithm", (*pass).log},
+	{"sin", "the sine, for numbers below some millions", func(p *pass, x val) val { return p.sine(x, 0) }},
+	{"cos", "the cosine, for numbers below some millions", func(p *pass, x val) val { return p.sine(x, 1) }},
 	{"softplus", "log(1+e**x)", func(p *pass, x val) val {
 		u := p.exp(p.max(p.reg(p.c(-far)), p.sub(p.c(0), p.abs(x))))
 		return p.add(p.max(p.reg(p.c(0)), x), p.log1p(u))
@@ -275,6 +318,16 @@ var mapsWith = []struct {
 	}},
 	{"hardSigmoid", "alpha, beta", "min(max(alpha*x+beta, 0), 1), the product rounded", func(p *pass, x val, s []val) val {
 		return p.clamp(p.add(p.mul(x, s[0]), s[1]), 0, 1)
+	}},
+	{"affine", "scale, shift", "scale*x + shift, the product rounded", func(p *pass, x val, s []val) val {
+		return p.add(p.mul(x, s[0]), s[1])
+	}},
+	{"shifted", "by", "x - by", func(p *pass, x val, s []val) val { return p.sub(x, s[0]) }},
+	{"centred", "mean, scale, shift", "(x - mean)*scale + shift", func(p *pass, x val, s []val) val {
+		return p.fma(p.sub(x, s[0]), s[1], s[2])
+	}},
+	{"power", "c", "x**c, for 0 < x < infinity", func(p *pass, x val, s []val) val {
+		return p.exp(p.clamp(p.mul(p.log(x), s[0]), -far, far))
 	}},
 	{"elu", "slope, rate, gain", "gain*x, below zero slope*(e**(rate*x)-1)", func(p *pass, x val, s []val) val {
 		below := p.mul(p.expm1(p.clamp(p.mul(x, s[1]), -far, 0)), s[0])

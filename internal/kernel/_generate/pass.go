@@ -87,6 +87,7 @@ func (p *pass) max(x, y val) val { return p.binary("MAX", x, y) }
 func (p *pass) min(x, y val) val { return p.binary("MIN", x, y) }
 func (p *pass) and(x, y val) val { return p.binary("AND", x, y) }
 func (p *pass) or(x, y val) val  { return p.binary("OR", x, y) }
+func (p *pass) xor(x, y val) val { return p.binary("XOR", x, y) }
 
 // clamp is x within [lo,hi], and NaN for NaN.
 func (p *pass) clamp(x val, lo, hi float64) val {

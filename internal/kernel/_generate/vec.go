@@ -124,6 +124,22 @@ func reductions(a *asm, v vecISA) {
 		l.result("ret", l.total(acc))
 		l.end()
 	}
+	for _, sign := range []float64{1, -1} {
+		name, doc := "top", "is the greatest of n > 0 elements, NaNs perhaps passed over."
+		if sign < 0 {
+			name, doc = "bottom", "is the least of n > 0 elements, NaNs perhaps passed over, turned negative."
+		}
+		l := newLoop(a, v, name, "n int, x [n]float32", doc, "float64")
+		top, tmp := [2]val{l.pin(), l.pin()}, l.pin()
+		l.extreme(sign, top, tmp)
+		l.toFloat64(top[0])
+		l.result("ret", top[0])
+		l.end()
+	}
+	l := newLoop(a, v, "maxLine", "n int, acc, x [n]float32", "is\n\n\tfor i < n: acc[i] = max(acc[i], x[i]), NaN where either is")
+	l.routine.direct = true
+	l.each(false, 4, func(p *pass) { p.out("acc", p.larger(p.in("acc"), p.in("x"))) })
+	l.end()
 	for _, square := range []bool{false, true} {
 		name, doc := "sumLine", "adds a line to sums:\n\n\tfor i < n: acc[i] += x[i]"
 		if square {

@@ -4,10 +4,19 @@ import "math"
 
 // greatest makes top the greatest of the array x, in all lanes; NaNs may be
 // passed over.
-func (l *loop) greatest(top [2]val, tmp val) {
+func (l *loop) greatest(top [2]val, tmp val) { l.extreme(1, top, tmp) }
+
+// extreme is greatest of x, or of -x for a sign of -1.
+func (l *loop) extreme(sign float64, top [2]val, tmp val) {
 	l.fill(top[0], math.Inf(-1), false)
 	l.move(top[0], top[1])
-	l.each(false, 2, func(p *pass) { p.greatest(p.strand(top[:]), p.in("x")) })
+	l.each(false, 2, func(p *pass) {
+		x := p.in("x")
+		if sign < 0 {
+			x = p.sub(p.reg(p.c(0)), x)
+		}
+		p.greatest(p.strand(top[:]), x)
+	})
 	l.two("MAX", false, top[1], top[0], top[0])
 	l.across("MAX", false, top[0], tmp)
 }
