@@ -86,7 +86,7 @@ func cubicCurve(a float64) resizeCurve {
 // taps is the sparse matrix of an axis. Rows that lie outside of the input
 // have none where the values there are extrapolated.
 func (o resize) taps(a resizeAxis) *kernel.Resampling {
-	r := &kernel.Resampling{In: a.in, Out: a.out, Start: make([]int, a.out+1)}
+	r := &kernel.Resampling{In: a.in, Out: a.out, Start: make([]int, a.out+1), Pairs: true}
 	for i := range a.out {
 		x := o.coordinate(a, float64(i))
 		switch {
@@ -97,6 +97,7 @@ func (o resize) taps(a resizeAxis) *kernel.Resampling {
 			o.weigh(r, a, x)
 		}
 		r.Start[i+1] = len(r.At)
+		r.Pairs = r.Pairs && len(r.At) == 2*(i+1)
 	}
 	return r
 }

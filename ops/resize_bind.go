@@ -19,6 +19,8 @@ func (s resizeStage) size() int { return s.outer * s.Out * s.inner }
 
 // stages are the axes that change, those that shrink first, each working on
 // the result of the one before: so none is larger than both input and output.
+// Of axes that grow alike inner ones come first: their elements are gathered
+// one by one, so the fewer the better.
 func (o resize) stages(shape tensor.Shape, axes []resizeAxis) []resizeStage {
 	shape = shape.Clone()
 	var order []int
@@ -27,7 +29,13 @@ func (o resize) stages(shape tensor.Shape, axes []resizeAxis) []resizeStage {
 			order = append(order, i)
 		}
 	}
-	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(axes[i].out*axes[j].in, axes[j].out*axes[i].in) })
+	slices.SortFunc(order, func(i, j int) int {
+		inner := cmp.Compare(i, j)
+		if axes[i].out > axes[i].in {
+			inner = -inner
+		}
+		return cmp.Or(cmp.Compare(axes[i].out*axes[j].in, axes[j].out*axes[i].in), inner)
+	})
 	out := make([]resizeStage, len(order))
 	for k, i := range order {
 		out[k] = resizeStage{o.taps(axes[i]), shape[:i].Size(), shape[i+1:].Size()}

@@ -10,6 +10,7 @@ type Resampling struct {
 	Start   []int // of Out+1 elements
 	At      []int
 	Weight  []float64
+	Pairs   bool // every row has two: of linear interpolation
 }
 
 // Transposed is the matrix (In,Out): the gradient of the resampling.
@@ -51,20 +52,41 @@ type resampling[T Float] struct {
 
 func (t *resampling[T]) Run(lo, hi int) {
 	r, inner := t.r, t.inner
+	if inner == 1 {
+		for lo < hi {
+			o, n := lo%r.Out, min(r.Out-lo%r.Out, hi-lo)
+			gatherLine(r, t.dst[lo:][:n], t.src[lo/r.Out*r.In:][:r.In], o)
+			lo += n
+		}
+		return
+	}
+	v := vec[T]()
 	for l := lo; l < hi; l++ {
 		o, from := l%r.Out, t.src[l/r.Out*r.In*inner:][:r.In*inner]
-		if inner == 1 {
-			var s float64
-			for k := r.Start[o]; k < r.Start[o+1]; k++ {
-				s += float64(r.Weight[k] * float64(from[r.At[k]]))
-			}
-			t.dst[l] = T(s)
-			continue
-		}
-		to, v := t.dst[l*inner:][:inner], vec[T]()
+		to := t.dst[l*inner:][:inner]
 		clear(to)
 		for k := r.Start[o]; k < r.Start[o+1]; k++ {
 			v.addScaled(to, from[r.At[k]*inner:][:inner], T(r.Weight[k]))
 		}
+	}
+}
+
+// gatherLine applies the rows of r from o on to a line.
+func gatherLine[T Float](r *Resampling, to, from []T, o int) {
+	at, weight, start := r.At, r.Weight, r.Start[o:][:len(to)+1]
+	if r.Pairs {
+		at, weight = at[2*o:][:2*len(to)], weight[2*o:][:2*len(to)]
+		for i := range to {
+			s := float64(weight[2*i] * float64(from[at[2*i]]))
+			to[i] = T(s + float64(weight[2*i+1]*float64(from[at[2*i+1]])))
+		}
+		return
+	}
+	for i := range to {
+		var s float64
+		for k := start[i]; k < start[i+1]; k++ {
+			s += float64(weight[k] * float64(from[at[k]]))
+		}
+		to[i] = T(s)
 	}
 }
