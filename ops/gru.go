@@ -25,6 +25,7 @@ func (o gru) Expand(b *Builder, n *ir.Node) ([]*ir.Value, error) { return o.expa
 
 // prepare adds both biases, but for the one that is reset with its product.
 func (o gru) prepare(b *Builder, w *cellWeights) *ir.Value {
+	w.zr, w.rh = b.slice(w.r, 1, 0, 2*w.hidden, 1), b.slice(w.r, 1, 2*w.hidden, 3*w.hidden, 1)
 	if w.wb == nil {
 		return w.x
 	}
@@ -38,18 +39,17 @@ func (o gru) prepare(b *Builder, w *cellWeights) *ir.Value {
 
 func (o gru) step(b *Builder, w *cellWeights, x *ir.Value, state []*ir.Value) []*ir.Value {
 	h := state[0]
-	zr := b.Add(b.slice(x, -1, 0, 2*w.hidden, 1), b.MatMul(h, b.slice(w.r, 1, 0, 2*w.hidden, 1)))
+	zr := b.Add(b.slice(x, -1, 0, 2*w.hidden, 1), b.MatMul(h, w.zr))
 	z, r := w.gate(b, 0, w.part(b, zr, 0)), w.gate(b, 0, w.part(b, zr, 1))
-	rh := b.slice(w.r, 1, 2*w.hidden, 3*w.hidden, 1)
 	var inner *ir.Value
 	if o.productFirst {
-		inner = b.MatMul(h, rh)
+		inner = b.MatMul(h, w.rh)
 		if w.rb != nil {
 			inner = b.Add(inner, w.part(b, w.rb, 2))
 		}
 		inner = b.Mul(r, inner)
 	} else {
-		inner = b.MatMul(b.Mul(r, h), rh)
+		inner = b.MatMul(b.Mul(r, h), w.rh)
 	}
 	next := w.gate(b, 1, b.Add(w.part(b, x, 2), inner))
 	return ir.In(b.Add(b.Mul(b.Sub(b.Scalar(z, 1), z), next), b.Mul(z, h)))

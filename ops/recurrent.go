@@ -28,7 +28,8 @@ type recurrent struct {
 
 // A cell makes the next state of one direction.
 type cell interface {
-	// prepare adds what all steps share to the projected input.
+	// prepare computes what all steps share, and adds it to the projected input
+	// where it can.
 	prepare(b *Builder, w *cellWeights) *ir.Value
 	step(b *Builder, w *cellWeights, x *ir.Value, state []*ir.Value) []*ir.Value
 }
@@ -37,6 +38,7 @@ type cell interface {
 type cellWeights struct {
 	x      *ir.Value // X W^T (S,B,G*H)
 	r      *ir.Value // R^T (H,G*H)
+	zr, rh *ir.Value // and its parts for GRU: (H,2*H) and (H,H)
 	wb, rb *ir.Value // (G*H), nil without a bias
 	peep   *ir.Value // (3*H) of LSTM, nil without
 	acts   []activationOf

@@ -71,7 +71,15 @@ func (e *env) run(n *ir.Node, op ops.Op, in []*tensor.Tensor) ([]*tensor.Tensor,
 	if d, ok := op.(ops.Dynamic); ok {
 		return d.RunDynamic(e, in)
 	}
-	return ops.EvalOn(e.inst.frame.Pool, e.s.rand, op, in, len(n.Outputs()))
+	b := e.s.bodies[n]
+	if b == nil || !b.fits(in) {
+		b = e.bindBody(n, op, in)
+		e.s.bodies[n] = b
+	}
+	if b.step == nil {
+		return ops.EvalOn(e.inst.frame.Pool, e.s.rand, op, in, len(n.Outputs()))
+	}
+	return b.run(in)
 }
 
 func (e *env) value(v *ir.Value) (*tensor.Tensor, error) {

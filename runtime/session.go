@@ -18,6 +18,7 @@ type Session struct {
 	mutable map[*ir.Value]*tensor.Tensor
 	arena   []byte
 	ready   map[*Plan]*instance
+	bodies  map[*ir.Node]*bodyStep // nodes of sub-graphs that have run
 	last    *instance
 	source  *rand.PCG
 	rand    *rand.Rand
@@ -50,7 +51,8 @@ type Profiler func(nodes ...*ir.Node)
 // share its storage: what one session trains, the other sees. Such sessions
 // together are for one goroutine at a time.
 func (p *Program) NewSession(share ...*Session) (*Session, error) {
-	s := &Session{prog: p, mutable: map[*ir.Value]*tensor.Tensor{}, ready: map[*Plan]*instance{}}
+	s := &Session{prog: p, mutable: map[*ir.Value]*tensor.Tensor{}, ready: map[*Plan]*instance{}, bodies: map[*ir.Node]*bodyStep{}, source: &rand.PCG{}}
+	s.rand = rand.New(s.source)
 	for _, v := range p.mutable {
 		if t := shared(v, share); t != nil {
 			s.mutable[v] = t
@@ -103,10 +105,7 @@ func (s *Session) MemoryBytes() int {
 }
 
 // Seed starts the session's random stream anew.
-func (s *Session) Seed(seed uint64) {
-	s.source = rand.NewPCG(seed, 0x9e3779b97f4a7c15)
-	s.rand = rand.New(s.source)
-}
+func (s *Session) Seed(seed uint64) { s.source.Seed(seed, 0x9e3779b97f4a7c15) }
 
 // RandomState is the random stream's state; SetRandomState continues from it.
 func (s *Session) RandomState() ([]byte, error) { return s.AppendRandomState(nil) }
