@@ -101,6 +101,22 @@ func castDirect(dst, src *Tensor) bool {
 		convert(Data[int32](dst), Data[int64](src))
 	case [2]DType{Int32, Int64}:
 		convert(Data[int64](dst), Data[int32](src))
+	case [2]DType{Uint8, Float32}:
+		convert(Data[float32](dst), Data[uint8](src))
+	case [2]DType{Int8, Float32}:
+		convert(Data[float32](dst), Data[int8](src))
+	case [2]DType{Float32, Int64}:
+		truncate(Data[int64](dst), Data[float32](src))
+	case [2]DType{Float32, Int32}:
+		truncate(Data[int32](dst), Data[float32](src))
+	case [2]DType{Float32, Uint8}:
+		truncate(Data[uint8](dst), Data[float32](src))
+	case [2]DType{Float32, Int8}:
+		truncate(Data[int8](dst), Data[float32](src))
+	case [2]DType{Bool, Float32}:
+		choose(Data[float32](dst), slice[uint8](src, 0, src.Size()))
+	case [2]DType{Bool, Int64}:
+		choose(Data[int64](dst), slice[uint8](src, 0, src.Size()))
 	default:
 		return false
 	}
@@ -115,6 +131,30 @@ func convert[D, S number](dst []D, src []S) {
 	dst = dst[:len(src)]
 	for i, v := range src {
 		dst[i] = D(v)
+	}
+}
+
+// truncate cuts floats to integers as narrow does.
+func truncate[D number](dst []D, src []float32) {
+	dst = dst[:len(src)]
+	for i, v := range src {
+		x := int64(math.MinInt64)
+		if v >= -(1<<63) && v < 1<<63 {
+			x = int64(v)
+		}
+		dst[i] = D(x)
+	}
+}
+
+// choose is 1 for true and 0 for false.
+func choose[D float32 | int64](dst []D, src []uint8) {
+	dst = dst[:len(src)]
+	for i, on := range src {
+		var v D
+		if on != 0 {
+			v = 1
+		}
+		dst[i] = v
 	}
 }
 

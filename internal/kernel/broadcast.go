@@ -309,8 +309,20 @@ func spread[T any](d, x []T, step int) {
 	copyLine(d, x[:len(d)])
 }
 
+// fill makes all elements v, the later ones of a long line by copies of the
+// first.
 func fill[T any](d []T, v T) {
-	for i := range d {
-		d[i] = v
+	first := d[:min(len(d), fillBlock)]
+	for i := range first[:min(len(first), 32)] {
+		first[i] = v
+	}
+	for n := 32; n < len(first); n *= 2 {
+		copy(first[n:], first[:n])
+	}
+	for n := fillBlock; n < len(d); n += fillBlock {
+		copy(d[n:], first)
 	}
 }
+
+// fillBlock is how many elements are copied at a time: what stays close.
+const fillBlock = 1 << 10

@@ -61,6 +61,13 @@ var unary32 = []struct {
 	{"reciprocal", Reciprocal[float32], func(x float64) float64 { return 1 / x }, 0.51},
 }
 
+// toThe is the power of c.
+func toThe(c float32) func(p *par.Pool, dst, x []float32) {
+	return func(p *par.Pool, dst, x []float32) {
+		Pow(p, NewBroadcast([]int{len(x)}, []int{len(x)}, nil), dst, x, []float32{c})
+	}
+}
+
 // accuracyInputs walk over all exponents and both signs.
 func accuracyInputs() []float32 {
 	var x []float32
@@ -69,6 +76,9 @@ func accuracyInputs() []float32 {
 	}
 	for v := float32(-30); v < 30; v += 1.0 / 512 {
 		x = append(x, v)
+	}
+	for k := range 20000 { // where sines and cosines are small
+		x = append(x, float32(float64(k*131)*(math.Pi/2)))
 	}
 	inf := float32(math.Inf(1))
 	return append(x, inf, -inf, float32(math.NaN()), 88.72284, 88.7229, -87.4, -103.97, -104.1, 0.25, -0.25, 20, -110)

@@ -61,6 +61,17 @@ type quantizing[T Float] struct {
 }
 
 func (t quantizing[T]) run(at, n, k, step int) {
+	if step == 0 {
+		scale, zero := T(1), T(0)
+		if t.scale != nil {
+			scale = t.scale[k]
+		}
+		if t.zero != nil {
+			zero = t.zero[k]
+		}
+		vec[T]().quantize(t.y[at:][:n], t.x[at:][:n], scale, zero, t.lo, t.hi)
+		return
+	}
 	for i, v := range t.x[at:][:n] {
 		if t.scale != nil {
 			v /= t.scale[k]
@@ -91,6 +102,10 @@ func ScaleDown[T Float](p *par.Pool, s Scales, y, x, scale []T) {
 type scalingDown[T Float] struct{ y, x, scale []T }
 
 func (t scalingDown[T]) run(at, n, k, step int) {
+	if step == 0 {
+		vec[T]().div.vs(t.y[at:][:n], t.x[at:][:n], t.scale[k])
+		return
+	}
 	for i, v := range t.x[at:][:n] {
 		t.y[at+i] = v / t.scale[k]
 		k += step
@@ -108,6 +123,15 @@ func Dequantize[T Float](p *par.Pool, s Scales, y, q, scale, zero []T) {
 type dequantizing[T Float] struct{ y, q, scale, zero []T }
 
 func (t dequantizing[T]) run(at, n, k, step int) {
+	if step == 0 {
+		v, y, q := vec[T](), t.y[at:][:n], t.q[at:][:n]
+		if t.zero != nil {
+			v.sub.vs(y, q, t.zero[k])
+			q = y
+		}
+		v.mul.vs(y, q, t.scale[k])
+		return
+	}
 	for i, v := range t.q[at:][:n] {
 		if t.zero != nil {
 			v -= t.zero[k]

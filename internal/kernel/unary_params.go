@@ -213,28 +213,44 @@ func HardSwish[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().hardSwish
 func hardSwish[T Float](x T) T { return x * hardSigmoid(x, 1.0/6, 0.5) }
 
 // Softsign is x/(1+|x|).
-func Softsign[T Float](p *par.Pool, dst, x []T) { mapRule(p, dst, x, softsign[T]{}) }
+func Softsign[T Float](p *par.Pool, dst, x []T) { runLoop(p, vec[T]().softsign, dst, x) }
 
-type softsign[T Float] struct{}
-
-func (softsign[T]) of(x T) T { return x / (1 + T(math.Abs(float64(x)))) }
+func softsign[T Float](x T) T { return x / (1 + T(math.Abs(float64(x)))) }
 
 // IsNaN reports NaNs.
-func IsNaN[T Float](p *par.Pool, dst []bool, x []T) { mapRule(p, dst, x, nan[T]{}) }
+func IsNaN[T Float](p *par.Pool, dst []bool, x []T) {
+	par.Do(p, len(dst), grain, &findingNaN[T]{dst, x})
+}
 
-type nan[T Float] struct{}
+type findingNaN[T Float] struct {
+	dst []bool
+	x   []T
+}
 
-func (nan[T]) of(x T) bool { return x != x }
+func (t *findingNaN[T]) Run(lo, hi int) {
+	d := t.dst[lo:hi]
+	for i, v := range t.x[lo:hi] {
+		d[i] = v != v
+	}
+}
 
 // IsInf reports infinities of the signs asked for.
 func IsInf[T Float](p *par.Pool, dst []bool, x []T, negative, positive bool) {
-	mapRule(p, dst, x, infinite[T]{negative, positive})
+	par.Do(p, len(dst), grain, &findingInf[T]{dst, x, negative, positive})
 }
 
-type infinite[T Float] struct{ negative, positive bool }
+type findingInf[T Float] struct {
+	dst                []bool
+	x                  []T
+	negative, positive bool
+}
 
-func (f infinite[T]) of(x T) bool {
-	return f.positive && math.IsInf(float64(x), 1) || f.negative && math.IsInf(float64(x), -1)
+func (t *findingInf[T]) Run(lo, hi int) {
+	d := t.dst[lo:hi]
+	most := T(math.Inf(1))
+	for i, v := range t.x[lo:hi] {
+		d[i] = t.positive && v == most || t.negative && v == -most
+	}
 }
 
 // mapGrad is dx = dy * f'(x) by a loop of the vector table.

@@ -1093,6 +1093,94 @@ next7:
 done1:
 	RET
 
+// func softsignNEONF32(n int, y, x *float32)
+TEXT ·softsignNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ (R21), F1
+	VAND V1.B16, V0.B16, V1.B16
+	FMOVQ 32(R21), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	WORD $0x6e22fc02 // fdiv v2.4s, v0.4s, v2.4s
+	FMOVQ F2, (R8)
+	FMOVQ 16(R9), F0
+	FMOVQ (R21), F2
+	VAND V2.B16, V0.B16, V2.B16
+	FMOVQ 32(R21), F1
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ (R21), F1
+	VAND V1.B16, V0.B16, V1.B16
+	FMOVQ 32(R21), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	WORD $0x6e22fc02 // fdiv v2.4s, v0.4s, v2.4s
+	FMOVQ F2, 32(R8)
+	FMOVQ 48(R9), F0
+	FMOVQ (R21), F2
+	VAND V2.B16, V0.B16, V2.B16
+	FMOVQ 32(R21), F1
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x6e21fc01 // fdiv v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	FMOVQ (R21), F1
+	VAND V1.B16, V0.B16, V1.B16
+	FMOVQ 32(R21), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	WORD $0x6e22fc02 // fdiv v2.4s, v0.4s, v2.4s
+	FMOVQ F2, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F0
+	FMOVQ (R21), F1
+	VAND V1.B16, V0.B16, V1.B16
+	FMOVQ 32(R21), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	WORD $0x6e22fc02 // fdiv v2.4s, v0.4s, v2.4s
+	FMOVS F2, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
 // func sqrtNEONF32(n int, y, x *float32)
 TEXT ·sqrtNEONF32(SB), NOSPLIT, $0-24
 	MOVD y+8(FP), R0
@@ -3257,6 +3345,119 @@ loop6:
 	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
 	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
 	FMOVS F2, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func quantizeNEONF32(n int, y, x *float32, scale, zero, low, high float32)
+TEXT ·quantizeNEONF32(SB), NOSPLIT, $0-40
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVS scale+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	FMOVS zero+28(FP), F1
+	VDUP V1.S[0], V1.S4
+	FMOVS low+32(FP), F2
+	VDUP V2.S[0], V2.S4
+	FMOVS high+36(FP), F3
+	VDUP V3.S[0], V3.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F4
+	WORD $0x6e20fc84 // fdiv v4.4s, v4.4s, v0.4s
+	WORD $0x4e218884 // frintn v4.4s, v4.4s
+	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
+	WORD $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
+	WORD $0x6e2058a5 // mvn v5.16b, v5.16b
+	VBIT V5.B16, V2.B16, V4.B16
+	WORD $0x4e24f444 // fmax v4.4s, v2.4s, v4.4s
+	WORD $0x4ea4f464 // fmin v4.4s, v3.4s, v4.4s
+	FMOVQ F4, (R8)
+	FMOVQ 16(R9), F5
+	WORD $0x6e20fca5 // fdiv v5.4s, v5.4s, v0.4s
+	WORD $0x4e2188a5 // frintn v5.4s, v5.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	WORD $0x4e25e4a4 // fcmeq v4.4s, v5.4s, v5.4s
+	WORD $0x6e205884 // mvn v4.16b, v4.16b
+	VBIT V4.B16, V2.B16, V5.B16
+	WORD $0x4e25f445 // fmax v5.4s, v2.4s, v5.4s
+	WORD $0x4ea5f465 // fmin v5.4s, v3.4s, v5.4s
+	FMOVQ F5, 16(R8)
+	FMOVQ 32(R9), F4
+	WORD $0x6e20fc84 // fdiv v4.4s, v4.4s, v0.4s
+	WORD $0x4e218884 // frintn v4.4s, v4.4s
+	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
+	WORD $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
+	WORD $0x6e2058a5 // mvn v5.16b, v5.16b
+	VBIT V5.B16, V2.B16, V4.B16
+	WORD $0x4e24f444 // fmax v4.4s, v2.4s, v4.4s
+	WORD $0x4ea4f464 // fmin v4.4s, v3.4s, v4.4s
+	FMOVQ F4, 32(R8)
+	FMOVQ 48(R9), F5
+	WORD $0x6e20fca5 // fdiv v5.4s, v5.4s, v0.4s
+	WORD $0x4e2188a5 // frintn v5.4s, v5.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	WORD $0x4e25e4a4 // fcmeq v4.4s, v5.4s, v5.4s
+	WORD $0x6e205884 // mvn v4.16b, v4.16b
+	VBIT V4.B16, V2.B16, V5.B16
+	WORD $0x4e25f445 // fmax v5.4s, v2.4s, v5.4s
+	WORD $0x4ea5f465 // fmin v5.4s, v3.4s, v5.4s
+	FMOVQ F5, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F4
+	WORD $0x6e20fc84 // fdiv v4.4s, v4.4s, v0.4s
+	WORD $0x4e218884 // frintn v4.4s, v4.4s
+	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
+	WORD $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
+	WORD $0x6e2058a5 // mvn v5.16b, v5.16b
+	VBIT V5.B16, V2.B16, V4.B16
+	WORD $0x4e24f444 // fmax v4.4s, v2.4s, v4.4s
+	WORD $0x4ea4f464 // fmin v4.4s, v3.4s, v4.4s
+	FMOVQ F4, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F4
+	WORD $0x6e20fc84 // fdiv v4.4s, v4.4s, v0.4s
+	WORD $0x4e218884 // frintn v4.4s, v4.4s
+	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
+	WORD $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
+	WORD $0x6e2058a5 // mvn v5.16b, v5.16b
+	VBIT V5.B16, V2.B16, V4.B16
+	WORD $0x4e24f444 // fmax v4.4s, v2.4s, v4.4s
+	WORD $0x4ea4f464 // fmin v4.4s, v3.4s, v4.4s
+	FMOVS F4, (R8)
 	ADD $4, R9
 	ADD $4, R8
 	SUBS $1, R19

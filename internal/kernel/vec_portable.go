@@ -15,12 +15,12 @@ func portableVectors[T Float]() vecRow[T] {
 
 		exp: loop(expLoops), sigmoid: loop(sigmoidLoops), tanh: loop(tanhLoops), erf: loop(erfLoops),
 		silu: loop(siluLoops), gelu: loop(geluLoops), geluTanh: loop(geluTanhLoops), relu: reluLoop[T],
-		log: loop(logLoops), softplus: loop(softplusLoops), mish: loop(mishLoops), hardSwish: each(hardSwish[T]),
+		log: loop(logLoops), softplus: loop(softplusLoops), mish: loop(mishLoops), hardSwish: each(hardSwish[T]), softsign: each(softsign[T]),
 		abs: absLoop[T], sign: each(signOf[T]), floor: loop(floorLoops), ceil: loop(ceilLoops), round: loop(roundLoops),
 		sqrt: sqrtLoop[T], powHalf: each(powHalf[T]), cube: each(cube[T]),
 		leaky: leakyLoop[T], clip: clipLoop[T], hardSigmoid: hardSigmoidLoop[T], elu: eluLoop[T],
 		sin: loop(sinLoops), cos: loop(cosLoops),
-		affine: affineLoop[T], shifted: shiftedLoop[T], centred: centredLoop[T], power: powerLoop[T],
+		affine: affineLoop[T], shifted: shiftedLoop[T], centred: centredLoop[T], power: powerLoop[T], quantize: quantizeLoop[T],
 		top: topOf[T], bottom: bottomOf[T], maxLine: maxLine[T],
 
 		siluGrad:     slopeLoop[T](siluSlope[T]),
@@ -150,6 +150,20 @@ func powerLoop[T Float](d, s []T, c float64) {
 	s = s[:len(d)]
 	for i, v := range s {
 		d[i] = T(math.Pow(float64(v), c))
+	}
+}
+
+func quantizeLoop[T Float](d, s []T, scale, zero, low, high T) {
+	s = s[:len(d)]
+	for i, v := range s {
+		v = T(math.RoundToEven(float64(v/scale))) + zero
+		if !(v >= low) {
+			v = low
+		}
+		if v > high {
+			v = high
+		}
+		d[i] = v
 	}
 }
 

@@ -39,6 +39,10 @@ func vectorsAVX512() vecRow[float32] {
 			n := len(y)
 			hardSwishAVX512F32(n, at0(y, n), at0(x, n))
 		},
+		softsign: func(y, x []float32) {
+			n := len(y)
+			softsignAVX512F32(n, at0(y, n), at0(x, n))
+		},
 		sqrt: func(y, x []float32) {
 			n := len(y)
 			sqrtAVX512F32(n, at0(y, n), at0(x, n))
@@ -114,6 +118,10 @@ func vectorsAVX512() vecRow[float32] {
 		affine: func(y, x []float32, scale, shift float32) {
 			n := len(y)
 			affineAVX512F32(n, at0(y, n), at0(x, n), scale, shift)
+		},
+		quantize: func(y, x []float32, scale, zero, low, high float32) {
+			n := len(y)
+			quantizeAVX512F32(n, at0(y, n), at0(x, n), scale, zero, low, high)
 		},
 		shifted: func(y, x []float32, by float64) {
 			n := len(y)
@@ -360,6 +368,10 @@ func vectorsAVX2() vecRow[float32] {
 			n := len(y)
 			hardSwishAVX2F32(n, at0(y, n), at0(x, n))
 		},
+		softsign: func(y, x []float32) {
+			n := len(y)
+			softsignAVX2F32(n, at0(y, n), at0(x, n))
+		},
 		sqrt: func(y, x []float32) {
 			n := len(y)
 			sqrtAVX2F32(n, at0(y, n), at0(x, n))
@@ -435,6 +447,10 @@ func vectorsAVX2() vecRow[float32] {
 		affine: func(y, x []float32, scale, shift float32) {
 			n := len(y)
 			affineAVX2F32(n, at0(y, n), at0(x, n), scale, shift)
+		},
+		quantize: func(y, x []float32, scale, zero, low, high float32) {
+			n := len(y)
+			quantizeAVX2F32(n, at0(y, n), at0(x, n), scale, zero, low, high)
 		},
 		shifted: func(y, x []float32, by float64) {
 			n := len(y)

@@ -39,6 +39,10 @@ func vectorsNEON() vecRow[float32] {
 			n := len(y)
 			hardSwishNEONF32(n, at0(y, n), at0(x, n))
 		},
+		softsign: func(y, x []float32) {
+			n := len(y)
+			softsignNEONF32(n, at0(y, n), at0(x, n))
+		},
 		sqrt: func(y, x []float32) {
 			n := len(y)
 			sqrtNEONF32(n, at0(y, n), at0(x, n))
@@ -114,6 +118,10 @@ func vectorsNEON() vecRow[float32] {
 		affine: func(y, x []float32, scale, shift float32) {
 			n := len(y)
 			affineNEONF32(n, at0(y, n), at0(x, n), scale, shift)
+		},
+		quantize: func(y, x []float32, scale, zero, low, high float32) {
+			n := len(y)
+			quantizeNEONF32(n, at0(y, n), at0(x, n), scale, zero, low, high)
 		},
 		shifted: func(y, x []float32, by float64) {
 			n := len(y)

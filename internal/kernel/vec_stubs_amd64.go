@@ -53,6 +53,13 @@ func reluAVX512F32(n int, y, x *float32)
 //go:noescape
 func hardSwishAVX512F32(n int, y, x *float32)
 
+// softsignAVX512F32 is x/(1+|x|):
+//
+//	for i < n: y[i] = softsign(x[i])
+//
+//go:noescape
+func softsignAVX512F32(n int, y, x *float32)
+
 // sqrtAVX512F32 is the square root:
 //
 //	for i < n: y[i] = sqrt(x[i])
@@ -185,6 +192,13 @@ func hardSigmoidAVX512F32(n int, y, x *float32, alpha, beta float32)
 //
 //go:noescape
 func affineAVX512F32(n int, y, x *float32, scale, shift float32)
+
+// quantizeAVX512F32 is min(max(round(x/scale)+zero, low), high), low for NaN:
+//
+//	for i < n: y[i] = quantize(x[i])
+//
+//go:noescape
+func quantizeAVX512F32(n int, y, x *float32, scale, zero, low, high float32)
 
 // shiftedAVX512F32 is x - by:
 //
@@ -572,6 +586,13 @@ func reluAVX2F32(n int, y, x *float32)
 //go:noescape
 func hardSwishAVX2F32(n int, y, x *float32)
 
+// softsignAVX2F32 is x/(1+|x|):
+//
+//	for i < n: y[i] = softsign(x[i])
+//
+//go:noescape
+func softsignAVX2F32(n int, y, x *float32)
+
 // sqrtAVX2F32 is the square root:
 //
 //	for i < n: y[i] = sqrt(x[i])
@@ -704,6 +725,13 @@ func hardSigmoidAVX2F32(n int, y, x *float32, alpha, beta float32)
 //
 //go:noescape
 func affineAVX2F32(n int, y, x *float32, scale, shift float32)
+
+// quantizeAVX2F32 is min(max(round(x/scale)+zero, low), high), low for NaN:
+//
+//	for i < n: y[i] = quantize(x[i])
+//
+//go:noescape
+func quantizeAVX2F32(n int, y, x *float32, scale, zero, low, high float32)
 
 // shiftedAVX2F32 is x - by:
 //

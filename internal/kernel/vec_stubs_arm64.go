@@ -53,6 +53,13 @@ func reluNEONF32(n int, y, x *float32)
 //go:noescape
 func hardSwishNEONF32(n int, y, x *float32)
 
+// softsignNEONF32 is x/(1+|x|):
+//
+//	for i < n: y[i] = softsign(x[i])
+//
+//go:noescape
+func softsignNEONF32(n int, y, x *float32)
+
 // sqrtNEONF32 is the square root:
 //
 //	for i < n: y[i] = sqrt(x[i])
@@ -185,6 +192,13 @@ func hardSigmoidNEONF32(n int, y, x *float32, alpha, beta float32)
 //
 //go:noescape
 func affineNEONF32(n int, y, x *float32, scale, shift float32)
+
+// quantizeNEONF32 is min(max(round(x/scale)+zero, low), high), low for NaN:
+//
+//	for i < n: y[i] = quantize(x[i])
+//
+//go:noescape
+func quantizeNEONF32(n int, y, x *float32, scale, zero, low, high float32)
 
 // shiftedNEONF32 is x - by:
 //

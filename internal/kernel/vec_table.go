@@ -13,7 +13,7 @@ type vecRow[T Float] struct {
 
 	// for i < len(y): y[i] = f(x[i])
 	exp, sigmoid, tanh, erf, silu, gelu, geluTanh, relu func(y, x []T)
-	log, softplus, mish, hardSwish                      func(y, x []T)
+	log, softplus, mish, hardSwish, softsign            func(y, x []T)
 	abs, sign, floor, ceil, round                       func(y, x []T)
 	sqrt, powHalf, cube                                 func(y, x []T) // roots are powers of 0.5 but at -0 and -Inf
 	sin, cos                                            func(y, x []T) // |x| <= mostTurn
@@ -30,6 +30,9 @@ type vecRow[T Float] struct {
 	shifted func(y, x []T, by float64)
 	centred func(y, x []T, mean, scale, shift float64)
 	power   func(y, x []T, c float64)
+
+	// quantize is min(max(round(x/scale)+zero, low), high), low for NaN.
+	quantize func(y, x []T, scale, zero, low, high T)
 
 	// for i < len(dx): dx[i] = dy[i] * f'(x[i])
 	siluGrad, geluGrad, geluTanhGrad func(dx, x, dy []T)

@@ -236,7 +236,7 @@ func (p *pass) geluTanhArg(x val) val {
 // inFloat32 names the functions that are computed in float32, and how often
 // their loops are unrolled.
 var inFloat32 = map[string]int{"gelu": 1, "relu": 4, "abs": 4, "sign": 4, "sqrt": 4, "powHalf": 4, "floor": 4, "ceil": 4,
-	"round": 4, "hardSwish": 4, "leaky": 4, "clip": 4, "hardSigmoid": 4, "affine": 4}
+	"round": 4, "hardSwish": 4, "leaky": 4, "clip": 4, "hardSigmoid": 4, "affine": 4, "softsign": 4, "quantize": 4}
 
 // eachValue writes the loop of an elementwise function.
 func (l *loop) eachValue(name string, body func(p *pass)) {
@@ -261,6 +261,7 @@ var maps = []struct {
 	{"hardSwish", "x*min(max(x/6+0.5, 0), 1), products rounded", func(p *pass, x val) val {
 		return p.mul(x, p.clamp(p.add(p.mul(x, p.c(1.0/6)), p.c(0.5)), 0, 1))
 	}},
+	{"softsign", "x/(1+|x|)", func(p *pass, x val) val { return p.div(x, p.add(p.abs(x), p.c(1))) }},
 	{"sqrt", "the square root", (*pass).sqrt},
 	{"powHalf", "x**0.5, which differs from the root at -0 and -Inf", func(p *pass, x val) val {
 		return p.pick(p.when(x, lt, p.c(-math.MaxFloat32)), p.c(math.Inf(1)), p.add(p.sqrt(x), p.c(0)))
@@ -322,6 +323,11 @@ var mapsWith = []struct {
 	{"affine", "scale, shift", "scale*x + shift, the product rounded", func(p *pass, x val, s []val) val {
 		return p.add(p.mul(x, s[0]), s[1])
 	}},
+	{"quantize", "scale, zero, low, high", "min(max(round(x/scale)+zero, low), high), low for NaN",
+		func(p *pass, x val, s []val) val {
+			q := p.add(p.round(p.div(x, s[0])), s[1])
+			return p.min(s[3], p.max(s[2], p.pick(p.when(q, isNaN, q), s[2], q)))
+		}},
 	{"shifted", "by", "x - by", func(p *pass, x val, s []val) val { return p.sub(x, s[0]) }},
 	{"centred", "mean, scale, shift", "(x - mean)*scale + shift", func(p *pass, x val, s []val) val {
 		return p.fma(p.sub(x, s[0]), s[1], s[2])
