@@ -39,14 +39,13 @@ var unary32 = []struct {
 	{"gelutanh", GELUTanh[float32], geluTanh64, 0.6},
 	{"softplus", Softplus[float32], softplus, 0.6},
 	{"mish", Mish[float32], mish, 0.6},
-	{"powhalf", func(p *par.Pool, dst, x []float32) {
-		Pow(p, NewBroadcast([]int{len(x)}, []int{len(x)}, nil), dst, x, []float32{0.5})
-	},
-		func(x float64) float64 { return math.Pow(x, 0.5) }, 0.51},
-	{"cube", func(p *par.Pool, dst, x []float32) {
-		Pow(p, NewBroadcast([]int{len(x)}, []int{len(x)}, nil), dst, x, []float32{3})
-	},
-		func(x float64) float64 { return math.Pow(x, 3) }, 0.51},
+	{"powhalf", toThe(0.5), func(x float64) float64 { return math.Pow(x, 0.5) }, 0.51},
+	{"cube", toThe(3), func(x float64) float64 { return math.Pow(x, 3) }, 0.51},
+	{"power", toThe(2.75), func(x float64) float64 { return math.Pow(x, 2.75) }, 0.6},
+	{"small power", toThe(-0.125), func(x float64) float64 { return math.Pow(x, -0.125) }, 0.6},
+	{"sin", Sin[float32], math.Sin, 0.6},
+	{"cos", Cos[float32], math.Cos, 0.6},
+	{"softsign", Softsign[float32], func(x float64) float64 { return x / (1 + math.Abs(x)) }, 1.6}, // by float32
 	{"abs", Abs[float32], math.Abs, 0},
 	{"sign", Sign[float32], signOf[float64], 0},
 	{"floor", Floor[float32], math.Floor, 0},

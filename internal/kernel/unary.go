@@ -206,7 +206,7 @@ func (t *sines[T]) Run(lo, hi int) {
 	for ; lo < hi; lo += blockOfSome {
 		end := min(lo+blockOfSome, hi)
 		d, x := t.d[lo:end], t.x[lo:end]
-		if max(v.top(x), v.bottom(x)) <= mostTurn {
+		if s := v.sum(x); s == s && max(v.top(x), v.bottom(x)) <= mostTurn {
 			t.fast(d, x)
 		} else {
 			pick[func(dst, x []T)](t.slow.f32, t.slow.f64)(d, x)

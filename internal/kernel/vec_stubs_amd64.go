@@ -439,12 +439,12 @@ func dotAVX512F32(n int, x, y *float32) float64
 //go:noescape
 func aroundAVX512F32(n int, x *float32, m float64) float64
 
-// topAVX512F32 is the greatest of n > 0 elements, NaNs perhaps passed over.
+// topAVX512F32 is the greatest of n > 0 numbers.
 //
 //go:noescape
 func topAVX512F32(n int, x *float32) float64
 
-// bottomAVX512F32 is the least of n > 0 elements, NaNs perhaps passed over, turned negative.
+// bottomAVX512F32 is the least of n > 0 numbers, turned negative.
 //
 //go:noescape
 func bottomAVX512F32(n int, x *float32) float64
@@ -972,12 +972,12 @@ func dotAVX2F32(n int, x, y *float32) float64
 //go:noescape
 func aroundAVX2F32(n int, x *float32, m float64) float64
 
-// topAVX2F32 is the greatest of n > 0 elements, NaNs perhaps passed over.
+// topAVX2F32 is the greatest of n > 0 numbers.
 //
 //go:noescape
 func topAVX2F32(n int, x *float32) float64
 
-// bottomAVX2F32 is the least of n > 0 elements, NaNs perhaps passed over, turned negative.
+// bottomAVX2F32 is the least of n > 0 numbers, turned negative.
 //
 //go:noescape
 func bottomAVX2F32(n int, x *float32) float64

@@ -439,12 +439,12 @@ func dotNEONF32(n int, x, y *float32) float64
 //go:noescape
 func aroundNEONF32(n int, x *float32, m float64) float64
 
-// topNEONF32 is the greatest of n > 0 elements, NaNs perhaps passed over.
+// topNEONF32 is the greatest of n > 0 numbers.
 //
 //go:noescape
 func topNEONF32(n int, x *float32) float64
 
-// bottomNEONF32 is the least of n > 0 elements, NaNs perhaps passed over, turned negative.
+// bottomNEONF32 is the least of n > 0 numbers, turned negative.
 //
 //go:noescape
 func bottomNEONF32(n int, x *float32) float64

@@ -48,8 +48,8 @@ type vecRow[T Float] struct {
 	dot    func(x, y []T) float64
 	around func(x []T, m float64) float64
 
-	// The greatest x[i], and the least one turned negative, for len(x) > 0. NaNs
-	// may be passed over.
+	// The greatest x[i], and the least one turned negative, for len(x) > 0.
+	// Nothing is said where there are NaNs, of which a sum tells.
 	top, bottom func(x []T) float64
 
 	// for i < len(acc): acc[i] = max(acc[i], x[i]), NaN where either is

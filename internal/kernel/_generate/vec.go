@@ -125,9 +125,9 @@ func reductions(a *asm, v vecISA) {
 		l.end()
 	}
 	for _, sign := range []float64{1, -1} {
-		name, doc := "top", "is the greatest of n > 0 elements, NaNs perhaps passed over."
+		name, doc := "top", "is the greatest of n > 0 numbers."
 		if sign < 0 {
-			name, doc = "bottom", "is the least of n > 0 elements, NaNs perhaps passed over, turned negative."
+			name, doc = "bottom", "is the least of n > 0 numbers, turned negative."
 		}
 		l := newLoop(a, v, name, "n int, x [n]float32", doc, "float64")
 		top, tmp := [2]val{l.pin(), l.pin()}, l.pin()

@@ -2,8 +2,7 @@ package main
 
 import "math"
 
-// greatest makes top the greatest of the array x, in all lanes; NaNs may be
-// passed over.
+// greatest makes top the greatest of the numbers of the array x, in all lanes.
 func (l *loop) greatest(top [2]val, tmp val) { l.extreme(1, top, tmp) }
 
 // extreme is greatest of x, or of -x for a sign of -1.
