@@ -87,7 +87,10 @@ func flip[T kernel.Integer]() typedStep {
 // https://onnx.ai/onnx/operators/onnx__PRelu.html
 func newPRelu(*Args) (Op, error) {
 	return binary{&binaryRow{
-		name: "PRelu", kinds: []binaryKind{prelu[float32](), prelu[float64](), prelu[int32](), prelu[int64](), prelu[uint32](), prelu[uint64]()},
+		name: "PRelu", kinds: []binaryKind{
+			binaryOf(kernel.PReLU[float32]), binaryOf(kernel.PReLU[float64]), binaryOf(kernel.PReLU[int32]),
+			binaryOf(kernel.PReLU[int64]), binaryOf(kernel.PReLU[uint32]), binaryOf(kernel.PReLU[uint64]),
+		},
 		grads: [2]func(b *GradBuilder) *ir.Value{
 			func(b *GradBuilder) *ir.Value {
 				return b.whereNegative(b.In(0), b.Mul(b.Grad(0), b.In(1)), b.Grad(0))
@@ -97,14 +100,4 @@ func newPRelu(*Args) (Op, error) {
 			},
 		},
 	}}, nil
-}
-
-func prelu[T kernel.Numeric]() binaryKind {
-	f := func(x, slope T) T {
-		if x < 0 {
-			return x * slope
-		}
-		return x
-	}
-	return binaryOf(func(p *par.Pool, b *kernel.Broadcast, dst, x, y []T) { kernel.Binary(p, b, dst, x, y, f) })
 }

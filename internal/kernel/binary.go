@@ -277,6 +277,38 @@ type (
 func (least[T]) of(x, y T) T    { return min(x, y) }
 func (greatest[T]) of(x, y T) T { return max(x, y) }
 
+// PReLU is x, below zero x times y.
+func PReLU[T Numeric](p *par.Pool, b *Broadcast, dst, x, y []T) {
+	arithmetic(p, b, dst, x, y, floatLoops[T](preluOf[float32], preluOf[float64]), sloping[T]{})
+}
+
+func preluOf[T Float](v *vecRow[T]) *fast[T] { return &v.prelu }
+
+type sloping[T Numeric] struct{}
+
+func (sloping[T]) of(x, y T) T {
+	if x < 0 {
+		return x * y
+	}
+	return x
+}
+
+func preluLoops[T Float]() fast[T] {
+	return fast[T]{
+		vv: func(d, x, y []T) {
+			for i := range d {
+				d[i] = sloping[T]{}.of(x[i], y[i])
+			}
+		},
+		vs: leakyLoop[T],
+		sv: func(d []T, x T, y []T) {
+			for i := range d {
+				d[i] = sloping[T]{}.of(x, y[i])
+			}
+		},
+	}
+}
+
 func minLoops[T Numeric]() fast[T] {
 	return fast[T]{vv: minVV[T], vs: minVS[T], sv: func(d []T, x T, y []T) { minVS(d, y, x) }}
 }

@@ -6252,6 +6252,371 @@ next7:
 done1:
 	RET
 
+// func preluVVNEONF32(n int, d, x, y *float32)
+TEXT ·preluVVNEONF32(SB), NOSPLIT, $0-32
+	MOVD d+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD y+24(FP), R2
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea0e442 // fcmgt v2.4s, v2.4s, v0.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V1.B16, V0.B16
+	FMOVQ F0, (R8)
+	FMOVQ 16(R9), F1
+	FMOVQ 16(R10), F0
+	FMOVQ 16(R21), F2
+	WORD $0x6ea1e442 // fcmgt v2.4s, v2.4s, v1.4s
+	WORD $0x6e20dc20 // fmul v0.4s, v1.4s, v0.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 32(R10), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea0e442 // fcmgt v2.4s, v2.4s, v0.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V1.B16, V0.B16
+	FMOVQ F0, 32(R8)
+	FMOVQ 48(R9), F1
+	FMOVQ 48(R10), F0
+	FMOVQ 16(R21), F2
+	WORD $0x6ea1e442 // fcmgt v2.4s, v2.4s, v1.4s
+	WORD $0x6e20dc20 // fmul v0.4s, v1.4s, v0.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R10
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea0e442 // fcmgt v2.4s, v2.4s, v0.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V1.B16, V0.B16
+	FMOVQ F0, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F0
+	FMOVS (R10), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea0e442 // fcmgt v2.4s, v2.4s, v0.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V1.B16, V0.B16
+	FMOVS F0, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func preluRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
+TEXT ·preluRowsNEONF32(SB), NOSPLIT, $0-56
+	MOVD d+16(FP), R0
+	MOVD x+24(FP), R1
+	MOVD y+32(FP), R2
+	MOVD rows+0(FP), R20
+
+row1:
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+8(FP), R19
+	SUBS $16, R19
+	BLT next4
+
+loop3:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea0e442 // fcmgt v2.4s, v2.4s, v0.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V1.B16, V0.B16
+	FMOVQ F0, (R8)
+	FMOVQ 16(R9), F1
+	FMOVQ 16(R10), F0
+	FMOVQ 16(R21), F2
+	WORD $0x6ea1e442 // fcmgt v2.4s, v2.4s, v1.4s
+	WORD $0x6e20dc20 // fmul v0.4s, v1.4s, v0.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R9), F0
+	FMOVQ 32(R10), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea0e442 // fcmgt v2.4s, v2.4s, v0.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V1.B16, V0.B16
+	FMOVQ F0, 32(R8)
+	FMOVQ 48(R9), F1
+	FMOVQ 48(R10), F0
+	FMOVQ 16(R21), F2
+	WORD $0x6ea1e442 // fcmgt v2.4s, v2.4s, v1.4s
+	WORD $0x6e20dc20 // fmul v0.4s, v1.4s, v0.4s
+	VBIT V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R10
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop3
+
+next4:
+	ADDS $16, R19
+	BEQ done2
+	SUBS $4, R19
+	BLT next6
+
+loop5:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea0e442 // fcmgt v2.4s, v2.4s, v0.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V1.B16, V0.B16
+	FMOVQ F0, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop5
+
+next6:
+	ADDS $4, R19
+	BEQ done2
+	SUBS $1, R19
+	BLT next8
+
+loop7:
+	FMOVS (R9), F0
+	FMOVS (R10), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea0e442 // fcmgt v2.4s, v2.4s, v0.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	VBIT V2.B16, V1.B16, V0.B16
+	FMOVS F0, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop7
+
+next8:
+
+done2:
+	MOVD n+8(FP), R22
+	ADD R22<<2, R0
+	MOVD stepX+40(FP), R22
+	ADD R22<<2, R1
+	MOVD stepY+48(FP), R22
+	ADD R22<<2, R2
+	SUBS $1, R20
+	BNE row1
+	RET
+
+// func preluVSNEONF32(n int, d, x *float32, y float32)
+TEXT ·preluVSNEONF32(SB), NOSPLIT, $0-28
+	MOVD d+8(FP), R0
+	MOVD x+16(FP), R1
+	FMOVS y+24(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea1e442 // fcmgt v2.4s, v2.4s, v1.4s
+	WORD $0x6e20dc23 // fmul v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V3.B16, V1.B16
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F3
+	FMOVQ 16(R21), F1
+	WORD $0x6ea3e421 // fcmgt v1.4s, v1.4s, v3.4s
+	WORD $0x6e20dc62 // fmul v2.4s, v3.4s, v0.4s
+	VBIT V1.B16, V2.B16, V3.B16
+	FMOVQ F3, 16(R8)
+	FMOVQ 32(R9), F2
+	FMOVQ 16(R21), F3
+	WORD $0x6ea2e463 // fcmgt v3.4s, v3.4s, v2.4s
+	WORD $0x6e20dc41 // fmul v1.4s, v2.4s, v0.4s
+	VBIT V3.B16, V1.B16, V2.B16
+	FMOVQ F2, 32(R8)
+	FMOVQ 48(R9), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea1e442 // fcmgt v2.4s, v2.4s, v1.4s
+	WORD $0x6e20dc23 // fmul v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V3.B16, V1.B16
+	FMOVQ F1, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea1e442 // fcmgt v2.4s, v2.4s, v1.4s
+	WORD $0x6e20dc23 // fmul v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V3.B16, V1.B16
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea1e442 // fcmgt v2.4s, v2.4s, v1.4s
+	WORD $0x6e20dc23 // fmul v3.4s, v1.4s, v0.4s
+	VBIT V2.B16, V3.B16, V1.B16
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func preluSVNEONF32(n int, d *float32, x float32, y *float32)
+TEXT ·preluSVNEONF32(SB), NOSPLIT, $0-32
+	MOVD d+8(FP), R0
+	MOVD y+24(FP), R1
+	FMOVS x+16(FP), F0
+	VDUP V0.S[0], V0.S4
+	MOVD R1, R9
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea0e442 // fcmgt v2.4s, v2.4s, v0.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	VBIF V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	FMOVQ 16(R9), F2
+	FMOVQ 16(R21), F1
+	WORD $0x6ea0e421 // fcmgt v1.4s, v1.4s, v0.4s
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	VBIF V1.B16, V0.B16, V2.B16
+	FMOVQ F2, 16(R8)
+	FMOVQ 32(R9), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea0e442 // fcmgt v2.4s, v2.4s, v0.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	VBIF V2.B16, V0.B16, V1.B16
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R9), F2
+	FMOVQ 16(R21), F1
+	WORD $0x6ea0e421 // fcmgt v1.4s, v1.4s, v0.4s
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	VBIF V1.B16, V0.B16, V2.B16
+	FMOVQ F2, 48(R8)
+	ADD $64, R9
+	ADD $64, R8
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea0e442 // fcmgt v2.4s, v2.4s, v0.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	VBIF V2.B16, V0.B16, V1.B16
+	FMOVQ F1, (R8)
+	ADD $16, R9
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F1
+	FMOVQ 16(R21), F2
+	WORD $0x6ea0e442 // fcmgt v2.4s, v2.4s, v0.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	VBIF V2.B16, V0.B16, V1.B16
+	FMOVS F1, (R8)
+	ADD $4, R9
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
 // func addScaledNEONF32(n int, y, x *float32, alpha float32)
 TEXT ·addScaledNEONF32(SB), NOSPLIT, $0-28
 	MOVD y+8(FP), R0

@@ -27,7 +27,7 @@ func portableVectors[T Float]() vecRow[T] {
 		geluGrad:     slopeLoop[T](pick64Slope[T](geluSlopeOf, geluSlope)),
 		geluTanhGrad: slopeLoop[T](geluTanhSlope[T]),
 
-		add: addLoops[T](), sub: subLoops[T](), mul: mulLoops[T](), div: divLoops[T](), max: maxLoops[T](), min: minLoops[T](),
+		add: addLoops[T](), sub: subLoops[T](), mul: mulLoops[T](), div: divLoops[T](), max: maxLoops[T](), min: minLoops[T](), prelu: preluLoops[T](),
 		addScaled: addScaledLoop[T],
 
 		sum: sumRow[T], dot: dotRow[T], around: squaresAround[T],

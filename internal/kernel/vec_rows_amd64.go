@@ -253,6 +253,23 @@ func vectorsAVX512() vecRow[float32] {
 				minSVAVX512F32(n, at0(d, n), x, at0(y, n))
 			},
 		},
+		prelu: fast[float32]{
+			vv: func(d, x, y []float32) {
+				n := len(d)
+				preluVVAVX512F32(n, at0(d, n), at0(x, n), at0(y, n))
+			},
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				preluRowsAVX512F32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
+			vs: func(d, x []float32, y float32) {
+				n := len(d)
+				preluVSAVX512F32(n, at0(d, n), at0(x, n), y)
+			},
+			sv: func(d []float32, x float32, y []float32) {
+				n := len(d)
+				preluSVAVX512F32(n, at0(d, n), x, at0(y, n))
+			},
+		},
 		addScaled: func(y, x []float32, alpha float32) {
 			n := len(y)
 			addScaledAVX512F32(n, at0(y, n), at0(x, n), alpha)
@@ -580,6 +597,23 @@ func vectorsAVX2() vecRow[float32] {
 			sv: func(d []float32, x float32, y []float32) {
 				n := len(d)
 				minSVAVX2F32(n, at0(d, n), x, at0(y, n))
+			},
+		},
+		prelu: fast[float32]{
+			vv: func(d, x, y []float32) {
+				n := len(d)
+				preluVVAVX2F32(n, at0(d, n), at0(x, n), at0(y, n))
+			},
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				preluRowsAVX2F32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
+			vs: func(d, x []float32, y float32) {
+				n := len(d)
+				preluVSAVX2F32(n, at0(d, n), at0(x, n), y)
+			},
+			sv: func(d []float32, x float32, y []float32) {
+				n := len(d)
+				preluSVAVX2F32(n, at0(d, n), x, at0(y, n))
 			},
 		},
 		addScaled: func(y, x []float32, alpha float32) {

@@ -253,6 +253,23 @@ func vectorsNEON() vecRow[float32] {
 				minSVNEONF32(n, at0(d, n), x, at0(y, n))
 			},
 		},
+		prelu: fast[float32]{
+			vv: func(d, x, y []float32) {
+				n := len(d)
+				preluVVNEONF32(n, at0(d, n), at0(x, n), at0(y, n))
+			},
+			rows: func(rows, n int, d, x, y []float32, stepX, stepY int) {
+				preluRowsNEONF32(rows, n, at0(d, rows*n), at0(x, (rows-1)*stepX+n), at0(y, (rows-1)*stepY+n), stepX, stepY)
+			},
+			vs: func(d, x []float32, y float32) {
+				n := len(d)
+				preluVSNEONF32(n, at0(d, n), at0(x, n), y)
+			},
+			sv: func(d []float32, x float32, y []float32) {
+				n := len(d)
+				preluSVNEONF32(n, at0(d, n), x, at0(y, n))
+			},
+		},
 		addScaled: func(y, x []float32, alpha float32) {
 			n := len(y)
 			addScaledNEONF32(n, at0(y, n), at0(x, n), alpha)

@@ -417,6 +417,34 @@ func minVSAVX512F32(n int, d, x *float32, y float32)
 //go:noescape
 func minSVAVX512F32(n int, d *float32, x float32, y *float32)
 
+// preluVVAVX512F32 is
+//
+//	for i < n: d[i] = x[i] < 0 ? x[i]*y : x[i], y being y[i]
+//
+//go:noescape
+func preluVVAVX512F32(n int, d, x, y *float32)
+
+// preluRowsAVX512F32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] < 0 ? x[i]*y : x[i], y being y[i]
+//
+//go:noescape
+func preluRowsAVX512F32(rows, n int, d, x, y *float32, stepX, stepY int)
+
+// preluVSAVX512F32 is
+//
+//	for i < n: d[i] = x[i] < 0 ? x[i]*y : x[i], y being y
+//
+//go:noescape
+func preluVSAVX512F32(n int, d, x *float32, y float32)
+
+// preluSVAVX512F32 is
+//
+//	for i < n: d[i] = x < 0 ? x[i]*y : x[i], y being y[i]
+//
+//go:noescape
+func preluSVAVX512F32(n int, d *float32, x float32, y *float32)
+
 // addScaledAVX512F32 is
 //
 //	for i < n: y[i] += alpha*x[i], the product rounded
@@ -949,6 +977,34 @@ func minVSAVX2F32(n int, d, x *float32, y float32)
 //
 //go:noescape
 func minSVAVX2F32(n int, d *float32, x float32, y *float32)
+
+// preluVVAVX2F32 is
+//
+//	for i < n: d[i] = x[i] < 0 ? x[i]*y : x[i], y being y[i]
+//
+//go:noescape
+func preluVVAVX2F32(n int, d, x, y *float32)
+
+// preluRowsAVX2F32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] < 0 ? x[i]*y : x[i], y being y[i]
+//
+//go:noescape
+func preluRowsAVX2F32(rows, n int, d, x, y *float32, stepX, stepY int)
+
+// preluVSAVX2F32 is
+//
+//	for i < n: d[i] = x[i] < 0 ? x[i]*y : x[i], y being y
+//
+//go:noescape
+func preluVSAVX2F32(n int, d, x *float32, y float32)
+
+// preluSVAVX2F32 is
+//
+//	for i < n: d[i] = x < 0 ? x[i]*y : x[i], y being y[i]
+//
+//go:noescape
+func preluSVAVX2F32(n int, d *float32, x float32, y *float32)
 
 // addScaledAVX2F32 is
 //

@@ -417,6 +417,34 @@ func minVSNEONF32(n int, d, x *float32, y float32)
 //go:noescape
 func minSVNEONF32(n int, d *float32, x float32, y *float32)
 
+// preluVVNEONF32 is
+//
+//	for i < n: d[i] = x[i] < 0 ? x[i]*y : x[i], y being y[i]
+//
+//go:noescape
+func preluVVNEONF32(n int, d, x, y *float32)
+
+// preluRowsNEONF32 is, for rows of n elements that follow each other in d and lie step elements apart in x and y,
+//
+//	for i < n: d[i] = x[i] < 0 ? x[i]*y : x[i], y being y[i]
+//
+//go:noescape
+func preluRowsNEONF32(rows, n int, d, x, y *float32, stepX, stepY int)
+
+// preluVSNEONF32 is
+//
+//	for i < n: d[i] = x[i] < 0 ? x[i]*y : x[i], y being y
+//
+//go:noescape
+func preluVSNEONF32(n int, d, x *float32, y float32)
+
+// preluSVNEONF32 is
+//
+//	for i < n: d[i] = x < 0 ? x[i]*y : x[i], y being y[i]
+//
+//go:noescape
+func preluSVNEONF32(n int, d *float32, x float32, y *float32)
+
 // addScaledNEONF32 is
 //
 //	for i < n: y[i] += alpha*x[i], the product rounded

@@ -39,6 +39,7 @@ type vecRow[T Float] struct {
 
 	// for i < len(d): d[i] = x[i] op y[i], or one of x and y a scalar
 	add, sub, mul, div, max, min fast[T]
+	prelu                        fast[T] // d[i] = x[i] < 0 ? x[i]*y[i] : x[i]
 
 	// for i < len(y): y[i] += alpha*x[i], the product rounded
 	addScaled func(y, x []T, alpha T)

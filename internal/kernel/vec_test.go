@@ -135,9 +135,9 @@ func paramsOf(r *vecRow[float32], n int, dg, db, x, y, z []float32) {
 // binaryCases are the loops with two operands in all their forms.
 func binaryCases() []vecCase {
 	var cs []vecCase
-	for i, name := range []string{"add", "sub", "mul", "div", "max", "min"} {
+	for i, name := range []string{"add", "sub", "mul", "div", "max", "min", "prelu"} {
 		of := func(r *vecRow[float32]) fast[float32] {
-			return []fast[float32]{r.add, r.sub, r.mul, r.div, r.max, r.min}[i]
+			return []fast[float32]{r.add, r.sub, r.mul, r.div, r.max, r.min, r.prelu}[i]
 		}
 		cs = append(cs,
 			vecCase{name + " vv", 0, func(r *vecRow[float32], _ int, d, x, y, _ []float32) { of(r).vv(d, x, y) }},
@@ -328,6 +328,7 @@ func TestVectorSpecials(t *testing.T) {
 	}
 	eachVectorRow(t, func(t *testing.T, row *vecRow[float32]) {
 		same(t, "max", func(r *vecRow[float32], d []float32) { r.max.vv(d, x, y) }, row)
+		same(t, "prelu", func(r *vecRow[float32], d []float32) { r.prelu.vv(d, x, y) }, row)
 		same(t, "min", func(r *vecRow[float32], d []float32) { r.min.vv(d, x, y) }, row)
 		for _, v := range special {
 			same(t, fmt.Sprint("max with ", v), func(r *vecRow[float32], d []float32) { r.max.vs(d, x, v) }, row)

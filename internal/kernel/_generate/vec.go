@@ -71,6 +71,10 @@ func binaries(a *asm, v vecISA) {
 	}{
 		{"add", "+", (*pass).add}, {"sub", "-", (*pass).sub}, {"mul", "*", (*pass).mul}, {"div", "/", (*pass).div},
 		{"max", "max", (*pass).larger}, {"min", "min", (*pass).smaller},
+		{"prelu", "< 0 ? x[i]*y : x[i], y being", func(p *pass, x, y val) val {
+			x = p.reg(x)
+			return p.pick(p.when(x, lt, p.c(0)), p.mul(x, y), x)
+		}},
 	} {
 		l := newLoop(a, v, b.name+".vv", "n int, d, x, y [n]float32", "is\n\n\tfor i < n: d[i] = x[i] "+b.sign+" y[i]")
 		l.each(false, 4, func(p *pass) { p.out("d", b.f(p, p.in("x"), p.in("y"))) })
