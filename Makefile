@@ -36,7 +36,7 @@ NOASM := ./internal/... ./ops/... ./runtime/...
 having = $$(grep -rl --include='*_test.go' --exclude-dir=node_modules 'func $(1)' . | xargs -n 1 dirname | sort -u)
 
 .PHONY: help build test demo check fmt vet lint tidy arch generated tree \
-	test-race test-noasm test-isa test-neon cross test-ort ort bench bench-torch bench-go bench-vet fuzz fuzz-short large sizes generate testmodel clean
+	test-race test-noasm test-isa test-neon cross test-ort ort bench bench-torch bench-operators bench-go bench-vet fuzz fuzz-short large sizes generate testmodel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 14
@@ -143,6 +143,9 @@ bench: ort ## side by side with ONNX Runtime, gonum and OpenBLAS, into docs/benc
 
 bench-torch: ort ## training steps against PyTorch, with PYTHON=a Python that has it, into docs/benchmarks-torch.md
 	cd bench && CGO_ENABLED=1 $(GO) run . -sections torch -python $(PYTHON) -o ../docs/benchmarks-torch.md $(BENCHFLAGS)
+
+bench-operators: ort ## single operators against ONNX Runtime, into docs/benchmarks-operators.md
+	cd bench && CGO_ENABLED=1 $(GO) run . -sections operators -o ../docs/benchmarks-operators.md $(BENCHFLAGS)
 
 bench-go: ## Go benchmarks of every package, for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -1,6 +1,6 @@
 // Command bench measures bonnx side by side with others: matrix products
-// against gonum and OpenBLAS, forward passes and training steps against ONNX
-// Runtime. It writes a page of tables.
+// against gonum and OpenBLAS, forward passes, training steps and single
+// operators against ONNX Runtime. It writes a page of tables.
 //
 // A ratio is the median over interleaved pairs of runs: bonnx, peer, bonnx,
 // peer, and so on, after a pair that is not counted, on as many processors as
@@ -91,7 +91,7 @@ func main() {
 var sections = []struct {
 	name string
 	run  func(context.Context, *page, options, string) error
-}{{"gemm", products}, {"forward", forwards}, {"step", steps}, {"torch", torches}}
+}{{"gemm", products}, {"forward", forwards}, {"step", steps}, {"torch", torches}, {"operators", operators}}
 
 func run(args []string) error {
 	o, err := parse(args)

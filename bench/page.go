@@ -20,7 +20,7 @@ func newPage(o options) *page {
 	p := &page{}
 	fmt.Fprintf(&p.head, `# Benchmarks
 
-Written by `+"`make bench` or `make bench-torch`"+`. A ratio is bonnx's time over the other's, so below 1 bonnx is faster:
+Written by `+"`make bench`, `make bench-torch` or `make bench-operators`"+`. A ratio is bonnx's time over the other's, so below 1 bonnx is faster:
 the median of %d interleaved pairs, in brackets the middle half of them, both sides pinned to as many processors as they
 have threads. Times are medians of %s time. Memory is the peak of a process that runs one side alone, weights and the model's
 file, mapped or read, included.
