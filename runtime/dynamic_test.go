@@ -28,6 +28,39 @@ func (b *built) busy(v *ir.Value) *ir.Value {
 	return v
 }
 
+// growing appends four rows to state (1,2), each the last one times w times what
+// the body has itself.
+func (b *built) growing(state, w *ir.Value) *ir.Value {
+	s := b.body("loop")
+	s.input("i", tensor.Int64)
+	cond := s.input("cond", tensor.Bool)
+	c := s.m.Graph.AddInput("carried", &ir.TensorType{Elem: tensor.Float32})
+	last := s.Op("Slice", ir.In(c, s.Ints(-1), s.Ints(9), s.Ints(0)))
+	own := s.Op("Constant", nil, ir.A("value", ir.TensorAttr{Data: ir.Dense(testutil.Random(8, 2, 2))}))
+	row := s.Op("MatMul", ir.In(s.Op("MatMul", ir.In(last, w)), own))
+	s.out("cond_out", s.Op("Identity", ir.In(cond)), tensor.Bool)
+	s.out("next", s.Op("Concat", ir.In(c, row), ir.A("axis", ir.Int(0))), tensor.Float32)
+	return b.node("Loop", ir.In(b.Const("trips", tensor.Scalar(int64(4))), nil, state), 1, ir.A("body", ir.GraphAttr{Graph: s.m.Graph}))[0]
+}
+
+// TestBodyReadsWhatChanges has a body read a weight that is changed between runs.
+func TestBodyReadsWhatChanges(t *testing.T) {
+	b := build()
+	x := b.input("x", tensor.Float32, ir.Fixed(1), ir.Fixed(2))
+	w := b.m.Graph.AddInitializer("w", ir.Dense(testutil.Random(9, 2, 2)))
+	b.out("y", b.growing(x, w), tensor.Float32)
+	s := session(t, compile(t, b.m, runtime.Options{Mutable: named("w")}))
+	f := feed{"x": testutil.Random(1, 1, 2)}
+	for seed := range uint64(3) {
+		now := testutil.Random(20+seed, 2, 2)
+		if err := s.Put("w", now); err != nil {
+			t.Fatal(err)
+		}
+		w.Data = ir.Dense(now)
+		testutil.Close(t, fmt.Sprint("weight ", seed), run(t, s, f)[0], nodeByNode(t, b.m, f)[0], 1e-6, 1e-6)
+	}
+}
+
 // TestDynamic runs graphs whose shapes or paths depend on data, and that go on
 // with work after it: the plan's memory must still hold what was passed on.
 func TestDynamic(t *testing.T) {
@@ -86,6 +119,12 @@ func TestDynamic(t *testing.T) {
 			b.out("later", b.busy(b.Op("Tanh", ir.In(x))), f)
 			b.out("y", b.Op("Relu", ir.In(r[0])), f)
 			b.out("all", r[1], f)
+		}},
+		{"Loop whose state grows, by weights", func(b *built, x *ir.Value) {
+			mean := b.Op("ReduceMean", ir.In(x))
+			start := b.Op("Concat", ir.In(mean, mean), ir.A("axis", ir.Int(1)))
+			w := b.m.Graph.AddInitializer("w", ir.Dense(testutil.Random(9, 2, 2)))
+			b.out("y", b.growing(start, w), f)
 		}},
 		{"Loop of no trips", func(b *built, x *ir.Value) {
 			y := b.Op("Neg", ir.In(x))
