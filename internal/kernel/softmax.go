@@ -17,7 +17,46 @@ func Softmax[T Float](p *par.Pool, outer, n, inner int, y, x []T) {
 		par.Do(p, outer, rowsPerChunk(8*n), &softmaxTask[T]{n, y, x})
 		return
 	}
+	if x, ok := any(x).([]float32); ok && n > 0 {
+		blocks := (inner + columns - 1) / columns
+		par.Do(p, outer*blocks, rowsPerChunk(8*n*min(inner, columns)), &softmaxColumns{n, inner, blocks, any(y).([]float32), x})
+		return
+	}
 	eachVector(p, outer, n, inner, softmaxes[T]{y, x})
+}
+
+// softmaxColumns is blocks of columns, line by line.
+type softmaxColumns struct {
+	n, inner, blocks int
+	y, x             []float32
+}
+
+func (t *softmaxColumns) Run(lo, hi int) {
+	var tops, inverse [columns]float32
+	var sums [columns]float64
+	for b := lo; b < hi; b++ {
+		o, j := b/t.blocks, b%t.blocks*columns
+		wide := min(columns, t.inner-j)
+		first := o*t.n*t.inner + j
+		end := first + t.n*t.inner
+		top, inv, sum := tops[:wide], inverse[:wide], sums[:wide]
+		copy(top, t.x[first:])
+		for at := first + t.inner; at < end; at += t.inner {
+			maxLine32(top, t.x[at:])
+		}
+		clear(sum)
+		for at := first; at < end; at += t.inner {
+			y := t.y[at:][:wide]
+			expLess32(y, t.x[at:], top)
+			sumLine32(sum, y)
+		}
+		for c, s := range sum {
+			inv[c] = float32(1 / s)
+		}
+		for at := first; at < end; at += t.inner {
+			mulLine32(t.y[at:][:wide], inv)
+		}
+	}
 }
 
 type softmaxes[T Float] struct{ y, x []T }

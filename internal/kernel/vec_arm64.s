@@ -7781,6 +7781,254 @@ done9:
 	BNE row1
 	RET
 
+// func expLessNEONF32(n int, y, x, top *float32)
+TEXT ·expLessNEONF32(SB), NOSPLIT, $0-32
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD top+24(FP), R2
+	MOVD R1, R9
+	MOVD R2, R10
+	MOVD R0, R8
+	MOVD $constants<>(SB), R21
+	MOVD n+0(FP), R19
+	SUBS $8, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ 2064(R21), F0
+	WORD $0x4e21f400 // fmax v0.4s, v0.4s, v1.4s
+	FMOVQ 1600(R21), F2
+	FMOVQ 1616(R21), F3
+	WORD $0x4e23cc02 // fmla v2.4s, v0.4s, v3.4s
+	FMOVQ 1600(R21), F3
+	WORD $0x4ea3d443 // fsub v3.4s, v2.4s, v3.4s
+	FMOVQ 1632(R21), F4
+	WORD $0x4ea4cc60 // fmls v0.4s, v3.4s, v4.4s
+	FMOVQ 1648(R21), F4
+	WORD $0x4ea4cc60 // fmls v0.4s, v3.4s, v4.4s
+	FMOVQ 2064(R21), F4
+	WORD $0x6ea1e484 // fcmgt v4.4s, v4.4s, v1.4s
+	WORD $0x6e205884 // mvn v4.16b, v4.16b
+	FMOVQ 2080(R21), F1
+	FMOVQ 2096(R21), F3
+	WORD $0x4e23cc01 // fmla v1.4s, v0.4s, v3.4s
+	FMOVQ 2112(R21), F3
+	WORD $0x4e20cc23 // fmla v3.4s, v1.4s, v0.4s
+	FMOVQ 2128(R21), F1
+	WORD $0x4e20cc61 // fmla v1.4s, v3.4s, v0.4s
+	FMOVQ 32(R21), F3
+	WORD $0x4e20cc23 // fmla v3.4s, v1.4s, v0.4s
+	FMOVQ 2144(R21), F1
+	WORD $0x4e20cc61 // fmla v1.4s, v3.4s, v0.4s
+	VSHL $23, V2.S4, V2.S4
+	WORD $0x6e22dc22 // fmul v2.4s, v1.4s, v2.4s
+	VAND V2.B16, V4.B16, V2.B16
+	FMOVQ F2, (R8)
+	FMOVQ 16(R9), F4
+	FMOVQ 16(R10), F2
+	WORD $0x4ea2d482 // fsub v2.4s, v4.4s, v2.4s
+	FMOVQ 2064(R21), F4
+	WORD $0x4e22f484 // fmax v4.4s, v4.4s, v2.4s
+	FMOVQ 1600(R21), F1
+	FMOVQ 1616(R21), F0
+	WORD $0x4e20cc81 // fmla v1.4s, v4.4s, v0.4s
+	FMOVQ 1600(R21), F0
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ 1632(R21), F3
+	WORD $0x4ea3cc04 // fmls v4.4s, v0.4s, v3.4s
+	FMOVQ 1648(R21), F3
+	WORD $0x4ea3cc04 // fmls v4.4s, v0.4s, v3.4s
+	FMOVQ 2064(R21), F3
+	WORD $0x6ea2e463 // fcmgt v3.4s, v3.4s, v2.4s
+	WORD $0x6e205863 // mvn v3.16b, v3.16b
+	FMOVQ 2080(R21), F2
+	FMOVQ 2096(R21), F0
+	WORD $0x4e20cc82 // fmla v2.4s, v4.4s, v0.4s
+	FMOVQ 2112(R21), F0
+	WORD $0x4e24cc40 // fmla v0.4s, v2.4s, v4.4s
+	FMOVQ 2128(R21), F2
+	WORD $0x4e24cc02 // fmla v2.4s, v0.4s, v4.4s
+	FMOVQ 32(R21), F0
+	WORD $0x4e24cc40 // fmla v0.4s, v2.4s, v4.4s
+	FMOVQ 2144(R21), F2
+	WORD $0x4e24cc02 // fmla v2.4s, v0.4s, v4.4s
+	VSHL $23, V1.S4, V1.S4
+	WORD $0x6e21dc41 // fmul v1.4s, v2.4s, v1.4s
+	VAND V1.B16, V3.B16, V1.B16
+	FMOVQ F1, 16(R8)
+	ADD $32, R9
+	ADD $32, R10
+	ADD $32, R8
+	SUBS $8, R19
+	BGE loop2
+
+next3:
+	ADDS $8, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R9), F0
+	FMOVQ (R10), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ 2064(R21), F0
+	WORD $0x4e21f400 // fmax v0.4s, v0.4s, v1.4s
+	FMOVQ 1600(R21), F2
+	FMOVQ 1616(R21), F3
+	WORD $0x4e23cc02 // fmla v2.4s, v0.4s, v3.4s
+	FMOVQ 1600(R21), F3
+	WORD $0x4ea3d443 // fsub v3.4s, v2.4s, v3.4s
+	FMOVQ 1632(R21), F4
+	WORD $0x4ea4cc60 // fmls v0.4s, v3.4s, v4.4s
+	FMOVQ 1648(R21), F4
+	WORD $0x4ea4cc60 // fmls v0.4s, v3.4s, v4.4s
+	FMOVQ 2064(R21), F4
+	WORD $0x6ea1e484 // fcmgt v4.4s, v4.4s, v1.4s
+	WORD $0x6e205884 // mvn v4.16b, v4.16b
+	FMOVQ 2080(R21), F1
+	FMOVQ 2096(R21), F3
+	WORD $0x4e23cc01 // fmla v1.4s, v0.4s, v3.4s
+	FMOVQ 2112(R21), F3
+	WORD $0x4e20cc23 // fmla v3.4s, v1.4s, v0.4s
+	FMOVQ 2128(R21), F1
+	WORD $0x4e20cc61 // fmla v1.4s, v3.4s, v0.4s
+	FMOVQ 32(R21), F3
+	WORD $0x4e20cc23 // fmla v3.4s, v1.4s, v0.4s
+	FMOVQ 2144(R21), F1
+	WORD $0x4e20cc61 // fmla v1.4s, v3.4s, v0.4s
+	VSHL $23, V2.S4, V2.S4
+	WORD $0x6e22dc22 // fmul v2.4s, v1.4s, v2.4s
+	VAND V2.B16, V4.B16, V2.B16
+	FMOVQ F2, (R8)
+	ADD $16, R9
+	ADD $16, R10
+	ADD $16, R8
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R9), F0
+	FMOVS (R10), F1
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ 2064(R21), F0
+	WORD $0x4e21f400 // fmax v0.4s, v0.4s, v1.4s
+	FMOVQ 1600(R21), F2
+	FMOVQ 1616(R21), F3
+	WORD $0x4e23cc02 // fmla v2.4s, v0.4s, v3.4s
+	FMOVQ 1600(R21), F3
+	WORD $0x4ea3d443 // fsub v3.4s, v2.4s, v3.4s
+	FMOVQ 1632(R21), F4
+	WORD $0x4ea4cc60 // fmls v0.4s, v3.4s, v4.4s
+	FMOVQ 1648(R21), F4
+	WORD $0x4ea4cc60 // fmls v0.4s, v3.4s, v4.4s
+	FMOVQ 2064(R21), F4
+	WORD $0x6ea1e484 // fcmgt v4.4s, v4.4s, v1.4s
+	WORD $0x6e205884 // mvn v4.16b, v4.16b
+	FMOVQ 2080(R21), F1
+	FMOVQ 2096(R21), F3
+	WORD $0x4e23cc01 // fmla v1.4s, v0.4s, v3.4s
+	FMOVQ 2112(R21), F3
+	WORD $0x4e20cc23 // fmla v3.4s, v1.4s, v0.4s
+	FMOVQ 2128(R21), F1
+	WORD $0x4e20cc61 // fmla v1.4s, v3.4s, v0.4s
+	FMOVQ 32(R21), F3
+	WORD $0x4e20cc23 // fmla v3.4s, v1.4s, v0.4s
+	FMOVQ 2144(R21), F1
+	WORD $0x4e20cc61 // fmla v1.4s, v3.4s, v0.4s
+	VSHL $23, V2.S4, V2.S4
+	WORD $0x6e22dc22 // fmul v2.4s, v1.4s, v2.4s
+	VAND V2.B16, V4.B16, V2.B16
+	FMOVS F2, (R8)
+	ADD $4, R9
+	ADD $4, R10
+	ADD $4, R8
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
+// func mulLineNEONF32(n int, y, x *float32)
+TEXT ·mulLineNEONF32(SB), NOSPLIT, $0-24
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD R0, R8
+	MOVD R1, R9
+	MOVD n+0(FP), R19
+	SUBS $16, R19
+	BLT next3
+
+loop2:
+	FMOVQ (R8), F0
+	FMOVQ (R9), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	FMOVQ 16(R8), F0
+	FMOVQ 16(R9), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 16(R8)
+	FMOVQ 32(R8), F0
+	FMOVQ 32(R9), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 32(R8)
+	FMOVQ 48(R8), F0
+	FMOVQ 48(R9), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 48(R8)
+	ADD $64, R8
+	ADD $64, R9
+	SUBS $16, R19
+	BGE loop2
+
+next3:
+	ADDS $16, R19
+	BEQ done1
+	SUBS $4, R19
+	BLT next5
+
+loop4:
+	FMOVQ (R8), F0
+	FMOVQ (R9), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVQ F1, (R8)
+	ADD $16, R8
+	ADD $16, R9
+	SUBS $4, R19
+	BGE loop4
+
+next5:
+	ADDS $4, R19
+	BEQ done1
+	SUBS $1, R19
+	BLT next7
+
+loop6:
+	FMOVS (R8), F0
+	FMOVS (R9), F1
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	FMOVS F1, (R8)
+	ADD $4, R8
+	ADD $4, R9
+	SUBS $1, R19
+	BGE loop6
+
+next7:
+
+done1:
+	RET
+
 // func expSumNEONF32(n int, x *float32) (top, sum float64)
 TEXT ·expSumNEONF32(SB), NOSPLIT, $0-32
 	MOVD x+8(FP), R0

@@ -34,7 +34,7 @@ func portableVectors[T Float]() vecRow[T] {
 		sumLine: sumLine[T], squareLine: squareLine[T],
 
 		softmax: softmaxRows[T], softmaxGrad: softmaxGradRows[T],
-		expSum: expSumRow[T], expScaled: expScaledLoop[T],
+		expSum: expSumRow[T], expLess: expLess[T], mulLine: mulLine[T], expScaled: expScaledLoop[T],
 
 		rmsNorm: rmsNormRows[T], layerNorm: layerNormRows[T],
 		rmsNormGrad: rmsNormGradRows[T], layerNormGrad: layerNormGradRows[T], normParam: normParam[T],
@@ -215,6 +215,15 @@ func expSumRow[T Float](x []T) (top, sum float64) {
 	}
 	return top, sum
 }
+
+func expLess[T Float](y, x, top []T) {
+	x, top = x[:len(y)], top[:len(y)]
+	for i, v := range x {
+		y[i] = T(expFor[T](float64(v) - float64(top[i])))
+	}
+}
+
+func mulLine[T Float](y, x []T) { mulVV(y, y, x) }
 
 func expScaledLoop[T Float](y, x []T, top, scale, less T) {
 	x = x[:len(y)]

@@ -312,6 +312,14 @@ func vectorsNEON() vecRow[float32] {
 		softmaxGrad: func(rows, n int, dx, y, dy []float32) {
 			softmaxGradNEONF32(rows, n, at0(dx, rows*n), at0(y, rows*n), at0(dy, rows*n))
 		},
+		expLess: func(y, x, top []float32) {
+			n := len(y)
+			expLessNEONF32(n, at0(y, n), at0(x, n), at0(top, n))
+		},
+		mulLine: func(y, x []float32) {
+			n := len(y)
+			mulLineNEONF32(n, at0(y, n), at0(x, n))
+		},
 		expSum: func(x []float32) (top, sum float64) {
 			n := len(x)
 			return expSumNEONF32(n, at0(x, n))
@@ -384,6 +392,28 @@ func squareLine32(acc []float64, x []float32) {
 		squareLineNEONF32(n, at0(acc, n), at0(x, n))
 	default:
 		squareLine(acc, x)
+	}
+}
+
+// expLess32 is expLess of the row in use. Its arguments may be on the stack.
+func expLess32(y, x, top []float32) {
+	switch vec32.name {
+	case "neon":
+		n := len(y)
+		expLessNEONF32(n, at0(y, n), at0(x, n), at0(top, n))
+	default:
+		expLess(y, x, top)
+	}
+}
+
+// mulLine32 is mulLine of the row in use. Its arguments may be on the stack.
+func mulLine32(y, x []float32) {
+	switch vec32.name {
+	case "neon":
+		n := len(y)
+		mulLineNEONF32(n, at0(y, n), at0(x, n))
+	default:
+		mulLine(y, x)
 	}
 }
 

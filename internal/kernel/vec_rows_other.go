@@ -23,6 +23,16 @@ func squareLine32(acc []float64, x []float32) {
 	squareLine(acc, x)
 }
 
+// expLess32 is expLess of the row in use. Its arguments may be on the stack.
+func expLess32(y, x, top []float32) {
+	expLess(y, x, top)
+}
+
+// mulLine32 is mulLine of the row in use. Its arguments may be on the stack.
+func mulLine32(y, x []float32) {
+	mulLine(y, x)
+}
+
 // normParam32 is normParam of the row in use. Its arguments may be on the stack.
 func normParam32(dg, db []float64, x, dy []float32, mean, inv float64) {
 	normParam(dg, db, x, dy, mean, inv)

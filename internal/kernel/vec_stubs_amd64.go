@@ -508,6 +508,20 @@ func softmaxAVX512F32(rows, n int, y, x *float32)
 //go:noescape
 func softmaxGradAVX512F32(rows, n int, dx, y, dy *float32)
 
+// expLessAVX512F32 is, for x[i] <= top[i],
+//
+//	for i < n: y[i] = e**(x[i]-top[i])
+//
+//go:noescape
+func expLessAVX512F32(n int, y, x, top *float32)
+
+// mulLineAVX512F32 is
+//
+//	for i < n: y[i] *= x[i]
+//
+//go:noescape
+func mulLineAVX512F32(n int, y, x *float32)
+
 // expSumAVX512F32 is the greatest of n > 0 elements, NaNs perhaps passed over, and
 //
 //	sum = sum over i < n of e**(x[i]-top)
@@ -1068,6 +1082,20 @@ func softmaxAVX2F32(rows, n int, y, x *float32)
 //
 //go:noescape
 func softmaxGradAVX2F32(rows, n int, dx, y, dy *float32)
+
+// expLessAVX2F32 is, for x[i] <= top[i],
+//
+//	for i < n: y[i] = e**(x[i]-top[i])
+//
+//go:noescape
+func expLessAVX2F32(n int, y, x, top *float32)
+
+// mulLineAVX2F32 is
+//
+//	for i < n: y[i] *= x[i]
+//
+//go:noescape
+func mulLineAVX2F32(n int, y, x *float32)
 
 // expSumAVX2F32 is the greatest of n > 0 elements, NaNs perhaps passed over, and
 //

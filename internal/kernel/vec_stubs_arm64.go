@@ -508,6 +508,20 @@ func softmaxNEONF32(rows, n int, y, x *float32)
 //go:noescape
 func softmaxGradNEONF32(rows, n int, dx, y, dy *float32)
 
+// expLessNEONF32 is, for x[i] <= top[i],
+//
+//	for i < n: y[i] = e**(x[i]-top[i])
+//
+//go:noescape
+func expLessNEONF32(n int, y, x, top *float32)
+
+// mulLineNEONF32 is
+//
+//	for i < n: y[i] *= x[i]
+//
+//go:noescape
+func mulLineNEONF32(n int, y, x *float32)
+
 // expSumNEONF32 is the greatest of n > 0 elements, NaNs perhaps passed over, and
 //
 //	sum = sum over i < n of e**(x[i]-top)

@@ -73,6 +73,10 @@ type vecRow[T Float] struct {
 	// not finite.
 	expSum func(x []T) (top, sum float64)
 
+	// for i < len(y): y[i] = e**(x[i]-top[i]) where x[i] <= top[i], y[i] *= x[i]
+	expLess func(y, x, top []T)
+	mulLine func(y, x []T)
+
 	// for i < len(y): y[i] = scale*e**(x[i]-top) - less
 	expScaled func(y, x []T, top, scale, less T)
 

@@ -59,6 +59,8 @@ var vecCases = []vecCase{
 	{"top", 0, func(r *vecRow[float32], n int, d, x, _, _ []float32) { ofSome(r.top, n, d, x) }},
 	{"bottom", 0, func(r *vecRow[float32], n int, d, x, _, _ []float32) { ofSome(r.bottom, n, d, x) }},
 	{"maxLine", 0, func(r *vecRow[float32], _ int, d, x, y, _ []float32) { copy(d, x); r.maxLine(d, y) }},
+	{"expLess", 2e-6, func(r *vecRow[float32], _ int, d, x, y, _ []float32) { r.max.vv(d, x, y); r.expLess(d, x, d) }},
+	{"mulLine", 0, func(r *vecRow[float32], _ int, d, x, y, _ []float32) { copy(d, x); r.mulLine(d, y) }},
 	{"log", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.abs(d, x); r.log(d, d) }},
 	{"softplus", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.softplus(d, x) }},
 	{"mish", 1e-7, func(r *vecRow[float32], _ int, d, x, _, _ []float32) { r.mish(d, x) }},
@@ -296,6 +298,19 @@ func TestDirectCalls(t *testing.T) {
 			row(acc[:n], acc[n:], x, y, 0.3, 1.7)
 			return acc
 		}
+		line := func(f func(acc, x []float32)) []float32 {
+			acc := slices.Clone(y[:n])
+			f(acc, x)
+			return acc
+		}
+		less := func(f func(y, x, top []float32)) []float32 {
+			d := make([]float32, n)
+			f(d, x, line(vec32.maxLine))
+			return d
+		}
+		checkSame(t, vec32.name+" maxLine", line(maxLine32), line(vec32.maxLine))
+		checkSame(t, vec32.name+" mulLine", line(mulLine32), line(vec32.mulLine))
+		checkSame(t, vec32.name+" expLess", less(expLess32), less(vec32.expLess))
 		checkSame(t, vec32.name+" sumLine", sums(sumLine32), sums(vec32.sumLine))
 		checkSame(t, vec32.name+" squareLine", sums(squareLine32), sums(vec32.squareLine))
 		checkSame(t, vec32.name+" normParam", params(normParam32), params(vec32.normParam))

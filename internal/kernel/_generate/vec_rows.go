@@ -83,6 +83,16 @@ func softmaxes(a *asm, v vecISA) {
 	l.nextRow("dx", "y", "dy")
 	l.end()
 
+	l = newLoop(a, v, "expLess", "n int, y, x, top [n]float32", "is, for x[i] <= top[i],\n\n\tfor i < n: y[i] = e**(x[i]-top[i])")
+	l.routine.direct = true
+	l.each(false, 2, func(p *pass) { p.out("y", p.below(p.sub(p.in("x"), p.in("top")))) })
+	l.end()
+
+	l = newLoop(a, v, "mulLine", "n int, y, x [n]float32", "is\n\n\tfor i < n: y[i] *= x[i]")
+	l.routine.direct = true
+	l.each(false, 4, func(p *pass) { p.out("y", p.mul(p.in("y"), p.in("x"))) })
+	l.end()
+
 	l = newLoop(a, v, "expSum", "n int, x [n]float32", `is the greatest of n > 0 elements, NaNs perhaps passed over, and
 
 	sum = sum over i < n of e**(x[i]-top)`, "(top, sum float64)")
