@@ -11,12 +11,20 @@ const fewRows = 3
 func GemmScratch[T Float](m, n, k int) int { return gemmScratch(chosenRow[T](), m, n, k) }
 
 func gemmScratch[T Float](row *gemmRow[T], m, n, k int) int {
-	kc := min(k, blockK)
-	blocks := kc * (min(roundUp(m, row.mr), blockM+row.mr) + min(roundUp(n, row.nr), stepN(row, m, k)))
+	size := (&gemm[T]{row: row, m: m, n: n, k: k}).scratch()
 	if m <= fewRows {
-		return max(n, blocks) // n for runRows
+		return max(n, size) // n for runRows
 	}
-	return blocks
+	return size
+}
+
+// scratch is how many elements of scratch runBlocks needs.
+func (g *gemm[T]) scratch() int {
+	if g.m <= 0 || g.n <= 0 {
+		return 0
+	}
+	shared, lockers := g.room()
+	return shared + lockers.count*lockers.size + min(g.k, blockK)*min(roundUp(g.m, g.row.mr), blockM+g.row.mr)
 }
 
 // Gemm is the matrix product
@@ -86,7 +94,8 @@ type gemm[T Float] struct {
 	m, n, k int
 	alpha   T
 	a, b    matrix[T]
-	packed  []T // in place of b
+	packed  []T     // in place of b
+	narrow  narrowB // in place of b
 	acc     bool
 	c       []T
 	ldc     int
@@ -102,7 +111,7 @@ func (g *gemm[T]) run(scratch []T) {
 		g.finish.apply(g.c, g.ldc, 0, g.m, 0, g.n)
 		return
 	}
-	if g.m <= fewRows && g.packed == nil && g.b.tile == nil && g.b.width == 0 && (g.row.dot != nil || !g.b.trans) {
+	if g.m <= fewRows && g.packed == nil && g.narrow.w == nil && g.b.tile == nil && g.b.width == 0 && (g.row.dot != nil || !g.b.trans) {
 		g.runRows(scratch)
 		return
 	}
@@ -121,63 +130,111 @@ func (g *gemm[T]) zero() {
 
 // runBlocks packs blocks of B and A and computes the tiles of C under them.
 func (g *gemm[T]) runBlocks(scratch []T) {
-	width := roundUp(g.n, g.row.nr)
-	across, down := stepN(g.row, g.m, g.k), roundUp(blockM, g.row.mr)
+	across, down := g.across(), roundUp(blockM, g.row.mr)
+	shared, l := g.room()
+	l.all, scratch = scratch[:l.count*l.size], scratch[l.count*l.size:]
+	b, a := scratch[:shared], scratch[shared:]
 	for j0 := 0; j0 < g.n; j0 += across {
 		cols := min(across, g.n-j0)
 		for p0 := 0; p0 < g.k; p0 += blockK {
 			kc := min(blockK, g.k-p0)
-			var b []T
-			a := scratch
 			if g.packed != nil {
-				b = g.packed[p0*width+j0*kc:]
-			} else {
-				size := kc * roundUp(cols, g.row.nr)
-				b, a = scratch[:size], scratch[size:]
-				packBlock(g.p, g.row, &g.b, p0, kc, j0, cols, b)
+				b = g.packed[p0*roundUp(g.n, g.row.nr)+j0*kc:]
+			} else if !g.late() {
+				g.packBlock(p0, kc, j0, cols, b, l)
 			}
 			for i0 := 0; i0 < g.m; i0 += down {
 				rows := min(down, g.m-i0)
 				packRowBlock(g.p, g.row, &g.a, i0, rows, p0, kc, a)
-				g.tiles(a, b, i0, rows, j0, cols, p0, kc)
+				g.tiles(&tiles[T]{g: *g, a: a, b: b, l: l, i0: i0, j0: j0, rows: rows, cols: cols, p0: p0, kc: kc})
 			}
 		}
 	}
 }
 
-// stepN is how many columns of B are packed at a time. Where k is cut, C is
-// read and written once for each part: so many columns that they stay in the
-// last-level cache until the next.
-func stepN[T Float](row *gemmRow[T], m, k int) int {
-	if k <= blockK {
-		return roundUp(blockN, row.nr)
+// across is how many columns of C are computed before the next. A is packed
+// once for them. Where k is cut, C is read and written once for each part: so
+// many columns that they stay in the last-level cache until the next.
+func (g *gemm[T]) across() int {
+	nr, wide := g.row.nr, max(blockC/g.m, tileN)
+	switch {
+	case g.packed != nil && g.m <= blockM:
+		return roundUp(wide, nr)
+	case g.late():
+		return min(wide, lateTasks*tileN) / nr * nr
+	case g.k <= blockK:
+		return roundUp(blockN, nr)
+	default:
+		return roundUp(min(wide, blockN), nr)
 	}
-	return roundUp(min(max(blockC/m, tileN), blockN), row.nr)
 }
 
-// tiles computes rows x cols elements of C at (i0,j0) from packed blocks, the
-// terms from p0 on, in tasks of about equal size.
-func (g *gemm[T]) tiles(a, b []T, i0, rows, j0, cols, p0, kc int) {
+// late tells whether tasks pack the panels of B that they multiply by, to have
+// them in a cache of their own: a task has all rows then.
+func (g *gemm[T]) late() bool { return g.packed == nil && g.m <= lateM }
+
+// lateCols is how many columns of B a task then packs at a time: so many that
+// lines of a Narrow are long.
+func (g *gemm[T]) lateCols() int {
+	if g.narrow.w != nil {
+		return narrowPanels * g.row.nr
+	}
+	return lateN / g.row.nr * g.row.nr
+}
+
+// room is how many elements a block of B takes that is packed for all tasks, and
+// what tasks have for themselves.
+func (g *gemm[T]) room() (shared int, l lockers[T]) {
+	if g.packed != nil {
+		return 0, l
+	}
+	kc, cols := min(g.k, blockK), min(g.n, g.across())
+	if g.narrow.w != nil {
+		l = lockers[T]{count: lateTasks, size: stripSize}
+	}
+	if !g.late() {
+		return kc * roundUp(cols, g.row.nr), l
+	}
+	_, wide := g.cut(g.m, cols)
+	l.count = max(1, min(lateTasks, cols/(2*g.row.nr)))
+	l.size += kc * min(wide, g.lateCols())
+	return 0, l
+}
+
+// cut is the extents of tasks of about equal size for a block of C. A task that
+// packs is at least two panels wide.
+func (g *gemm[T]) cut(rows, cols int) (high, wide int) {
 	down := (rows + tileM - 1) / tileM
-	across := max((cols+tileN-1)/tileN, min(fewTiles/down, cols/(2*g.row.nr)))
-	t := tiles[T]{g: *g, a: a, b: b, i0: i0, j0: j0, rows: rows, cols: cols, kc: kc, acc: g.acc || p0 > 0, last: p0+kc == g.k}
-	t.high, t.wide = split(rows, down, g.row.mr), split(cols, across, g.row.nr)
-	t.across = (cols + t.wide - 1) / t.wide
-	cost := 2 * kc * min(t.high, rows) * min(t.wide, cols)
-	par.Do(g.p, (rows+t.high-1)/t.high*t.across, rowsPerChunk(cost/4), &t)
+	if g.late() {
+		down = 1
+	}
+	across, unit := max((cols+tileN-1)/tileN, min(fewTiles/down, cols/(2*g.row.nr))), g.row.nr
+	if g.late() && g.narrow.w != nil {
+		unit = g.lateCols()
+	}
+	return split(rows, down, g.row.mr), split(cols, across, unit)
+}
+
+// tiles computes a block of C.
+func (g *gemm[T]) tiles(t *tiles[T]) {
+	t.high, t.wide = g.cut(t.rows, t.cols)
+	t.across = (t.cols + t.wide - 1) / t.wide
+	cost := 2 * t.kc * min(t.high, t.rows) * min(t.wide, t.cols)
+	par.Do(g.p, (t.rows+t.high-1)/t.high*t.across, rowsPerChunk(cost/4), t)
 }
 
 // split is the size of parts, a multiple of unit, into which n is cut evenly.
 func split(n, parts, unit int) int { return roundUp((n+parts-1)/parts, unit) }
 
-// tiles is the tasks of a block of C.
+// tiles is the tasks of a block of C: its rows and cols from (i0,j0) on get the
+// terms from p0 on, of packed blocks.
 type tiles[T Float] struct {
 	g                  gemm[T]
-	a, b               []T
+	a, b               []T // b is nil where tasks pack it
+	l                  lockers[T]
 	i0, j0, rows, cols int
-	kc                 int
+	p0, kc             int
 	high, wide, across int // a task, and how many lie beside each other
-	acc, last          bool
 }
 
 func (t *tiles[T]) Run(lo, hi int) {
@@ -185,12 +242,30 @@ func (t *tiles[T]) Run(lo, hi int) {
 	for at := lo; at < hi; at++ {
 		i, j := at/t.across*t.high, at%t.across*t.wide
 		rows, cols := min(t.high, t.rows-i), min(t.wide, t.cols-j)
-		c := g.c[(t.i0+i)*g.ldc+t.j0+j:]
-		g.tile(t.a[i*t.kc:], t.b[j*t.kc:], c, rows, cols, t.kc, t.acc)
-		if t.last {
+		a, c := t.a[i*t.kc:], g.c[(t.i0+i)*g.ldc+t.j0+j:]
+		if g.late() {
+			t.late(a, c, rows, j, cols)
+		} else {
+			g.tile(a, t.b[j*t.kc:], c, rows, cols, t.kc, g.acc || t.p0 > 0)
+		}
+		if t.p0+t.kc == g.k {
 			g.finish.apply(c, g.ldc, t.i0+i, rows, t.j0+j, cols)
 		}
 	}
+}
+
+// late is a tile for which B is packed here, some columns at a time.
+func (t *tiles[T]) late(a, c []T, rows, j, cols int) {
+	g := &t.g
+	l := t.l.take()
+	b, step := t.l.of(l), min(t.wide, g.lateCols())
+	for ; cols > 0; cols -= step {
+		n := min(step, cols)
+		g.fill(b, b, t.p0, t.kc, t.j0+j, n)
+		g.tile(a, b, c, rows, n, t.kc, g.acc || t.p0 > 0)
+		j, c = j+n, c[n:]
+	}
+	t.l.leave(l)
 }
 
 // line is the elements of a line of cache, of float32.

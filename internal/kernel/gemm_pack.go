@@ -9,12 +9,16 @@ import (
 // Cache blocking. A sum over k is cut at multiples of blockK whatever the
 // other sizes are, so an element of C depends on its row, its column and k.
 const (
-	blockK = 512     // depth of a packed panel
-	blockM = 1024    // rows of A packed at a time
-	blockN = 1024    // columns of B packed at a time
-	blockC = 1 << 20 // elements of C that are added to part by part of k before the next
-	tileM  = 144     // rows of the tile of C that is one task
-	tileN  = 256     // its columns
+	blockK = 512       // depth of a packed panel
+	blockM = 1024      // rows of A packed at a time
+	blockN = 1024      // columns of B packed at a time
+	blockC = 1 << 20   // elements of C that are added to part by part of k before the next
+	tileM  = 144       // rows of the tile of C that is one task
+	tileN  = 256       // its columns
+	lateM  = 2 * tileM // rows of C up to which a task has all, and packs its part of B
+	lateN  = 64        // columns of B that it packs at a time
+	// lateTasks is how many such tasks there are at most.
+	lateTasks = 16
 
 	fewTiles = 16 // with fewer, tiles get narrower: some thread would wait for the last
 )
@@ -141,41 +145,67 @@ func PackB[T Float](p *par.Pool, transB bool, n, k int, b []T, ldb int, dst []T)
 }
 
 func packAll[T Float](p *par.Pool, row *gemmRow[T], b *matrix[T], n, k int, dst []T) {
+	g := gemm[T]{p: p, row: row, b: *b}
 	width := roundUp(n, row.nr)
 	for p0 := 0; p0 < k; p0 += blockK {
-		kc := min(blockK, k-p0)
-		packBlock(p, row, b, p0, kc, 0, n, dst[p0*width:])
+		g.packBlock(p0, min(blockK, k-p0), 0, n, dst[p0*width:], lockers[T]{})
 	}
 }
 
 // packBlock packs the block of B at (p0,j0), kc deep and cols wide.
-func packBlock[T Float](p *par.Pool, row *gemmRow[T], b *matrix[T], p0, kc, j0, cols int, dst []T) {
-	panels := (cols + row.nr - 1) / row.nr
-	par.Do(p, panels, rowsPerChunk(kc*row.nr), &packing[T]{row, *b, dst, false, j0, cols, p0, kc})
+func (g *gemm[T]) packBlock(p0, kc, j0, cols int, dst []T, l lockers[T]) {
+	panels, each := (cols+g.row.nr-1)/g.row.nr, rowsPerChunk(kc*g.row.nr)
+	if g.narrow.w != nil {
+		each = max(narrowPanels, (panels+lateTasks-1)/lateTasks)
+	}
+	par.Do(g.p, panels, each, &packing[T]{*g, dst, l, p0, kc, j0, cols})
 }
 
-// packing is panels of a block of an operand: of rows, or of columns.
+// packing is panels of a block of B.
 type packing[T Float] struct {
-	row      *gemmRow[T]
-	m        matrix[T]
-	dst      []T
-	rows     bool
-	first, n int // rows or columns
-	p0, kc   int
+	g            gemm[T]
+	dst          []T
+	l            lockers[T]
+	p0, kc, j, n int
 }
 
 func (t *packing[T]) Run(lo, hi int) {
-	if t.rows {
-		i := lo * t.row.mr
-		packRows(t.row, t.dst[i*t.kc:], &t.m, t.first+i, min(hi*t.row.mr, t.n)-i, t.p0, t.kc)
+	var strip []T
+	if t.l.size > 0 {
+		l := t.l.take()
+		defer t.l.leave(l)
+		strip = t.l.of(l)
+	}
+	j := lo * t.g.row.nr
+	t.g.fill(t.dst[j*t.kc:], strip, t.p0, t.kc, t.j+j, min(hi*t.g.row.nr, t.n)-j)
+}
+
+// fill packs the panels of n columns of B from j on. The last stripSize elements
+// of scratch are for a Narrow.
+func (g *gemm[T]) fill(dst, scratch []T, p0, kc, j, n int) {
+	if g.narrow.w == nil {
+		packCols(g.row, dst, &g.b, p0, kc, j, n)
 		return
 	}
-	j := lo * t.row.nr
-	packCols(t.row, t.dst[j*t.kc:], &t.m, t.p0, t.kc, t.first+j, min(hi*t.row.nr, t.n)-j)
+	row, _ := any(g.row).(*gemmRow[float32])
+	g.narrow.pack(row, asFloat32(dst), asFloat32(scratch[len(scratch)-stripSize:]), p0, kc, j, n)
 }
 
 // packRowBlock packs the block of A at (i0,p0), rows high and kc deep.
 func packRowBlock[T Float](p *par.Pool, row *gemmRow[T], a *matrix[T], i0, rows, p0, kc int, dst []T) {
 	panels := (rows + row.mr - 1) / row.mr
-	par.Do(p, panels, rowsPerChunk(kc*row.mr), &packing[T]{row, *a, dst, true, i0, rows, p0, kc})
+	par.Do(p, panels, rowsPerChunk(kc*row.mr), &rowPacking[T]{row, *a, dst, i0, rows, p0, kc})
+}
+
+// rowPacking is panels of a block of A.
+type rowPacking[T Float] struct {
+	row          *gemmRow[T]
+	m            matrix[T]
+	dst          []T
+	i, n, p0, kc int
+}
+
+func (t *rowPacking[T]) Run(lo, hi int) {
+	i := lo * t.row.mr
+	packRows(t.row, t.dst[i*t.kc:], &t.m, t.i+i, min(hi*t.row.mr, t.n)-i, t.p0, t.kc)
 }

@@ -67,52 +67,68 @@ var (
 	noScale = []float32{1}
 )
 
-// line writes stored elements (i,j) to (i,j+len(dst)), j being a multiple of
-// four: where a byte begins.
-func (w *Narrow) line(dst []float32, i, j int) {
-	src := w.Data[i*w.Stride:]
+// lines writes parts of rows stored rows, from element (i,j) on, j being a
+// multiple of four: where a byte begins.
+//
+//	for r < rows, c < cols: dst[r*ld+c] = stored(i+r, j+c)
+func (w *Narrow) lines(dst []float32, ld, rows, cols, i, j int) {
 	switch {
-	case w.Scales == nil:
-		w.widen(dst, src, j, len(dst), noScale, noZero)
-	case w.Across == 1: // a row of scales
-		w.widen(dst, src, j, len(dst), noScale, noZero)
-		at := i/w.Down*w.Cols + j
-		switch {
-		case len(w.Zeros) > 1:
-			vec32.sub.vv(dst, dst, w.Zeros[at:][:len(dst)])
-		case len(w.Zeros) == 1:
-			vec32.sub.vs(dst, dst, w.Zeros[0])
+	case w.Scales == nil || w.Across == 1:
+		for r := range rows {
+			w.unscaled(dst[r*ld:][:cols], i+r, j)
 		}
-		vec32.mul.vv(dst, dst, w.Scales[at:][:len(dst)])
 	default:
-		w.blocks(dst, src, i, j)
+		w.blocks(dst, ld, rows, cols, i, j)
 	}
 }
 
-// blocks is line where a scale is for many columns.
-func (w *Narrow) blocks(dst []float32, src []byte, i, j int) {
-	first := i / w.Down * ((w.Cols + w.Across - 1) / w.Across)
-	for len(dst) > 0 {
-		n, s := min(len(dst), w.Across-j%w.Across), first+j/w.Across
-		if whole := len(dst) / w.Across * w.Across; j%w.Across == 0 && whole > 0 {
+// unscaled is lines for one row without scales, or with a row of them.
+func (w *Narrow) unscaled(dst []float32, i, j int) {
+	w.widen(dst, i, j, len(dst), noScale, noZero)
+	if w.Scales == nil {
+		return
+	}
+	at := i/w.Down*w.Cols + j
+	switch {
+	case len(w.Zeros) > 1:
+		vec32.sub.vv(dst, dst, w.Zeros[at:][:len(dst)])
+	case len(w.Zeros) == 1:
+		vec32.sub.vs(dst, dst, w.Zeros[0])
+	}
+	vec32.mul.vv(dst, dst, w.Scales[at:][:len(dst)])
+}
+
+// blocks is lines where a scale is for many columns: it takes columns together
+// that have one, or that are whole blocks.
+func (w *Narrow) blocks(dst []float32, ld, rows, cols, i, j int) {
+	per := (w.Cols + w.Across - 1) / w.Across
+	for c, n := 0, 0; c < cols; c += n {
+		s := (j + c) / w.Across
+		n = min(cols-c, (s+1)*w.Across-j-c)
+		if whole := (cols - c) / w.Across * w.Across; n == w.Across {
 			n = whole
 		}
-		zeros := w.Zeros
-		switch {
-		case len(zeros) == 0:
-			zeros = noZero
-		case len(zeros) > 1:
-			zeros = zeros[s:]
+		for r := range rows {
+			at, zeros := (i+r)*per+s, noZero
+			if w.Down > 1 {
+				at = (i+r)/w.Down*per + s
+			}
+			switch len(w.Zeros) {
+			case 0:
+			case 1:
+				zeros = w.Zeros
+			default:
+				zeros = w.Zeros[at:]
+			}
+			w.widen(dst[r*ld+c:][:n], i+r, j+c, w.Across, w.Scales[at:], zeros)
 		}
-		w.widen(dst[:n], src, j, w.Across, w.Scales[s:], zeros)
-		dst, j = dst[n:], j+n
 	}
 }
 
-// widen writes numbers j to j+len(dst) of a stored row, of which the first block
+// widen writes numbers j to j+len(dst) of stored row i, of which the first block
 // have the first of scales, and so on.
-func (w *Narrow) widen(dst []float32, src []byte, j, block int, scales, zeros []float32) {
-	widenChosen[w.Format](dst, src[j*w.Format.Bits()/8:], block, scales, zeros)
+func (w *Narrow) widen(dst []float32, i, j, block int, scales, zeros []float32) {
+	widenChosen[w.Format](dst, w.Data[i*w.Stride+j*w.Format.Bits()/8:], block, scales, zeros)
 }
 
 // A widening writes the numbers that src begins with, number i having scale
@@ -218,7 +234,5 @@ type widenRows struct {
 }
 
 func (t *widenRows) Run(lo, hi int) {
-	for i := lo; i < hi; i++ {
-		t.w.line(t.dst[i*t.w.Cols:][:t.w.Cols], i, 0)
-	}
+	t.w.lines(t.dst[lo*t.w.Cols:], t.w.Cols, hi-lo, t.w.Cols, lo, 0)
 }

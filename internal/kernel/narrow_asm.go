@@ -7,17 +7,17 @@ package kernel
 func widenIntegers(lanes, bits, sign int, plain widening,
 	fast func(n, block int, dst *float32, src *byte, scales, zeros *float32, stepZero, sign int)) widening {
 	return func(dst []float32, src []byte, block int, scales, zeros []float32) {
-		n, rest := len(dst)/lanes*lanes, 0 // rest is the block of what is left
+		n, last, rest := len(dst)/lanes*lanes, 0, 0 // the last block, and that of what is left
 		switch {
 		case n == 0 || block < len(dst) && block%lanes != 0:
 			plain(dst, src, block, scales, zeros)
 			return
 		case block < len(dst):
-			rest = n / block
+			last, rest = (n-1)/block, n/block
 		default:
 			block = n
 		}
-		last, step := (n-1)/block, 0
+		step := 0
 		if len(zeros) > 1 {
 			step = 1
 		}

@@ -90,7 +90,7 @@ func TestNarrowLines(t *testing.T) {
 					for _, n := range []int{1, 3, 16, 31, 32, 33, 70, 301} {
 						n = min(n, c.cols-j)
 						got, check := guarded[float32](t, n)
-						w.line(got, 3, j)
+						w.lines(got, 0, 1, n, 3, j)
 						check()
 						checkSame(t, fmt.Sprintf("format %d, %+v from %d", f, c, j), got, want[3*c.cols+j:][:n])
 					}
@@ -155,13 +155,13 @@ func testGemmNarrow(t *testing.T, row *gemmRow[float32], p *par.Pool, f Format, 
 		got, check := guarded[float32](t, m*n)
 		copy(got, want)
 		scratch, checkScratch := guarded[float32](t, narrowScratch(row, w, m, n, k, r))
-		g := narrowGemm{w: w, block: d, r: r, ldt: ldd, along: w.Trans == transB}
-		g.gemm = gemm[float32]{p: p, row: row, m: m, n: n, k: k, alpha: 0.5, acc: true, c: got, ldc: n, a: matrix[float32]{data: x, ld: k}}
-		g.run(scratch)
+		g := narrowGemm(p, transB, m, x, k, w, got, n)
+		g.row, g.alpha, g.acc = row, 0.5, true
+		g.run(addBlock(&g, d, r, ldd, scratch))
 		check()
 		checkScratch()
-		plain := g.gemm
-		plain.c, plain.b = want, matrix[float32]{data: full, ld: out, trans: transB}
+		plain := gemm[float32]{p: p, row: row, m: m, n: n, k: k, alpha: 0.5, acc: true, c: want, ldc: n, a: g.a}
+		plain.b = matrix[float32]{data: full, ld: out, trans: transB}
 		plain.run(make([]float32, gemmScratch(row, m, n, k)))
 		checkSame(t, fmt.Sprintf("format %d, %+v, m %d, r %d, trans %v %v", f, c, m, r, w.Trans, transB), got, want)
 	}
@@ -182,6 +182,7 @@ func TestGemmNarrow(t *testing.T) {
 						testGemmNarrow(t, row, p, f, c, 30, min(48, c.rows, c.cols))
 					}
 				}
+				testGemmNarrow(t, row, p, NarrowInt4, narrowCase{300, 270, 1, 32, 2}, lateM+1, 40)
 			})
 		})
 	}
@@ -200,36 +201,37 @@ func TestGemmNarrowAllocates(t *testing.T) {
 	}
 }
 
+// BenchmarkGemmNarrow is products of some rows with a weight (out, in) of 4 bits,
+// and with packed floats.
 func BenchmarkGemmNarrow(b *testing.B) {
-	const in, out = 896, 4864
-	for _, m := range []int{1, 16, 256} {
-		for _, back := range []bool{false, true} {
-			for _, f := range []Format{NarrowUint2, NarrowUint4, NarrowInt8, NarrowFloat16} {
-				b.Run(fmt.Sprintf("m%d,back%v,format%d", m, back, f), func(b *testing.B) {
-					w, _ := newNarrow(newRand(), f, narrowCase{out, in, 1, 32, 1})
-					w.Trans = true
-					n, k := w.products(back)
-					x, y := make([]float32, m*k), make([]float32, m*n)
-					scratch := make([]float32, GemmNarrowScratch(w, back, m, 0))
-					b.ReportAllocs()
-					for b.Loop() {
-						GemmNarrow(nil, back, m, 1, x, k, w, nil, 0, 0, false, y, n, scratch)
-					}
-					b.ReportMetric(float64(2*m*n*k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
-				})
-			}
-			b.Run(fmt.Sprintf("m%d,back%v,packed", m, back), func(b *testing.B) {
-				n, k := out, in
-				if back {
-					n, k = in, out
-				}
-				x, y := make([]float32, m*k), make([]float32, m*n)
-				packed := make([]float32, PackedSize[float32](n, k))
-				scratch := make([]float32, GemmScratch[float32](m, n, k))
+	for _, size := range [][2]int{{896, 4864}, {4864, 896}, {896, 896}} {
+		k, n := size[0], size[1]
+		for _, m := range []int{1, 16, 64, 256} {
+			x, y := make([]float32, m*k), make([]float32, m*n)
+			rate := func(b *testing.B, multiply func(p *par.Pool)) {
+				p := par.New(0)
+				defer p.Close()
 				for b.Loop() {
-					GemmPacked(nil, false, m, n, k, 1, x, k, packed, false, y, n, scratch)
+					multiply(p)
 				}
 				b.ReportMetric(float64(2*m*n*k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			}
+			for _, f := range []Format{NarrowUint2, NarrowUint4, NarrowInt8, NarrowFloat16} {
+				b.Run(fmt.Sprintf("%dx%d,m%d,format%d", k, n, m, f), func(b *testing.B) {
+					w, _ := newNarrow(newRand(), f, narrowCase{n, k, 1, 32, 1})
+					scratch := make([]float32, GemmNarrowScratch(w, true, m, 0))
+					rate(b, func(p *par.Pool) { GemmNarrow(p, true, m, 1, x, k, w, nil, 0, 0, false, y, n, scratch) })
+				})
+				b.Run(fmt.Sprintf("%dx%d,m%d,format%d,back", k, n, m, f), func(b *testing.B) {
+					w, _ := newNarrow(newRand(), f, narrowCase{k, n, 1, 32, 1})
+					scratch := make([]float32, GemmNarrowScratch(w, false, m, 0))
+					rate(b, func(p *par.Pool) { GemmNarrow(p, false, m, 1, x, k, w, nil, 0, 0, false, y, n, scratch) })
+				})
+			}
+			b.Run(fmt.Sprintf("%dx%d,m%d,packed", k, n, m), func(b *testing.B) {
+				packed := make([]float32, PackedSize[float32](n, k))
+				scratch := make([]float32, GemmScratch[float32](m, n, k))
+				rate(b, func(p *par.Pool) { GemmPacked(p, false, m, n, k, 1, x, k, packed, false, y, n, scratch) })
 			})
 		}
 	}

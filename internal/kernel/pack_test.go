@@ -108,14 +108,14 @@ func BenchmarkPack(b *testing.B) {
 			}
 			for _, r := range []int{0, 64} {
 				b.Run(fmt.Sprintf("%dx%d,panels=%v,r=%d", in, out, panels, r), func(b *testing.B) {
-					m := stored
+					g := gemm[float32]{row: row, b: stored}
 					if r > 0 {
-						m.tile, m.r, m.ldt = make([]float32, r*out), r, out
+						g.b.tile, g.b.r, g.b.ldt = make([]float32, r*out), r, out
 					}
 					dst := make([]float32, blockK*roundUp(in, row.nr))
 					for b.Loop() {
 						for p := 0; p < out; p += blockK {
-							packBlock(nil, row, &m, p, min(blockK, out-p), 0, in, dst)
+							g.packBlock(p, min(blockK, out-p), 0, in, dst, lockers[float32]{})
 						}
 					}
 					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(in*out), "ns/elem")
