@@ -176,7 +176,7 @@ func (g *gemm[T]) late() bool { return g.packed == nil && g.m <= lateM }
 // lateCols is how many columns of B a task then packs at a time: so many that
 // lines of a Narrow are long.
 func (g *gemm[T]) lateCols() int {
-	if g.narrow.w != nil {
+	if g.narrow.byStrips(g.row.nr) {
 		return narrowPanels * g.row.nr
 	}
 	return lateN / g.row.nr * g.row.nr
@@ -209,7 +209,7 @@ func (g *gemm[T]) cut(rows, cols int) (high, wide int) {
 		down = 1
 	}
 	across, unit := max((cols+tileN-1)/tileN, min(fewTiles/down, cols/(2*g.row.nr))), g.row.nr
-	if g.late() && g.narrow.w != nil {
+	if g.late() && g.narrow.byStrips(unit) {
 		unit = g.lateCols()
 	}
 	return split(rows, down, g.row.mr), split(cols, across, unit)

@@ -94,15 +94,19 @@ func (t *turningBlock) Run(lo, hi int) {
 	t.row.turn(hi-lo, t.r, t.d[lo:], t.ldd, nil, 0, t.dst[lo*t.r:], t.r)
 }
 
-// pack fills the panels of n columns of op(B) from j on; strip holds stripSize
+// pack fills the panels of n columns of op(B) from j on; scratch holds stripSize
 // elements.
-func (b *narrowB) pack(row *gemmRow[float32], dst, strip []float32, p0, kc, j, n int) {
-	if b.along {
-		b.packAlong(row, dst, strip, p0, kc, j, n)
-		return
-	}
+func (b *narrowB) pack(row *gemmRow[float32], dst, scratch []float32, p0, kc, j, n int) {
 	for c := 0; c < n; c += row.nr {
-		b.packAcross(row, dst[c*kc:][:row.nr*kc], strip, p0, kc, j+c, min(row.nr, n-c))
+		panel, cols := dst[c*kc:][:row.nr*kc], min(row.nr, n-c)
+		switch {
+		case b.packPanel(row, panel, scratch, p0, kc, j+c, cols):
+		case b.along: // all that are left
+			b.packAlong(row, dst[c*kc:], scratch, p0, kc, j+c, n-c)
+			return
+		default:
+			b.packAcross(row, panel, scratch, p0, kc, j+c, cols)
+		}
 	}
 }
 

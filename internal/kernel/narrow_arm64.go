@@ -19,3 +19,6 @@ func platformWidenings(f cpu.Features) widenings {
 		NarrowBFloat16: widenHalves(8, widenBFloat16, widenBFloat16NEONF32),
 	}
 }
+
+// platformPanels: none.
+func platformPanels(cpu.Features) panelWidenings { return panelWidenings{} }

@@ -72,10 +72,11 @@ func layouts(rows, cols int) []narrowCase {
 
 // withWidenings runs f with each set of functions that this CPU supports.
 func withWidenings(t *testing.T, f func(t *testing.T)) {
-	was := widenChosen
-	defer func() { widenChosen = was }()
+	was, panels := widenChosen, panelsChosen
+	defer func() { widenChosen, panelsChosen = was, panels }()
 	for _, name := range []string{"generic", "avx2", "avx512", "neon"} {
-		widenChosen = chooseWidenings(cpu.Detect().Limit(name))
+		can := cpu.Detect().Limit(name)
+		widenChosen, panelsChosen = chooseWidenings(can), platformPanels(can)
 		t.Run(name, f)
 	}
 }
@@ -176,7 +177,8 @@ func TestGemmNarrow(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			withPools(t, func(t *testing.T, p *par.Pool) {
 				for _, f := range formats {
-					for _, c := range []narrowCase{{70, 96, 1, 32, 2}, {37, 45, 1, 16, 0}, {33, 1100, 1, 128, 1}, {1100, 50, 1100, 1, 2}, {300, 270, 16, 1, 0}, {5, 3, 5, 3, 1}} {
+					for _, c := range []narrowCase{{70, 96, 1, 32, 2}, {37, 45, 1, 16, 0}, {33, 1100, 1, 128, 1}, {1100, 50, 1100, 1, 2}, {300, 270, 16, 1, 0}, {5, 3, 5, 3, 1},
+						{112, 192, 1, 64, 2}, {64, 128, 1, 128, 0}, {48, 576, 48, 576, 1}} {
 						testGemmNarrow(t, row, p, f, c, 5, 0)
 						testGemmNarrow(t, row, p, f, c, 1, 3)
 						testGemmNarrow(t, row, p, f, c, 30, min(48, c.rows, c.cols))

@@ -100,24 +100,33 @@ func widenByTable(a *asm) {
 	a.function("widen4"+v.tag, params, doc)
 	widenArgs(a)
 	q, more, all, table, zero, scale := v.r(0), v.r(1), v.r(2), v.r(3), v.r(4), v.r(5)
+	a.op("VPBROADCASTD", a.arg("sign"), more)
+	nibbles(a, more, all)
+	inBlocks(a, v, 4, scale, zero, q, func() {
+		a.op("VSUBPS", zero, all, table)
+		a.op("VMULPS", scale, table, table)
+	}, func() { nibblesByTable(a, "(SI)", table, q, more) })
+}
+
+// nibbles makes floats of the sixteen numbers of 4 bits.
+func nibbles(a *asm, sign, all string) {
 	numbers := make([]uint32, 16)
 	for i := range numbers {
 		numbers[i] = uint32(i)
 	}
 	a.op("VMOVUPS", a.constant(numbers...)+"(SB)", all)
-	a.op("VPBROADCASTD", a.arg("sign"), more)
-	a.op("VPXORD", more, all, all)
-	a.op("VPSUBD", more, all, all)
+	a.op("VPXORD", sign, all, all)
+	a.op("VPSUBD", sign, all, all)
 	a.op("VCVTDQ2PS", all, all)
-	inBlocks(a, v, 4, scale, zero, q, func() {
-		a.op("VSUBPS", zero, all, table)
-		a.op("VMULPS", scale, table, table)
-	}, func() { // a byte in eight, its upper half moved to the upper four
-		a.op("VPMOVZXBQ", "(SI)", q)
-		a.op("VPSLLQ", "$28", q, more)
-		a.op("VPORD", more, q, q)
-		a.op("VPERMPS", table, q, q) // looks at four bits
-	})
+}
+
+// nibblesByTable looks up the numbers of 4 bits of eight bytes: a byte in eight,
+// its upper half moved to the upper four.
+func nibblesByTable(a *asm, from, table, q, more string) {
+	a.op("VPMOVZXBQ", from, q)
+	a.op("VPSLLQ", "$28", q, more)
+	a.op("VPORD", more, q, q)
+	a.op("VPERMPS", table, q, q) // looks at four bits
 }
 
 // bitwise is the name of a logical instruction on vectors.
@@ -139,11 +148,7 @@ func widenIntegers(a *asm, v vecISA, bits int) {
 		a.op("VPBROADCASTD", a.constant(1<<bits-1)+"(SB)", mask)
 	}
 	if bits == 2 {
-		by := make([]uint32, v.lanes())
-		for i := range by {
-			by[i] = uint32(2 * i)
-		}
-		a.op("VMOVUPS", a.constant(by...)+"(SB)", shifts)
+		a.op("VMOVUPS", a.constant(twoBits(v.lanes())...)+"(SB)", shifts)
 	}
 	inBlocks(a, v, bits, scale, zero, q, func() {}, func() {
 		switch bits {
@@ -166,6 +171,15 @@ func widenIntegers(a *asm, v vecISA, bits int) {
 		a.op("VSUBPS", zero, q, q)
 		a.op("VMULPS", scale, q, q)
 	})
+}
+
+// twoBits is where numbers of 2 bits lie in a word.
+func twoBits(n int) []uint32 {
+	by := make([]uint32, n)
+	for i := range by {
+		by[i] = uint32(2 * i)
+	}
+	return by
 }
 
 // beginWidenHalves begins a function that makes so many floats at a time of

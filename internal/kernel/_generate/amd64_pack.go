@@ -133,14 +133,7 @@ func turnFour(a *asm, v vecISA, src, plus []band) {
 			a.op("VADDPS", v.r(4), v.r(i), v.r(i))
 		}
 	}
-	a.op("VUNPCKLPS", v.r(1), v.r(0), v.r(4)) // 00 10 01 11
-	a.op("VUNPCKHPS", v.r(1), v.r(0), v.r(5)) // 02 12 03 13
-	a.op("VUNPCKLPS", v.r(3), v.r(2), v.r(6)) // 20 30 21 31
-	a.op("VUNPCKHPS", v.r(3), v.r(2), v.r(7)) // 22 32 23 33
-	a.op("VUNPCKLPD", v.r(6), v.r(4), v.r(0))
-	a.op("VUNPCKHPD", v.r(6), v.r(4), v.r(1))
-	a.op("VUNPCKLPD", v.r(7), v.r(5), v.r(2))
-	a.op("VUNPCKHPD", v.r(7), v.r(5), v.r(3))
+	unpackFour(a, v.reg)
 	whole, done := "", ""
 	if !v.masked {
 		whole, done = a.label("whole"), a.label("stored")
@@ -169,6 +162,26 @@ func turnFour(a *asm, v vecISA, src, plus []band) {
 	a.at(whole)
 	put(v.reg, "")
 	a.at(done)
+}
+
+// unpackFour transposes what four registers hold, lane by lane; it takes as many
+// more.
+func unpackFour(a *asm, reg string) {
+	for _, u := range []struct {
+		op       string
+		b, a, to int
+	}{
+		{"VUNPCKLPS", 1, 0, 4}, // 00 10 01 11
+		{"VUNPCKHPS", 1, 0, 5}, // 02 12 03 13
+		{"VUNPCKLPS", 3, 2, 6}, // 20 30 21 31
+		{"VUNPCKHPS", 3, 2, 7}, // 22 32 23 33
+		{"VUNPCKLPD", 6, 4, 0},
+		{"VUNPCKHPD", 6, 4, 1},
+		{"VUNPCKLPD", 7, 5, 2},
+		{"VUNPCKHPD", 7, 5, 3},
+	} {
+		a.op(u.op, fmt.Sprintf("%s%d", reg, u.b), fmt.Sprintf("%s%d", reg, u.a), fmt.Sprintf("%s%d", reg, u.to))
+	}
 }
 
 // lines copies lines of vecs vectors.

@@ -22,6 +22,7 @@ var files = []file{
 	{"pack", "amd64", packAMD64},
 	{"vec", "amd64", vecAMD64},
 	{"narrow", "amd64", narrowAMD64},
+	{"panel", "amd64", panelAMD64},
 	{"gemm", "arm64", gemmARM64},
 	{"pack", "arm64", packARM64},
 	{"vec", "arm64", vecARM64},
