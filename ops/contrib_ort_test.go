@@ -23,6 +23,9 @@ func TestORTContrib(t *testing.T) {
 			continue
 		}
 		t.Run(c.Name, func(t *testing.T) { inORT(t, single(t, c)) })
+		if c.Op == "MatMulNBits" {
+			t.Run(c.Name+" of float16", func(t *testing.T) { inORT(t, inFloats(t, c, tensor.Float16)) })
+		}
 	}
 }
 

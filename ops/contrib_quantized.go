@@ -57,20 +57,24 @@ func newMatMulNBits(a *Args) (Op, error) {
 }
 
 // Expand builds the body. The weight is one node where products can read it as
-// it is stored.
+// it is stored. With 16-bit floats it is of float32, and the sum is rounded once.
 func (o matMulNBits) Expand(b *Builder, n *ir.Node) ([]*ir.Value, error) {
 	x := n.Input(0)
 	d := b.Fact(x).DType
-	scale, zeros := b.Cast(n.Input(2), d), n.Input(3)
+	wide := d
+	if isNarrow(d) {
+		wide = tensor.Float32
+	}
+	scale, zeros := b.Cast(n.Input(2), wide), n.Input(3)
 	if zeros != nil && b.Fact(zeros).DType.IsFloat() {
-		zeros = b.Cast(zeros, d)
+		zeros = b.Cast(zeros, wide)
 	}
 	w := dequantizeNBits{o.nBits}.weight(b, n.Input(1), scale, zeros)
-	y := b.MatMul(x, b.Transpose(w, 1, 0))
+	y := b.MatMul(b.Cast(x, wide), b.Transpose(w, 1, 0))
 	if bias := n.Input(5); bias != nil {
-		y = b.Add(y, bias)
+		y = b.Add(y, b.Cast(bias, wide))
 	}
-	return ir.In(y), nil
+	return ir.In(b.Cast(y, d)), nil
 }
 
 // unpack is packed numbers of some bits, the first in the low ones, as uint8

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bonnx/bonnx/internal/testutil"
 	"github.com/bonnx/bonnx/internal/testutil/opcheck"
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/tensor"
@@ -203,16 +204,50 @@ func TestContribGradients(t *testing.T) {
 	}
 }
 
+// TestMatMulNBitsOfHalves: what is of 16 bits is made wide, and the sum is
+// rounded once.
+func TestMatMulNBitsOfHalves(t *testing.T) {
+	for _, c := range contribProducts() {
+		if c.Op != "MatMulNBits" {
+			continue
+		}
+		c.Domain = microsoft
+		for _, d := range []tensor.DType{tensor.Float16, tensor.BFloat16} {
+			half := inFloats(t, c, d)
+			got, err := opcheck.Eval(half)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := opcheck.Eval(inFloats(t, half, tensor.Float32))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want[0], err = want[0].Cast(d); err != nil {
+				t.Fatal(err)
+			}
+			if err := testutil.Compare(got[0], want[0], 0, 0); err != nil {
+				t.Errorf("%s of %v: %v", c.Name, d, err)
+			}
+		}
+	}
+}
+
 // single is the case in float32.
 func single(t *testing.T, c opcheck.Case) opcheck.Case {
 	t.Helper()
+	return inFloats(t, c, tensor.Float32)
+}
+
+// inFloats is the case with its floats of dtype d.
+func inFloats(t *testing.T, c opcheck.Case, d tensor.DType) opcheck.Case {
+	t.Helper()
 	c.Inputs = slices.Clone(c.Inputs)
 	for i, x := range c.Inputs {
-		if x == nil || x.DType() != tensor.Float64 {
+		if x == nil || !x.DType().IsFloat() {
 			continue
 		}
 		var err error
-		if c.Inputs[i], err = x.Cast(tensor.Float32); err != nil {
+		if c.Inputs[i], err = x.Cast(d); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -65,34 +65,56 @@ func TestNarrowStaysNarrow(t *testing.T) {
 }
 
 // A weight of 4 bits with more elements than folding makes of fewer is a
-// constant none the less: a head of many words, above all.
+// constant none the less, a head of many words above all, and beside float16.
 func TestNarrowHead(t *testing.T) {
+	for _, d := range []tensor.DType{tensor.Float32, tensor.Float16} {
+		t.Run(d.String(), func(t *testing.T) { testNarrowHead(t, d) })
+	}
+}
+
+func testNarrowHead(t *testing.T, d tensor.DType) {
 	const k, n, block = 4096, 16640, 32
-	q, scales := tensor.New(tensor.Uint8, n, k/block, block/2), testutil.Random(1, n*k/block)
+	as := func(x *tensor.Tensor, d tensor.DType) *tensor.Tensor {
+		y, err := x.Cast(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return y
+	}
+	q, scales := tensor.New(tensor.Uint8, n, k/block, block/2), as(testutil.Random(1, n*k/block), d)
 	for i := range q.Bytes() {
 		q.Bytes()[i] = byte(i * 7)
 	}
 	b := build()
 	b.m.SetOpset("com.microsoft", 1)
-	x := b.input("x", tensor.Float32, ir.Symbol("rows"), ir.Fixed(k))
+	x := b.input("x", d, ir.Symbol("rows"), ir.Fixed(k))
 	y := b.Node("com.microsoft", "MatMulNBits", ir.In(x, b.m.Graph.AddInitializer("q", ir.Dense(q)), b.m.Graph.AddInitializer("s", ir.Dense(scales))), 1,
 		ir.A("K", ir.Int(k)), ir.A("N", ir.Int(n)), ir.A("bits", ir.Int(4)), ir.A("block_size", ir.Int(block)))
-	b.out("y", y[0], tensor.Float32)
-	f := feed{"x": testutil.Random(3, 1, k)}
+	b.out("y", y[0], d)
+	f := feed{"x": as(testutil.Random(3, 1, k), d)}
 	before := heap()
 	s := session(t, compile(t, b.m, runtime.Options{Threads: 2}))
-	got := tensor.Data[float32](run(t, s, f)[0])
-	if kept := heap() - before; kept > n*k/8 {
+	got := tensor.Data[float32](as(run(t, s, f)[0], tensor.Float32))
+	held := n * k / 8
+	if d == tensor.Float16 { // floats of the scales too
+		held *= 2
+	}
+	if kept := heap() - before; kept > held {
 		t.Errorf("%d bytes are held after the first run of %d weights of 4 bits", kept, n*k)
 	}
+	fed, scale := tensor.Data[float32](as(f["x"], tensor.Float32)), tensor.Data[float32](as(scales, tensor.Float32))
 	for _, j := range []int{0, 1, n / 2, n - 1} {
 		var want, size float64
-		for i, v := range tensor.Data[float32](f["x"]) {
+		for i, v := range fed {
 			w := float32(q.Bytes()[(j*k+i)/2]>>(i%2*4)&15) - 8
-			term := float64(v) * float64(w*tensor.Data[float32](scales)[(j*k+i)/block])
+			term := float64(v) * float64(w*scale[(j*k+i)/block])
 			want, size = want+term, size+math.Abs(term)
 		}
-		if math.Abs(float64(got[j])-want) > 1e-6*size {
+		within := 1e-6 * size
+		if d == tensor.Float16 { // the sum is rounded
+			within += math.Abs(want) / (1 << 11)
+		}
+		if math.Abs(float64(got[j])-want) > within {
 			t.Errorf("column %d is %v, want %v", j, got[j], want)
 		}
 	}
