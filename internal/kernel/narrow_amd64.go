@@ -32,13 +32,13 @@ func platformWidenings(f cpu.Features) widenings {
 func platformPanels(f cpu.Features) panelWidenings {
 	var ps panelWidenings
 	if f.AVX512 {
-		ps[NarrowUint2] = panelWidening{64, true, 0, across2AVX512F32, along2AVX512F32}
-		ps[NarrowUint4] = panelWidening{32, true, 0, across4AVX512F32, along4AVX512F32}
-		ps[NarrowInt4] = panelWidening{32, true, 8, across4AVX512F32, along4AVX512F32}
-		ps[NarrowUint8] = panelWidening{16, true, 0, across8AVX512F32, along8AVX512F32}
-		ps[NarrowInt8] = panelWidening{16, true, 128, across8AVX512F32, along8AVX512F32}
-		ps[NarrowFloat16] = panelWidening{8, false, 0, acrossFloat16AVX512F32, alongFloat16AVX512F32}
-		ps[NarrowBFloat16] = panelWidening{8, false, 0, acrossBFloat16AVX512F32, alongBFloat16AVX512F32}
+		ps[NarrowUint2] = panelWidening{64, true, 0, across2AVX512F32, along2AVX512F32, columns2AVX512F32}
+		ps[NarrowUint4] = panelWidening{32, true, 0, across4AVX512F32, along4AVX512F32, columns4AVX512F32}
+		ps[NarrowInt4] = panelWidening{32, true, 8, across4AVX512F32, along4AVX512F32, columns4AVX512F32}
+		ps[NarrowUint8] = panelWidening{16, true, 0, across8AVX512F32, along8AVX512F32, columns8AVX512F32}
+		ps[NarrowInt8] = panelWidening{16, true, 128, across8AVX512F32, along8AVX512F32, columns8AVX512F32}
+		ps[NarrowFloat16] = panelWidening{8, false, 0, acrossFloat16AVX512F32, alongFloat16AVX512F32, nil}
+		ps[NarrowBFloat16] = panelWidening{8, false, 0, acrossBFloat16AVX512F32, alongBFloat16AVX512F32, nil}
 	}
 	return ps
 }

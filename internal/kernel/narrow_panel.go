@@ -14,12 +14,16 @@ type panelWidening struct {
 	sign   int  // the bit of the sign of integers, 0 where they have none
 
 	// across makes 16 columns of a panel of as many stored rows, along lines of a
-	// panel of stored rows. Rows lie stride bytes apart from src on:
+	// panel of stored rows, and columns lines that have a scale for each column.
+	// Rows lie stride bytes apart from src on:
 	//
 	//	for p < k, c < 16: dst[p*panelWidth+c] = (q[c][p] - zeros[p/block*stepZero+c]) * scales[p/block*stepScale+c]
 	//	for p < k, c < panelWidth: dst[p*panelWidth+c] = (q[p][c] - zeros[p*stepZero]) * scales[p*stepScale]
-	across, along func(k, block int, dst *float32, src *byte, stride int, scales, zeros *float32, stepScale, stepZero, sign int)
+	//	for p < k, c < panelWidth: dst[p*panelWidth+c] = (q[p][c] - zeros[c]) * scales[c]
+	across, along, columns panelFunc
 }
+
+type panelFunc func(k, block int, dst *float32, src *byte, stride int, scales, zeros *float32, stepScale, stepZero, sign int)
 
 // panelWidenings has an entry for every Format, empty where there is none.
 type panelWidenings [7]panelWidening
@@ -44,7 +48,10 @@ func (b *narrowB) packPanel(row *gemmRow[float32], panel, tables []float32, p0, 
 	if b.d != nil && add == nil {
 		return false
 	}
-	if b.along && !b.panelAlong(f, panel, p0, kc, j, n) || !b.along && !b.panelAcross(f, row, panel, tables, p0, kc, j, n) {
+	switch {
+	case b.along && n == panelWidth && f.scaled && b.w.Across == 1:
+		b.panelColumns(f, panel, tables, p0, kc, j)
+	case b.along && !b.panelAlong(f, panel, p0, kc, j, n), !b.along && !b.panelAcross(f, row, panel, tables, p0, kc, j, n):
 		return false
 	}
 	for p := 0; add != nil && p < kc; {
@@ -101,6 +108,26 @@ func (b *narrowB) panelAlong(f *panelWidening, panel []float32, p0, kc, j, n int
 	return true
 }
 
+// panelColumns is packPanel where stored rows are lines, some of which have a row
+// of scales.
+func (b *narrowB) panelColumns(f *panelWidening, panel, zeros []float32, p0, kc, j int) {
+	w, bits := b.w, b.w.Format.Bits()
+	if len(w.Zeros) < 2 {
+		fill(zeros[:panelWidth], only(w.Zeros))
+	}
+	for p, lines := 0, 0; p < kc; p += lines {
+		lines = min(kc-p, w.Down-(p0+p)%w.Down)
+		at := (p0+p)/w.Down*w.Cols + j
+		if len(w.Zeros) > 1 {
+			zeros = w.Zeros[at:]
+		}
+		src, scales := w.Data[(p0+p)*w.Stride+j*bits/8:], w.Scales[at:]
+		_, _ = src[(lines-1)*w.Stride+panelWidth*bits/8-1], panel[(p+lines)*panelWidth-1]
+		_, _ = scales[panelWidth-1], zeros[panelWidth-1]
+		f.columns(lines, 0, &panel[p*panelWidth], &src[0], w.Stride, &scales[0], &zeros[0], 0, 0, f.sign)
+	}
+}
+
 // panelAcross is packPanel where stored rows are columns. tables takes their
 // scales and zeros as columns.
 func (b *narrowB) panelAcross(f *panelWidening, row *gemmRow[float32], panel, tables []float32, p0, kc, j, n int) bool {
@@ -146,12 +173,14 @@ func (w *Narrow) columns(row *gemmRow[float32], dst, values []float32, i, n, blo
 		row.turn(count, n, values[i*per+block:], per, nil, 0, dst, panelWidth)
 		return panelWidth
 	}
-	v := float32(0)
-	if len(values) == 1 {
-		v = values[0]
-	}
-	for c := range 16 {
-		dst[c] = v
-	}
+	fill(dst[:16], only(values))
 	return 0
+}
+
+// only is the one value that there is, 0 where there is none.
+func only(values []float32) float32 {
+	if len(values) == 0 {
+		return 0
+	}
+	return values[0]
 }

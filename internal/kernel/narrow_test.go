@@ -178,7 +178,7 @@ func TestGemmNarrow(t *testing.T) {
 			withPools(t, func(t *testing.T, p *par.Pool) {
 				for _, f := range formats {
 					for _, c := range []narrowCase{{70, 96, 1, 32, 2}, {37, 45, 1, 16, 0}, {33, 1100, 1, 128, 1}, {1100, 50, 1100, 1, 2}, {300, 270, 16, 1, 0}, {5, 3, 5, 3, 1},
-						{112, 192, 1, 64, 2}, {64, 128, 1, 128, 0}, {48, 576, 48, 576, 1}} {
+						{112, 192, 1, 64, 2}, {64, 128, 1, 128, 0}, {48, 576, 48, 576, 1}, {40, 70, 40, 1, 1}} {
 						testGemmNarrow(t, row, p, f, c, 5, 0)
 						testGemmNarrow(t, row, p, f, c, 1, 3)
 						testGemmNarrow(t, row, p, f, c, 30, min(48, c.rows, c.cols))

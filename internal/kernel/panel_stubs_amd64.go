@@ -20,6 +20,14 @@ func across2AVX512F32(k, block int, dst *float32, src *byte, stride int, scales,
 //go:noescape
 func along2AVX512F32(k, block int, dst *float32, src *byte, stride int, scales, zeros *float32, stepScale, stepZero, sign int)
 
+// columns2AVX512F32 makes lines of a panel of k rows stride bytes apart.
+// sign is 0, or for signed integers the bit of their sign:
+//
+//	for p < k, c < 32: dst[p*32+c] = (((q[p][c] ^ sign) - sign) - zeros[c]) * scales[c]
+//
+//go:noescape
+func columns2AVX512F32(k, block int, dst *float32, src *byte, stride int, scales, zeros *float32, stepScale, stepZero, sign int)
+
 // across4AVX512F32 makes columns of a panel of sixteen rows stride bytes apart, for k and block multiples of 32.
 // sign is 0, or for signed integers the bit of their sign:
 //
@@ -36,6 +44,14 @@ func across4AVX512F32(k, block int, dst *float32, src *byte, stride int, scales,
 //go:noescape
 func along4AVX512F32(k, block int, dst *float32, src *byte, stride int, scales, zeros *float32, stepScale, stepZero, sign int)
 
+// columns4AVX512F32 makes lines of a panel of k rows stride bytes apart.
+// sign is 0, or for signed integers the bit of their sign:
+//
+//	for p < k, c < 32: dst[p*32+c] = (((q[p][c] ^ sign) - sign) - zeros[c]) * scales[c]
+//
+//go:noescape
+func columns4AVX512F32(k, block int, dst *float32, src *byte, stride int, scales, zeros *float32, stepScale, stepZero, sign int)
+
 // across8AVX512F32 makes columns of a panel of sixteen rows stride bytes apart, for k and block multiples of 16.
 // sign is 0, or for signed integers the bit of their sign:
 //
@@ -51,6 +67,14 @@ func across8AVX512F32(k, block int, dst *float32, src *byte, stride int, scales,
 //
 //go:noescape
 func along8AVX512F32(k, block int, dst *float32, src *byte, stride int, scales, zeros *float32, stepScale, stepZero, sign int)
+
+// columns8AVX512F32 makes lines of a panel of k rows stride bytes apart.
+// sign is 0, or for signed integers the bit of their sign:
+//
+//	for p < k, c < 32: dst[p*32+c] = (((q[p][c] ^ sign) - sign) - zeros[c]) * scales[c]
+//
+//go:noescape
+func columns8AVX512F32(k, block int, dst *float32, src *byte, stride int, scales, zeros *float32, stepScale, stepZero, sign int)
 
 // acrossFloat16AVX512F32 makes columns of a panel of sixteen rows stride bytes apart, for k a multiple of 8:
 //

@@ -1,13 +1,17 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // panelAMD64 writes what makes panels of 32 columns of numbers of few bits, in
 // float32. There are panels as wide with AVX-512 only.
 func panelAMD64(a *asm) {
 	for _, bits := range []int{2, 4, 8} {
 		acrossIntegers(a, bits)
-		alongIntegers(a, bits)
+		alongIntegers(a, bits, false)
+		alongIntegers(a, bits, true)
 	}
 	for _, h := range []half{
 		{"Float16", func(a *asm, words string, second bool, to string) {
@@ -204,49 +208,79 @@ func alongLoop(a *asm, scaled bool, each func()) {
 	a.ret()
 }
 
-func alongIntegers(a *asm, bits int) {
-	a.function(fmt.Sprintf("along%dAVX512F32", bits), panelParams, alongDoc+signDoc+`:
+// alongIntegers has a scale for each line, or for each column.
+func alongIntegers(a *asm, bits int, columns bool) {
+	name, of, byTable := "along", "[p*%s]", bits == 4 && !columns
+	if columns {
+		name, of = "columns", "[c]"
+	}
+	at := func(array, step string) string { return array + strings.ReplaceAll(of, "%s", step) }
+	a.function(fmt.Sprintf("%s%dAVX512F32", name, bits), panelParams, fmt.Sprintf(alongDoc+signDoc+`:
 
-	for p < k, c < 32: dst[p*32+c] = (((q[p][c] ^ sign) - sign) - zeros[p*stepZero]) * scales[p*stepScale]`)
-	sign, all, table, zero, scale, shifts, mask := "Z8", "Z9", "Z10", "Z11", "Z12", "Z13", "Z14"
+	for p < k, c < 32: dst[p*32+c] = (((q[p][c] ^ sign) - sign) - %s) * %s`, at("zeros", "stepZero"), at("scales", "stepScale")))
+	sign, all, table, shifts, mask := "Z8", "Z9", "Z10", "Z11", "Z12"
+	zeros, scales := []string{"Z13", "Z13"}, []string{"Z14", "Z14"} // of both vectors
 	a.op("VPBROADCASTD", a.arg("sign"), sign)
-	switch bits {
-	case 2:
-		a.op("VPBROADCASTD", a.constant(3)+"(SB)", mask)
+	if bits < 8 {
+		a.op("VPBROADCASTD", a.constant(1<<bits-1)+"(SB)", mask)
+	}
+	switch {
+	case bits == 2:
 		a.op("VMOVUPS", a.constant(twoBits(16)...)+"(SB)", shifts)
-	case 4:
+	case byTable:
 		nibbles(a, sign, all)
 	}
-	alongLoop(a, true, func() {
-		a.op("VBROADCASTSS", "(DX)", zero)
-		a.op("VBROADCASTSS", "(AX)", scale)
-		if bits == 4 {
-			a.op("VSUBPS", zero, all, table)
-			a.op("VMULPS", scale, table, table)
+	if columns {
+		zeros[1], scales[1] = "Z30", "Z31"
+		a.op("MOVQ", a.arg("zeros"), "DX")
+		a.op("MOVQ", a.arg("scales"), "AX")
+		for i := range 2 {
+			a.op("VMOVUPS", mem(64*i, "DX"), zeros[i])
+			a.op("VMOVUPS", mem(64*i, "AX"), scales[i])
+		}
+	}
+	alongLoop(a, !columns, func() {
+		if !columns {
+			a.op("VBROADCASTSS", "(DX)", zeros[0])
+			a.op("VBROADCASTSS", "(AX)", scales[0])
+		}
+		if byTable {
+			a.op("VSUBPS", zeros[0], all, table)
+			a.op("VMULPS", scales[0], table, table)
 		}
 		for i := range 2 {
 			q, more := fmt.Sprintf("Z%d", 16+2*i), fmt.Sprintf("Z%d", 17+2*i)
 			from := mem(i*2*bits, "SI")
-			switch bits {
-			case 2: // all sixteen numbers in every lane
-				a.op("VPBROADCASTD", from, q)
-				a.op("VPSRLVD", shifts, q, q)
-				a.op("VPANDD", mask, q, q)
-			case 4:
+			if byTable {
 				nibblesByTable(a, from, table, q, more)
-			default:
-				a.op("VPMOVZXBD", from, q)
-			}
-			if bits != 4 {
+			} else {
+				integersWide(a, bits, from, q, more, shifts, mask)
 				a.op("VPXORD", sign, q, q)
 				a.op("VPSUBD", sign, q, q)
 				a.op("VCVTDQ2PS", q, q)
-				a.op("VSUBPS", zero, q, q)
-				a.op("VMULPS", scale, q, q)
+				a.op("VSUBPS", zeros[i], q, q)
+				a.op("VMULPS", scales[i], q, q)
 			}
 			a.op("VMOVUPS", q, mem(i*64, "DI"))
 		}
 	})
+}
+
+// integersWide gives each of sixteen integers a lane.
+func integersWide(a *asm, bits int, from, q, more, shifts, mask string) {
+	switch bits {
+	case 2: // all of them in every lane
+		a.op("VPBROADCASTD", from, q)
+		a.op("VPSRLVD", shifts, q, q)
+		a.op("VPANDD", mask, q, q)
+	case 4:
+		a.op("VPMOVZXBQ", from, q)
+		a.op("VPSLLQ", "$28", q, more)
+		a.op("VPORD", more, q, q)
+		a.op("VPANDD", mask, q, q)
+	default:
+		a.op("VPMOVZXBD", from, q)
+	}
 }
 
 func alongHalves(a *asm, h half) {
