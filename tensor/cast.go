@@ -219,7 +219,10 @@ func castChunks(dst, src *Tensor, n int, o CastOptions) {
 }
 
 // onStack is w, hidden from escape analysis: the codecs are called through a
-// table, and keep nothing.
+// table, and keep nothing. Inlined, the result would be kept as the integer that
+// it is hidden in, and be wrong once the stack has grown and moved.
+//
+//go:noinline
 func onStack(w *wide) *wide {
 	at := uintptr(unsafe.Pointer(w))
 	return *(**wide)(unsafe.Pointer(&at))

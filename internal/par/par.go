@@ -109,7 +109,11 @@ func Do[T any, P interface {
 }
 
 // unescaped is t, hidden from escape analysis: a task that runs inline is only
-// used until its call returns, so it may stay on the stack.
+// used until its call returns, so it may stay on the stack. Inlined, the result
+// would be kept as the integer that it is hidden in, and be wrong once the stack
+// has grown and moved.
+//
+//go:noinline
 func unescaped[T any](t *T) *T {
 	at := uintptr(unsafe.Pointer(t))
 	return *(**T)(unsafe.Pointer(&at))
