@@ -9,6 +9,8 @@ package fuse
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/ops"
@@ -60,7 +62,7 @@ var raise = []pass{
 var late = []pass{
 	{"bone of constants", []string{ops.Domain + ".Bone"}, constantBone},
 	{"transposed product", []string{"MatMul", ops.Domain + ".FusedMatMul"}, transposedProduct},
-	{"linear with ending", []string{"MatMul", "Gemm", ops.Domain + ".FusedMatMul"}, linearEnding},
+	{"product with ending", slices.Sorted(maps.Keys(endings)), linearEnding},
 }
 
 // Raise replaces what it recognises in the main graph of a canonical model by

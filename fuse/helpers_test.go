@@ -79,48 +79,70 @@ func mutable(v *ir.Value) bool { return v.Name[0] == 'p' }
 // outputs and gradients by name.
 func (s *sketch) evaluate(t *testing.T, m *ir.Model, lower bool) map[string]*tensor.Tensor {
 	t.Helper()
-	set := ops.Standard()
-	an, err := set.Analyze(m, ops.AnalyzeOptions{Mutable: mutable})
+	names := differentiate(t, m)
+	if lower {
+		if err := fuse.Lower(m, ops.Standard()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s.results(t, m, names)
+}
+
+// evaluateLate is evaluate of what is run: both passes through Late.
+func (s *sketch) evaluateLate(t *testing.T, m *ir.Model) map[string]*tensor.Tensor {
+	t.Helper()
+	names := differentiate(t, m)
+	if err := fuse.Late(m, ops.Standard(), fuse.Options{Mutable: mutable}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ir.Verify(m); err != nil {
+		t.Fatal(err)
+	}
+	return s.results(t, m, names)
+}
+
+// differentiate appends the gradients of a function of the outputs to these,
+// and names them all.
+func differentiate(t *testing.T, m *ir.Model) []string {
+	t.Helper()
+	an, err := ops.Standard().Analyze(m, ops.AnalyzeOptions{Mutable: mutable})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := ops.NewBuilder(an, m.Graph, ir.NewNames(m))
-	wanted := append([]*ir.Value{}, m.Graph.Outputs...)
+	var names []string
 	var loss *ir.Value
-	for _, y := range wanted {
+	for _, y := range m.Graph.Outputs {
 		sum := b.Op("ReduceSum", ir.In(b.Mul(y, b.Op("Sin", ir.In(y)))), ir.A("keepdims", ir.Int(0)))
 		if loss == nil {
 			loss = sum
 		} else {
 			loss = b.Add(loss, sum)
 		}
+		names = append(names, y.Name)
 	}
 	params := differentiated(m.Graph)
 	grads, err := autodiff.Gradient(b, loss, params)
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := []string{}
-	for _, v := range wanted {
-		names = append(names, v.Name)
-	}
 	for i, g := range grads {
 		if g != nil {
-			wanted, names = append(wanted, g), append(names, "gradient of "+params[i].Name)
-			m.Graph.Outputs = append(m.Graph.Outputs, g)
+			g.Type = &ir.TensorType{Elem: tensor.Float64}
+			m.Graph.Outputs, names = append(m.Graph.Outputs, g), append(names, "gradient of "+params[i].Name)
 		}
 	}
-	if lower {
-		if err := fuse.Lower(m, set); err != nil {
-			t.Fatal(err)
-		}
-		wanted = m.Graph.Outputs
-	}
+	return names
+}
+
+// results computes the outputs, named as told.
+func (s *sketch) results(t *testing.T, m *ir.Model, names []string) map[string]*tensor.Tensor {
+	t.Helper()
 	feeds := map[*ir.Value]*tensor.Tensor{}
 	for _, v := range m.Graph.Inputs {
 		feeds[v] = s.feeds[v.Name]
 	}
-	got, err := opcheck.Run(set, m, feeds, wanted)
+	got, err := opcheck.Run(ops.Standard(), m, feeds, m.Graph.Outputs)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ var composites = []struct {
 	{op: "SumTo", in: in(r(1, 4, 2, 3), tensor.Ints(4, 2, 3)), out: floatOut(1)},
 	{op: "FusedMatMul", in: in(r(1, 2, 4, 3), r(2, 2, 4, 5)), attrs: on("transA"), out: floatOut(1)},
 	{op: "FusedMatMul", in: in(r(1, 2, 3, 4), r(2, 5, 4)), attrs: on("transB"), out: floatOut(1)},
+	{op: "Linear", in: in(r(1, 2, 3, 4), r(2, 4, 5), r(3, 5), r(4, 2, 3, 5)), attrs: ending("SiLU"), out: floatOut(1)},
 	{op: "CrossEntropy", in: in(r(1, 2, 3, 5), labelsOf(2, 3, 0, 4, -100, 1, 2, 3)), attrs: smoothing, out: floatOut(2)},
 	{op: "CrossEntropy", in: in(r(1, 2, 3, 5), labelsOf(2, 3, 0, 4, -100, 1, 2, 3)), out: floatOut(3)},
 	{op: "CrossEntropyGrad", in: in(r(1, 2, 3, 5), labelsOf(2, 3, 0, 4, -100, 1, 2, 3), r(2, 2, 3), r(3)), attrs: smoothing, out: floatOut(1)},
@@ -51,6 +52,8 @@ var composites = []struct {
 	{op: "Bone", in: in(r(1, 2, 3, 6), r(2, 6, 4), r(3, 3, 4)), out: floatOut(2)},
 	{op: "Bone", in: in(r(1, 2, 5), r(2, 4, 5), r(3, 3, 4)), attrs: on("transB"), out: floatOut(2)},
 	{op: "BoneGradX", in: in(r(1, 2, 3, 4), r(2, 5, 4), r(3, 3, 4)), out: floatOut(1)},
+	{op: "Bone", in: in(r(1, 2, 3, 6), r(2, 6, 4), r(3, 3, 4), r(4, 4), r(5, 2, 3, 4)), attrs: ending("Gelu"), out: floatOut(2)},
+	{op: "BoneGradX", in: in(r(1, 2, 3, 4), r(2, 5, 4), r(3, 3, 4), r(4, 2, 3, 5)), out: floatOut(1)},
 	{op: "BoneGradX", in: in(r(1, 2, 3, 4), r(2, 4, 5), r(3, 3, 4)), attrs: on("transB"), out: floatOut(1)},
 	{op: "BatWeight", in: in(r(1, 4, 6), r(2, 3, 2, 2)), out: floatOut(1)},
 	{op: "BatWeightGrad", in: in(r(1, 4, 6), r(2, 4, 6), r(3, 3, 2, 2)), out: floatOut(1)},
@@ -84,6 +87,10 @@ func positive(seed uint64, shape ...int) *tensor.Tensor {
 func labelsOf(rows, cols int, v ...int64) *tensor.Tensor { return tensor.FromSlice(v, rows, cols) }
 
 func on(name string) []*ir.Attr { return []*ir.Attr{ir.A(name, ir.Int(1))} }
+
+func ending(activation string) []*ir.Attr {
+	return []*ir.Attr{ir.A("activation", ir.String(activation))}
+}
 
 func floatOut(n int) []tensor.DType {
 	out := make([]tensor.DType, n)

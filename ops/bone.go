@@ -12,14 +12,21 @@ import (
 // bone is ai.bonnx.Bone, a linear layer with a Bone (MiSS) block (Kang and Yin,
 // arXiv 2409.15371):
 //
-//	x (..., in), W (in, out) or, transB, (out, in), D (r, out) -> y (..., out) [, S (rows, r)]
-//	y = x W + S D, S[i,l] = sum of x[i,k] over k mod r == l
-//	  = x W' with W'[k,j] = W[k,j] + D[k mod r,j]
+//	x (..., in), W (in, out) or, transB, (out, in), D (r, out) [, bias (out)] [, residual (..., out)]
+//	-> y (..., out) [, S (rows, r)]
+//	y = activation(x W + S D + bias + residual), S[i,l] = sum of x[i,k] over k mod r == l
+//	  = activation(x W' + bias + residual) with W'[k,j] = W[k,j] + D[k mod r,j]
 //
 // S, over all leading axes of x, is what the gradient of D needs of x.
-type bone struct{ transB bool }
+type bone struct {
+	transB bool
+	ending
+}
 
-func newBone(a *Args) (Op, error) { return bone{a.Bool("transB", false)}, nil }
+func newBone(a *Args) (Op, error) {
+	e, err := newEnding(a, 3)
+	return bone{a.Bool("transB", false), e}, err
+}
 
 func (o bone) attrs() []*ir.Attr {
 	if !o.transB {
@@ -45,7 +52,7 @@ func (o bone) weights(w, d Fact) (in, out, r ir.Dim, err error) {
 }
 
 func (o bone) Infer(in []Fact) ([]Fact, error) {
-	if err := sameFloats([]string{"x", "weight", "block"}, in); err != nil {
+	if err := sameFloats([]string{"x", "weight", "block"}, in[:3]); err != nil {
 		return nil, err
 	}
 	x := in[0]
@@ -59,7 +66,8 @@ func (o bone) Infer(in []Fact) ([]Fact, error) {
 	if _, err := agree("inner extents", x.Dim(-1), cols); err != nil {
 		return nil, fmt.Errorf("x %v by weight %v: %w", x, in[1], err)
 	}
-	return []Fact{withLast(x, out), Of(x.DType, rowsOf(x), r)}, nil
+	y := withLast(x, out)
+	return []Fact{y, Of(x.DType, rowsOf(x), r)}, o.check(in, y)
 }
 
 // withLast is a fact like f with another last extent.
@@ -123,8 +131,8 @@ func (o bone) Bind(p *Binder, in, out []Fact) (Step, error) {
 			func() (Step, error) { return foldStep[float64](s), nil })
 	}
 	return floatStep(in[0].DType,
-		func() (Step, error) { return bindBone[float32](p, s, in, o.transB) },
-		func() (Step, error) { return bindBone[float64](p, s, in, o.transB) })
+		func() (Step, error) { return bindBone(p, s, in, o.transB, o.f32(s.out)) },
+		func() (Step, error) { return bindBone(p, s, in, o.transB, o.f64(s.out)) })
 }
 
 func foldStep[T tensor.Float](s boneSizes) Step {
@@ -134,7 +142,7 @@ func foldStep[T tensor.Float](s boneSizes) Step {
 	}
 }
 
-func bindBone[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB bool) (Step, error) {
+func bindBone[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB bool, finish finisher[T]) (Step, error) {
 	w, err := bindBoneWeight[T](p, s, in[1], transB)
 	if err != nil {
 		return nil, err
@@ -155,11 +163,12 @@ func bindBone[T tensor.Float](p *Binder, s boneSizes, in []Fact, transB bool) (S
 			kernel.Fold(f.Pool, s.rows, s.in, s.r, folded, x)
 		}
 		if s.tiled {
-			w.product(f, false, x, in[1], d, y, scratch)
+			w.product(f, false, x, in[1], d, finish(in), false, y, scratch)
 			return nil
 		}
-		w.product(f, false, x, in[1], nil, y, scratch)
-		kernel.Gemm(f.Pool, false, false, s.rows, s.out, s.r, 1, folded, s.r, d, s.out, true, y, s.out, scratch)
+		w.product(f, false, x, in[1], nil, kernel.Finish[T]{}, false, y, scratch)
+		kernel.GemmFinished(f.Pool, false, s.rows, s.out, s.r, 1, folded, s.r, kernel.Right[T]{Data: d, LD: s.out},
+			finish(in), true, y, s.out, scratch)
 		return nil
 	}, nil
 }
@@ -205,25 +214,26 @@ func (w *boneWeight[T]) scratch(back bool) int {
 }
 
 // product is y = x W' or, back, y = x transposed(W'), with W' = W where d is
-// nil. t is W where it is not a constant; it must not be transB where d is not nil.
-func (w *boneWeight[T]) product(f *Frame, back bool, x []T, t *tensor.Tensor, d, y, scratch []T) {
-	n, k, ld := w.out, w.in, w.out
-	if w.transB {
-		ld = w.in
-	}
+// nil, plus y where accumulate, and then finished. t is W where it is not a
+// constant; it must not be transB where d is not nil.
+func (w *boneWeight[T]) product(f *Frame, back bool, x []T, t *tensor.Tensor, d []T, finish kernel.Finish[T], accumulate bool, y, scratch []T) {
+	n, k := w.out, w.in
 	if back {
 		n, k = k, n
 	}
-	switch {
-	case w.narrow != nil:
-		kernel.GemmNarrow(f.Pool, back, w.rows, 1, as32(x), k, w.narrow, as32(d), w.r, w.out, false, as32(y), n, as32(scratch))
-	case w.packed == nil:
-		kernel.GemmTiled(f.Pool, false, w.transB != back, w.rows, n, k, 1, x, k, tensor.Data[T](t), ld, d, w.r, w.out, false, y, n, scratch)
-	case d == nil && !back:
-		kernel.GemmPacked(f.Pool, false, w.rows, n, k, 1, x, k, w.packed, false, y, n, scratch)
-	default:
-		kernel.GemmRepacked(f.Pool, back, w.rows, n, k, 1, x, k, w.packed, d, w.r, w.out, false, y, n, scratch)
+	if w.narrow != nil {
+		fin, _ := any(finish).(kernel.Finish[float32])
+		kernel.GemmNarrow(f.Pool, back, w.rows, 1, as32(x), k, w.narrow, as32(d), w.r, w.out, fin, accumulate, as32(y), n, as32(scratch))
+		return
 	}
+	b := kernel.Right[T]{LD: w.out, Trans: w.transB != back, Packed: w.packed, Turned: back, Block: d, R: w.r, LDB: w.out}
+	if w.transB {
+		b.LD = w.in
+	}
+	if w.packed == nil {
+		b.Data = tensor.Data[T](t)
+	}
+	kernel.GemmFinished(f.Pool, false, w.rows, n, k, 1, x, k, b, finish, accumulate, y, n, scratch)
 }
 
 // Grad: dD = S' dy, dx by BoneGradX, dW = x' dy. x is kept only where W wants
@@ -231,6 +241,9 @@ func (w *boneWeight[T]) product(f *Frame, back bool, x []T, t *tensor.Tensor, d,
 func (o bone) Grad(b *GradBuilder) error {
 	if b.Grad(1) != nil {
 		return errors.New("the second output of Bone has no gradient of its own")
+	}
+	if o.act.expand != nil || b.In(o.bias) != nil || b.In(o.residual) != nil {
+		return errors.New("a Bone has no gradient with what it ends in")
 	}
 	x, w, d, dy := b.In(0), b.In(1), b.In(2), b.Grad(0)
 	if b.Needs(0) {
@@ -255,7 +268,7 @@ func (o bone) Expand(b *Builder, n *ir.Node) ([]*ir.Value, error) {
 	x, w, d := n.Input(0), n.Input(1), n.Input(2)
 	in, r := b.boneExtents(w, d, o.transB)
 	idx := b.ModRange(in, r)
-	y := b.MatMul(x, b.boneWeight(w, d, idx, o.transB))
+	y := o.expand(b, n, b.MatMul(x, b.boneWeight(w, d, idx, o.transB)))
 	if n.Output(1) == nil {
 		return ir.In(y, nil), nil
 	}

@@ -2,6 +2,7 @@ package ops_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/bonnx/bonnx/internal/testutil/opcheck"
@@ -85,12 +86,49 @@ func TestBoneGradXExpands(t *testing.T) {
 	for i := range boneShapes {
 		c := boneCase(i)
 		c.Op = "BoneGradX"
-		dy := append([]int{}, boneShapes[i].x...)
-		dy[len(dy)-1] = boneShapes[i].out
-		c.Inputs[0] = opcheck.Random(4, -1, 1, dy...)
+		c.Inputs[0] = opcheck.Random(4, -1, 1, withLast(boneShapes[i].x, boneShapes[i].out)...)
 		opcheck.Expansion(t, c, 1e-12)
 	}
 }
+
+// TestBoneEnding compares layers and gradients that end in more with the nodes
+// that they stand for, in each way of computing them.
+func TestBoneEnding(t *testing.T) {
+	for i, s := range boneShapes {
+		for k, act := range []string{"", "Gelu", "SiLU", "Tanh"} {
+			for extra := range 4 {
+				c := boneCase(i)
+				c.Name, c.Outputs = fmt.Sprintf("%s %s %d", s.name, act, extra), 1+k%2
+				if act != "" {
+					c.Attrs = append(c.Attrs, ir.A("activation", ir.String(act)))
+				}
+				c.Inputs = append(c.Inputs, nil, nil)
+				if extra&1 != 0 {
+					c.Inputs[3] = random(4, s.out)
+				}
+				if extra&2 != 0 {
+					c.Inputs[4] = random(5, withLast(s.x, s.out)...)
+				}
+				opcheck.Expansion(t, c, 1e-12)
+			}
+		}
+		c := boneCase(i)
+		c.Op, c.Inputs[0] = "BoneGradX", random(6, withLast(s.x, s.out)...)
+		c.Inputs = append(c.Inputs, random(7, s.x...))
+		opcheck.Expansion(t, c, 1e-12)
+	}
+}
+
+// What a product ends in is put in behind the gradients: there are none of it.
+func TestBoneEndingHasNoGradient(t *testing.T) {
+	c := boneCase(0)
+	c.Inputs = append(c.Inputs, random(4, boneShapes[0].out))
+	if _, _, _, err := c.GradientModel(); err == nil || !strings.Contains(err.Error(), "no gradient with what it ends in") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func withLast(shape []int, n int) []int { return append(append([]int{}, shape[:len(shape)-1]...), n) }
 
 // A block of zeros changes no bit of the base layer's result.
 func TestBoneOfZeros(t *testing.T) {
@@ -137,6 +175,9 @@ func TestBoneRefuses(t *testing.T) {
 	for _, c := range []opcheck.Case{
 		{Name: "r above in", Op: "Bone", Inputs: []*tensor.Tensor{float32s(1, 2, 3), float32s(1, 3, 4), float32s(1, 5, 4)}},
 		{Name: "columns", Op: "Bone", Inputs: []*tensor.Tensor{float32s(1, 2, 3), float32s(1, 3, 4), float32s(1, 2, 3)}},
+		{Name: "bias", Op: "Bone", Inputs: []*tensor.Tensor{float32s(1, 2, 3), float32s(1, 3, 4), float32s(1, 2, 4), float32s(1, 3)}},
+		{Name: "residual", Op: "Bone", Inputs: []*tensor.Tensor{float32s(1, 2, 3), float32s(1, 3, 4), float32s(1, 2, 4), nil, float32s(1, 1, 4)}},
+		{Name: "other gradients", Op: "BoneGradX", Inputs: []*tensor.Tensor{float32s(1, 2, 4), float32s(1, 3, 4), float32s(1, 2, 4), float32s(1, 2, 4)}},
 		{Name: "bat rank", Op: "BatWeight", Inputs: []*tensor.Tensor{float32s(1, 4, 6), float32s(1, 2, 4, 4)}},
 	} {
 		c.Domain = ops.Domain

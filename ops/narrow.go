@@ -66,8 +66,8 @@ func bindNarrow(p *Binder, g *gemmPlan, b Fact, finish finisher[float32]) (Step,
 	p.Unread(1)
 	s := scratchOf[float32](p, kernel.GemmNarrowScratch(w, g.transB, g.m, 0))
 	return func(f *Frame, in, out []*tensor.Tensor) error {
-		kernel.GemmNarrowFinished(f.Pool, g.transB, g.m, float32(g.alpha), tensor.Data[float32](in[0]), g.lda, w,
-			finish(in), g.accumulate, tensor.Data[float32](out[0]), g.n, ScratchOf[float32](f, s))
+		kernel.GemmNarrow(f.Pool, g.transB, g.m, float32(g.alpha), tensor.Data[float32](in[0]), g.lda, w,
+			nil, 0, 0, finish(in), g.accumulate, tensor.Data[float32](out[0]), g.n, ScratchOf[float32](f, s))
 		return nil
 	}, nil
 }

@@ -123,8 +123,8 @@ func TestNarrowProducts(t *testing.T) {
 		back bool
 	}{
 		{"MatMul", matmul{}, false}, {"FusedMatMul", fusedMatMul{alpha: 0.5, transB: true}, true},
-		{"Bone", bone{}, false}, {"BoneGradX", boneGradX{}, true},
-		{"Linear", linear{act: finishings["SiLU"]}, false},
+		{"Bone", bone{ending: ending{residual: 3}}, false}, {"BoneGradX", boneGradX{}, true},
+		{"Linear", linear{ending: ending{residual: 3, act: finishings["SiLU"]}}, false},
 		{"a Bat", batWeight{}, false}, {"a Bat's gradient", batWeightGrad{}, false},
 	}
 	blocks := someFloats(t, tensor.Float32, out/r, r, r)
@@ -136,12 +136,14 @@ func TestNarrowProducts(t *testing.T) {
 					facts[0] = someFloats(t, tensor.Float32, rows, out)
 				}
 				args[0], facts[0] = facts[0].Value(), facts[0].WithoutValue()
-				weight := 1
+				weight, residual := 1, someFloats(t, tensor.Float32, rows, out)
+				if c.back {
+					residual = someFloats(t, tensor.Float32, rows, in)
+				}
 				switch d := someFloats(t, tensor.Float32, r, out); c.op.(type) {
 				case bone, boneGradX:
-					facts, args = append(facts, d.WithoutValue()), append(args, d.Value())
+					facts, args = append(facts, d.WithoutValue(), residual.WithoutValue()), append(args, d.Value(), residual.Value())
 				case linear:
-					residual := someFloats(t, tensor.Float32, rows, out)
 					facts, args = append(facts, Fact{}, residual.WithoutValue()), append(args, nil, residual.Value())
 				case batWeight:
 					weight, facts, args = 0, []Fact{w, blocks.WithoutValue()}, []*tensor.Tensor{nil, blocks.Value()}

@@ -157,11 +157,6 @@ func bindProduct[T kernel.Float](p *Binder, g *gemmPlan, b Fact) (Step, error) {
 	return bindMatrix(p, g, b, unfinished[T])
 }
 
-// A finisher is what follows a product of the inputs.
-type finisher[T kernel.Float] = func(in []*tensor.Tensor) kernel.Finish[T]
-
-func unfinished[T kernel.Float]([]*tensor.Tensor) kernel.Finish[T] { return kernel.Finish[T]{} }
-
 // bindMatrix makes the step of a product by the one matrix b, in whichever form
 // that is read.
 func bindMatrix[T kernel.Float](p *Binder, g *gemmPlan, b Fact, finish finisher[T]) (Step, error) {
@@ -182,13 +177,14 @@ func bindMatrix[T kernel.Float](p *Binder, g *gemmPlan, b Fact, finish finisher[
 	if packed != nil {
 		p.Unread(1)
 	}
+	right := kernel.Right[T]{LD: g.ldb, Trans: g.transB, Packed: packed, Turned: turned}
 	return func(f *Frame, in, out []*tensor.Tensor) error {
-		var read []T
+		b := right
 		if packed == nil {
-			read = tensor.Data[T](in[1])
+			b.Data = tensor.Data[T](in[1])
 		}
-		kernel.GemmFinished(f.Pool, g.transA, g.transB, g.m, g.n, g.k, T(g.alpha), tensor.Data[T](in[0]), g.lda, read, g.ldb,
-			packed, turned, finish(in), g.accumulate, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, s))
+		kernel.GemmFinished(f.Pool, g.transA, g.m, g.n, g.k, T(g.alpha), tensor.Data[T](in[0]), g.lda, b,
+			finish(in), g.accumulate, tensor.Data[T](out[0]), g.n, ScratchOf[T](f, s))
 		return nil
 	}, nil
 }

@@ -6,8 +6,8 @@ import "github.com/bonnx/bonnx/internal/par"
 // and writes B once, which that many rows do not pay for.
 const fewRows = 3
 
-// GemmScratch is how many elements of scratch Gemm, GemmPacked and GemmTiled
-// need for their sizes.
+// GemmScratch is how many elements of scratch Gemm and GemmFinished need for
+// their sizes.
 func GemmScratch[T Float](m, n, k int) int { return gemmScratch(chosenRow[T](), m, n, k) }
 
 func gemmScratch[T Float](row *gemmRow[T], m, n, k int) int {
@@ -41,39 +41,6 @@ func Gemm[T Float](p *par.Pool, transA, transB bool, m, n, k int, alpha T, a []T
 	g := gemm[T]{p: p, row: chosenRow[T](), m: m, n: n, k: k, alpha: alpha, acc: accumulate, c: c, ldc: ldc}
 	g.a = matrix[T]{data: a, ld: lda, trans: transA}
 	g.b = matrix[T]{data: b, ld: ldb, trans: transB}
-	g.run(scratch)
-}
-
-// GemmTiled is Gemm with a block D (r, ...) added to the stored B while it is
-// packed, as Bone does to a weight: where B is stored as (rows, cols), its
-// element [i,j] counts as b[i*ldb+j] + d[(i%r)*ldd+j].
-func GemmTiled[T Float](p *par.Pool, transA, transB bool, m, n, k int, alpha T, a []T, lda int, b []T, ldb int,
-	d []T, r, ldd int, accumulate bool, c []T, ldc int, scratch []T) {
-	g := gemm[T]{p: p, row: chosenRow[T](), m: m, n: n, k: k, alpha: alpha, acc: accumulate, c: c, ldc: ldc}
-	g.a = matrix[T]{data: a, ld: lda, trans: transA}
-	g.b = matrix[T]{data: b, ld: ldb, trans: transB, tile: d, r: r, ldt: ldd}
-	g.run(scratch)
-}
-
-// GemmPacked is Gemm with a B that PackB packed. Its results are Gemm's, bit
-// for bit.
-func GemmPacked[T Float](p *par.Pool, transA bool, m, n, k int, alpha T, a []T, lda int, packed []T,
-	accumulate bool, c []T, ldc int, scratch []T) {
-	g := gemm[T]{p: p, row: chosenRow[T](), m: m, n: n, k: k, alpha: alpha, acc: accumulate, c: c, ldc: ldc}
-	g.a = matrix[T]{data: a, ld: lda, trans: transA}
-	g.packed = packed
-	g.run(scratch)
-}
-
-// GemmRepacked is GemmTiled with a stored B that PackB packed: of k rows and n
-// columns, or where transB of n rows and k columns. d may be nil. It copies
-// panels where GemmPacked reads them, which many rows of A pay for.
-func GemmRepacked[T Float](p *par.Pool, transB bool, m, n, k int, alpha T, a []T, lda int, packed []T,
-	d []T, r, ldd int, accumulate bool, c []T, ldc int, scratch []T) {
-	g := gemm[T]{p: p, row: chosenRow[T](), m: m, n: n, k: k, alpha: alpha, acc: accumulate, c: c, ldc: ldc}
-	g.a = matrix[T]{data: a, ld: lda}
-	g.b = inPanels(g.row, transB, n, k, packed)
-	g.b.tile, g.b.r, g.b.ldt = d, r, ldd
 	g.run(scratch)
 }
 
@@ -116,6 +83,7 @@ func (g *gemm[T]) run(scratch []T) {
 		return
 	}
 	g.runBlocks(scratch)
+	g.finishRows()
 }
 
 // zero is the product of no terms.
@@ -248,7 +216,7 @@ func (t *tiles[T]) Run(lo, hi int) {
 		} else {
 			g.tile(a, t.b[j*t.kc:], c, rows, cols, t.kc, g.acc || t.p0 > 0)
 		}
-		if t.p0+t.kc == g.k {
+		if t.p0+t.kc == g.k && g.finish.Add == nil {
 			g.finish.apply(c, g.ldc, t.i0+i, rows, t.j0+j, cols)
 		}
 	}

@@ -32,23 +32,13 @@ func (w *Narrow) products(transB bool) (n, k int) {
 
 // GemmNarrow is Gemm with the matrix w, or its transpose where transB, for B.
 // Its elements become floats while they are packed. Where d is not nil, it is a
-// block of r rows ldd apart that is added to w as GemmTiled does it. The results
-// are those of Gemm and GemmTiled, bit for bit. scratch holds GemmNarrowScratch
-// elements.
+// block of r rows ldd apart that is added to w as that of a Right is. The results
+// are those of GemmFinished, bit for bit. scratch holds GemmNarrowScratch elements.
 func GemmNarrow(p *par.Pool, transB bool, m int, alpha float32, a []float32, lda int, w *Narrow,
-	d []float32, r, ldd int, accumulate bool, c []float32, ldc int, scratch []float32) {
-	g := narrowGemm(p, transB, m, a, lda, w, c, ldc)
-	g.alpha, g.acc = alpha, accumulate
-	g.run(addBlock(&g, d, r, ldd, scratch))
-}
-
-// GemmNarrowFinished is GemmFinished with the matrix w, or its transpose where
-// transB, for B.
-func GemmNarrowFinished(p *par.Pool, transB bool, m int, alpha float32, a []float32, lda int, w *Narrow,
-	finish Finish[float32], accumulate bool, c []float32, ldc int, scratch []float32) {
+	d []float32, r, ldd int, finish Finish[float32], accumulate bool, c []float32, ldc int, scratch []float32) {
 	g := narrowGemm(p, transB, m, a, lda, w, c, ldc)
 	g.alpha, g.acc, g.finish = alpha, accumulate, finish
-	g.run(scratch)
+	g.run(addBlock(&g, d, r, ldd, scratch))
 }
 
 func narrowGemm(p *par.Pool, transB bool, m int, a []float32, lda int, w *Narrow, c []float32, ldc int) gemm[float32] {

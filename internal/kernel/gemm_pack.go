@@ -137,7 +137,7 @@ func packAcross[T Float](row *gemmRow[T], panel []T, m *matrix[T], r0, n, p0, k,
 // columns.
 func PackedSize[T Float](n, k int) int { return k * roundUp(n, chosenRow[T]().nr) }
 
-// PackB packs op(B) (k,n) for GemmPacked; b is (k,n) or, where transB, (n,k),
+// PackB packs op(B) (k,n) for a Right; b is (k,n) or, where transB, (n,k),
 // with rows ldb apart. dst holds PackedSize elements. What it writes suits the
 // kernels chosen in this process only; it is not to be stored.
 func PackB[T Float](p *par.Pool, transB bool, n, k int, b []T, ldb int, dst []T) {

@@ -216,40 +216,6 @@ func TestGemmTiled(t *testing.T) {
 	}
 }
 
-// TestGemmFinished: bias, residual and activation come to the same, bit for bit,
-// as when they follow the product.
-func TestGemmFinished(t *testing.T) {
-	withPools(t, func(t *testing.T, p *par.Pool) {
-		for _, c := range []struct{ m, n, k int }{{1, 40, 30}, {3, 700, 20}, {5, 33, 1030}, {300, 290, 70}, {1100, 70, 520}, {4, 6, 0}} {
-			r := newRand()
-			lda := c.n + 3
-			a, b := randSlice[float32](r, c.m*c.k), randSlice[float32](r, c.k*c.n)
-			bias, more := randSlice[float32](r, c.n), randSlice[float32](r, c.m*lda)
-			scratch := make([]float32, GemmScratch[float32](c.m, c.n, c.k))
-			packed := make([]float32, PackedSize[float32](c.n, c.k))
-			PackB(p, false, c.n, c.k, b, c.n, packed)
-			turned := make([]float32, PackedSize[float32](c.k, c.n))
-			PackB(p, true, c.k, c.n, b, c.n, turned)
-			want := make([]float32, c.m*c.n)
-			Gemm(p, false, false, c.m, c.n, c.k, 1, a, c.k, b, c.n, false, want, c.n, scratch)
-			for i := range c.m {
-				for j := range c.n {
-					want[i*c.n+j] = want[i*c.n+j] + bias[j]
-					want[i*c.n+j] = want[i*c.n+j] + more[i*lda+j]
-				}
-			}
-			Tanh(nil, want, want)
-			for i, panels := range [][]float32{nil, packed, turned} {
-				got, check := guarded[float32](t, c.m*c.n)
-				GemmFinished(p, false, false, c.m, c.n, c.k, 1, a, c.k, b, c.n, panels, i == 2,
-					Finish[float32]{bias, more, lda, Tanh[float32]}, false, got, c.n, scratch)
-				check()
-				checkSame(t, fmt.Sprintf("%+v form %d", c, i), got, want)
-			}
-		}
-	})
-}
-
 // TestGemmRowsAlike: in every row of the table an element is the same whatever
 // computed it: a tile, one row of it, or its columns alone.
 func TestGemmRowsAlike(t *testing.T) {

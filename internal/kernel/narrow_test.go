@@ -198,7 +198,7 @@ func TestGemmNarrowAllocates(t *testing.T) {
 	scratch := make([]float32, GemmNarrowScratch(w, false, 4, 8))
 	p := par.New(2)
 	defer p.Close()
-	if n := testing.AllocsPerRun(50, func() { GemmNarrow(p, false, 4, 1, a, 128, w, d, 8, 96, false, c, 96, scratch) }); n > 0 {
+	if n := testing.AllocsPerRun(50, func() { GemmNarrow(p, false, 4, 1, a, 128, w, d, 8, 96, Finish[float32]{}, false, c, 96, scratch) }); n > 0 {
 		t.Errorf("%v allocations a product, want none", n)
 	}
 }
@@ -222,18 +222,24 @@ func BenchmarkGemmNarrow(b *testing.B) {
 				b.Run(fmt.Sprintf("%dx%d,m%d,format%d", k, n, m, f), func(b *testing.B) {
 					w, _ := newNarrow(newRand(), f, narrowCase{n, k, 1, 32, 1})
 					scratch := make([]float32, GemmNarrowScratch(w, true, m, 0))
-					rate(b, func(p *par.Pool) { GemmNarrow(p, true, m, 1, x, k, w, nil, 0, 0, false, y, n, scratch) })
+					rate(b, func(p *par.Pool) {
+						GemmNarrow(p, true, m, 1, x, k, w, nil, 0, 0, Finish[float32]{}, false, y, n, scratch)
+					})
 				})
 				b.Run(fmt.Sprintf("%dx%d,m%d,format%d,back", k, n, m, f), func(b *testing.B) {
 					w, _ := newNarrow(newRand(), f, narrowCase{k, n, 1, 32, 1})
 					scratch := make([]float32, GemmNarrowScratch(w, false, m, 0))
-					rate(b, func(p *par.Pool) { GemmNarrow(p, false, m, 1, x, k, w, nil, 0, 0, false, y, n, scratch) })
+					rate(b, func(p *par.Pool) {
+						GemmNarrow(p, false, m, 1, x, k, w, nil, 0, 0, Finish[float32]{}, false, y, n, scratch)
+					})
 				})
 			}
 			b.Run(fmt.Sprintf("%dx%d,m%d,packed", k, n, m), func(b *testing.B) {
 				packed := make([]float32, PackedSize[float32](n, k))
 				scratch := make([]float32, GemmScratch[float32](m, n, k))
-				rate(b, func(p *par.Pool) { GemmPacked(p, false, m, n, k, 1, x, k, packed, false, y, n, scratch) })
+				rate(b, func(p *par.Pool) {
+					GemmFinished(p, false, m, n, k, 1, x, k, Right[float32]{Packed: packed}, Finish[float32]{}, false, y, n, scratch)
+				})
 			})
 		}
 	}
