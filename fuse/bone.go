@@ -1,30 +1,37 @@
 package fuse
 
 import (
+	"slices"
+
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/ops"
 	"github.com/bonnx/bonnx/tensor"
 )
 
-// A linear is a MatMul or Gemm by a matrix.
+// A linear is a product by a matrix: a MatMul, a Gemm, or a Bone of others.
 type linear struct {
 	node   *ir.Node
 	x, w   *ir.Value
-	c      *ir.Value // what a Gemm adds, nil for none
+	block  *ir.Value // that a Bone has, nil for none
+	c      *ir.Value // what is added, nil for nothing
 	transB bool
+	nodes  []*ir.Node // that it is made of
 }
 
 // linearOf reads n as a product with nothing but a bias added; reason says why
 // a Gemm is more than that.
 func (r *rewriter) linearOf(n *ir.Node) (l linear, reason string, ok bool) {
+	l = linear{node: n, x: n.Input(0), w: n.Input(1), transB: intAttr(n, "transB", 0) != 0, nodes: []*ir.Node{n}}
 	switch {
 	case n.Is("MatMul"):
-		return linear{node: n, x: n.Input(0), w: n.Input(1)}, "", true
+		return l, "", true
+	case isComposite(n, "Bone"):
+		l.block = n.Input(2)
+		return l, "", true
 	case !n.Is("Gemm"):
 		return l, "", false
 	}
-	l = linear{node: n, x: n.Input(0), w: n.Input(1), c: n.Input(2), transB: intAttr(n, "transB", 0) != 0}
-	switch {
+	switch l.c = n.Input(2); {
 	case intAttr(n, "transA", 0) != 0:
 		return l, "the Gemm reads its input transposed", false
 	case floatAttr(n, "alpha", 1) != 1 || l.c != nil && floatAttr(n, "beta", 1) != 1:
@@ -33,9 +40,26 @@ func (r *rewriter) linearOf(n *ir.Node) (l linear, reason string, ok bool) {
 	return l, "", true
 }
 
+// layerOf is linearOf for what makes y, or for a Bone whose bias y has.
+func (r *rewriter) layerOf(y *ir.Value) (l linear, reason string, ok bool) {
+	n := y.Producer()
+	pair(n, func(p, c *ir.Value) bool {
+		if !n.Is("Add") || !isComposite(p.Producer(), "Bone") || !r.isBias(c, y) {
+			return false
+		}
+		l, _, ok = r.linearOf(p.Producer())
+		l.c, l.nodes = c, append(l.nodes, n)
+		return true
+	})
+	if ok {
+		return l, "", true
+	}
+	return r.linearOf(n)
+}
+
 // boneActivation recognises y = linear(x, W) + fold(x) D:
 //
-//	Add(y0, d), y0 = MatMul(x, W) or Gemm(x, W[, C])
+//	Add(y0, d), y0 = MatMul(x, W) or Gemm(x, W[, C]), or what has a block already
 //	d = MatMul(s, D) or Reshape(MatMul(s, D), Shape(y0))
 //	s = ReduceSum(Reshape(x, [-1, in/r, r]), [1]) or MatMul(x, F), F[k,l] = (k mod r == l)
 func boneActivation(r *rewriter, n *ir.Node) (bool, string) {
@@ -51,7 +75,7 @@ func (r *rewriter) boneAdd(n *ir.Node, y0, d *ir.Value) (bool, string) {
 	if y0.Producer() == nil {
 		return false, ""
 	}
-	inner := []*ir.Node{y0.Producer()}
+	var inner []*ir.Node
 	if re := from(d, "Reshape"); re != nil {
 		sh := from(re.Input(1), "Shape")
 		if sh == nil || sh.Input(0) != y0 || len(sh.Attrs) > 0 {
@@ -68,11 +92,12 @@ func (r *rewriter) boneAdd(n *ir.Node, y0, d *ir.Value) (bool, string) {
 	if fold.x == nil {
 		return false, ""
 	}
-	l, reason, ok := r.linearOf(y0.Producer())
+	l, reason, ok := r.layerOf(y0)
 	if !ok {
 		return false, reason
 	}
 	block := mm.Input(1)
+	inner = append(inner, l.nodes...)
 	if l.x != fold.x {
 		return false, "the block folds another input"
 	}
@@ -153,6 +178,11 @@ func (r *rewriter) bone(n *ir.Node, l linear, w, block *ir.Value, rank int, inne
 	if !r.floats(l.x, w, block) {
 		return false, "the weight, the input and the block are not of one float type"
 	}
+	if l.block != nil {
+		if block = r.stacked(n, l.block, block); block == nil {
+			return false, "the rank of neither block divides that of the other"
+		}
+	}
 	var attrs []*ir.Attr
 	if l.transB {
 		attrs = append(attrs, ir.A("transB", ir.Int(1)))
@@ -167,11 +197,46 @@ func (r *rewriter) bone(n *ir.Node, l linear, w, block *ir.Value, rank int, inne
 	return true, ""
 }
 
+// stacked is the block, made before n, that does what a and b do to a weight:
+// their sum, that of fewer rows repeated downwards; nil where that does not fit.
+func (r *rewriter) stacked(n *ir.Node, a, b *ir.Value) *ir.Value {
+	as, _ := r.fact(a).Shape()
+	bs, _ := r.fact(b).Shape()
+	switch {
+	case len(as) != 2 || len(bs) != 2 || as[1] != bs[1]:
+		return nil
+	case as[0] == bs[0]:
+		return r.insert(n, "", "Add", ir.In(a, b), nil)
+	case as[0] < bs[0]:
+		a, as, b, bs = b, bs, a, as
+	}
+	if as[0]%bs[0] != 0 {
+		return nil
+	}
+	ints := func(v ...int) *ir.Value { return r.constant(prefixOf(n.Name)+"rows", tensor.Ints(v...)) }
+	parts := r.insert(n, "", "Reshape", ir.In(a, ints(as[0]/bs[0], bs[0], bs[1])), nil)
+	sum := r.insert(n, "", "Add", ir.In(parts, b), nil)
+	return r.insert(n, "", "Reshape", ir.In(sum, ints(as...)), nil)
+}
+
 // boneWeight recognises y = linear(x, W + rows of D repeated):
 //
-//	MatMul(x, w) or Gemm(x, w[, C]), w = Add(W, g)
+//	MatMul(x, w) or Gemm(x, w[, C]) or Bone(x, w, D2), w = Add(W, g)
 //	g = Gather(D, k mod r), or Transpose of it for a Gemm with transB
+//
+// W may itself be such a sum.
 func boneWeight(r *rewriter, n *ir.Node) (bool, string) {
+	y := n.Output(0)
+	done, reason := r.boneRows(n)
+	for again := done; again; {
+		l, _, _ := r.layerOf(y)
+		again, _ = r.boneRows(l.node)
+	}
+	return done, reason
+}
+
+// boneRows takes one block out of a weight.
+func (r *rewriter) boneRows(n *ir.Node) (bool, string) {
 	l, reason, ok := r.linearOf(n)
 	sum := from(l.w, "Add")
 	if sum == nil {
@@ -295,11 +360,28 @@ func (r *rewriter) isIdentity(v *ir.Value) bool {
 // constantBone spells a Bone out whose block never changes: W' is then folded
 // and packed once, and the layer costs what it did without.
 func constantBone(r *rewriter, n *ir.Node) (bool, string) {
-	if n.Output(1) != nil || r.fact(n.Input(1)).Const == nil || r.fact(n.Input(2)).Const == nil {
+	if n.Output(1) != nil || r.fact(n.Input(1)).Const == nil || !r.constantBlock(n.Input(2), maxNesting) {
 		return false, ""
 	}
 	if r.err = r.lower(n); r.err != nil {
 		return false, ""
 	}
 	return true, ""
+}
+
+// constantBlock reports whether v is a constant, or made of constants by a few
+// operators, as the sum of blocks is.
+func (r *rewriter) constantBlock(v *ir.Value, depth int) bool {
+	n := v.Producer()
+	switch op := r.a.Op(n); {
+	case r.fact(v).Const != nil:
+		return true
+	case op == nil || depth == 0 || len(n.Subgraphs()) > 0:
+		return false
+	default:
+		if _, random := op.(ops.Random); random {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(n.Inputs(), func(in *ir.Value) bool { return in != nil && !r.constantBlock(in, depth-1) })
 }

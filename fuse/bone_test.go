@@ -62,6 +62,11 @@ func (l layer) want() map[string]int {
 // activation writes y = base + fold(x) D.
 func (l layer) activation(s *sketch, x *ir.Value) (y0, y *ir.Value) {
 	y0 = l.base(s, x, l.weight(s))
+	return y0, l.adapted(s, x, y0, "p")
+}
+
+// adapted writes y0 + fold(x) D with the block of that name.
+func (l layer) adapted(s *sketch, x, y0 *ir.Value, block string) *ir.Value {
 	var fold *ir.Value
 	divides := l.in%l.r == 0
 	if divides {
@@ -74,11 +79,11 @@ func (l layer) activation(s *sketch, x *ir.Value) (y0, y *ir.Value) {
 		}
 		fold = s.Op("MatMul", ir.In(x, s.Const("fold", f)))
 	}
-	d := s.Op("MatMul", ir.In(fold, s.param("p", l.r, l.out)))
+	d := s.Op("MatMul", ir.In(fold, s.param(block, l.r, l.out)))
 	if divides && !l.gemm {
 		d = s.Op("Reshape", ir.In(d, s.Op("Shape", ir.In(y0))))
 	}
-	return y0, s.add(y0, d)
+	return s.add(y0, d)
 }
 
 func TestBoneActivation(t *testing.T) {
@@ -114,14 +119,77 @@ func TestBoneWeight(t *testing.T) {
 		t.Run(l.String(), func(t *testing.T) {
 			s := newSketch()
 			x := s.input("x", l.x...)
-			g := s.Op("Gather", ir.In(s.param("p", l.r, l.out), s.Ints(l.rows()...)), ir.A("axis", ir.Int(0)))
-			if l.transB {
-				g = s.Op("Transpose", ir.In(g), ir.A("perm", ir.Ints{1, 0}))
-			}
-			s.output(l.base(s, x, s.add(l.weight(s), g)))
+			s.output(l.base(s, x, l.weighted(s, l.weight(s), "p")))
 			s.check(t, l.want())
 		})
 	}
+}
+
+// weighted writes w + rows of the block of that name.
+func (l layer) weighted(s *sketch, w *ir.Value, block string) *ir.Value {
+	g := s.Op("Gather", ir.In(s.param(block, l.r, l.out), s.Ints(l.rows()...)), ir.A("axis", ir.Int(0)))
+	if l.transB {
+		g = s.Op("Transpose", ir.In(g), ir.A("perm", ir.Ints{1, 0}))
+	}
+	return s.add(w, g)
+}
+
+// TestBoneStack: two adapters of one layer are one, with the sum of their blocks,
+// where the ranks allow it; in either form, and in both.
+func TestBoneStack(t *testing.T) {
+	for _, c := range []struct {
+		r2   int
+		more map[string]int // operators beside those of one adapter
+	}{
+		{2, map[string]int{":Add": 1}},
+		{4, map[string]int{":Add": 1, ":Reshape": 2}},
+		{1, map[string]int{":Add": 1, ":Reshape": 2}},
+	} {
+		for _, l := range []layer{
+			{in: 8, out: 4, r: 2, x: []int{2, 3, 8}}, {in: 9, out: 5, r: 2, x: []int{4, 9}},
+			{in: 8, out: 4, r: 2, gemm: true, x: []int{3, 8}}, {in: 9, out: 4, r: 2, gemm: true, transB: true, x: []int{3, 9}},
+		} {
+			second, want := l, l.want()
+			second.r = c.r2
+			for op, n := range c.more {
+				want[op] += n
+			}
+			for name, stack := range map[string]func(s *sketch, x *ir.Value) *ir.Value{
+				"activation": func(s *sketch, x *ir.Value) *ir.Value {
+					_, y := l.activation(s, x)
+					return second.adapted(s, x, y, "p2")
+				},
+				"weight": func(s *sketch, x *ir.Value) *ir.Value {
+					return l.base(s, x, second.weighted(s, l.weighted(s, l.weight(s), "p"), "p2"))
+				},
+				"weight, then activation": func(s *sketch, x *ir.Value) *ir.Value {
+					return second.adapted(s, x, l.base(s, x, l.weighted(s, l.weight(s), "p")), "p2")
+				},
+			} {
+				t.Run(fmt.Sprintf("%v and %d, %s", l, c.r2, name), func(t *testing.T) {
+					s := newSketch()
+					s.output(stack(s, s.input("x", l.x...)))
+					s.check(t, want)
+				})
+			}
+		}
+	}
+}
+
+// Of ranks that do not fit, the second stays a product of its own, which ends
+// with the first.
+func TestBoneStackOfOddRanks(t *testing.T) {
+	l, second := layer{in: 6, out: 4, r: 3, x: []int{2, 3, 6}}, layer{in: 6, out: 4, r: 2}
+	s := newSketch()
+	x := s.input("x", l.x...)
+	_, y := l.activation(s, x)
+	s.output(second.adapted(s, x, y, "p2"))
+	want, m := s.evaluate(t, s.model.Clone(), false), s.model.Clone()
+	s.check(t, map[string]int{"ai.bonnx:Bone": 1, ":MatMul": 1, ":Add": 1, ":ReduceSum": 1, ":Reshape": 2, ":Shape": 1})
+	if err := fuse.Raise(m, ops.Standard(), fuse.Options{Mutable: mutable}); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "late", s.evaluateLate(t, m), want)
 }
 
 // Forward and backward spelled out share the sum of weight and block.
@@ -172,14 +240,17 @@ func TestBat(t *testing.T) {
 	}
 }
 
-// TestConstantBone: a block that never changes becomes a part of the weight,
-// one that does not stays a layer of its own.
+// TestConstantBone: blocks that never change become a part of the weight, one
+// that does stays a layer of its own.
 func TestConstantBone(t *testing.T) {
-	for _, l := range layers {
+	for i, l := range layers {
 		for _, changes := range []bool{false, true} {
 			s := newSketch()
 			x := s.input("x", l.x...)
 			_, y := l.activation(s, x)
+			if i%2 == 0 {
+				y = l.adapted(s, x, y, "p2")
+			}
 			s.output(y)
 			want := s.evaluate(t, s.model.Clone(), false)
 			o := fuse.Options{}

@@ -40,7 +40,7 @@ type pass struct {
 // its nodes apart.
 var raise = []pass{
 	{"bone, activation form", []string{"Add"}, boneActivation},
-	{"bone, weight form", []string{"MatMul", "Gemm"}, boneWeight},
+	{"bone, weight form", []string{"MatMul", "Gemm", ops.Domain + ".Bone"}, boneWeight},
 	{"bat", []string{"Reshape"}, batWeight},
 	{"layer norm", []string{"Mul"}, layerNorm},
 	{"rms norm", []string{"Mul"}, rmsNorm},

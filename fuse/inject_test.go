@@ -2,6 +2,7 @@ package fuse_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -11,7 +12,9 @@ import (
 	"github.com/bonnx/bonnx/internal/testmodel"
 	"github.com/bonnx/bonnx/internal/testutil"
 	"github.com/bonnx/bonnx/internal/testutil/opcheck"
+	"github.com/bonnx/bonnx/internal/testutil/ort"
 	"github.com/bonnx/bonnx/ir"
+	"github.com/bonnx/bonnx/onnx"
 	"github.com/bonnx/bonnx/ops"
 	"github.com/bonnx/bonnx/rewrite"
 	"github.com/bonnx/bonnx/tensor"
@@ -69,7 +72,96 @@ func TestInjectedModels(t *testing.T) {
 	}
 }
 
-func isBlock(v *ir.Value) bool { return strings.HasSuffix(v.Name, "_block") }
+// A pile is two adapters on all layers.
+type pile struct {
+	ranks  [2]int
+	forms  [2]rewrite.Form
+	second adapter.Method
+}
+
+var piles = []pile{
+	{[2]int{8, 8}, [2]rewrite.Form{}, adapter.Bone},
+	{[2]int{4, 8}, [2]rewrite.Form{}, adapter.MiSS},
+	{[2]int{8, 4}, [2]rewrite.Form{rewrite.Weighted, rewrite.Weighted}, adapter.MiSSMini},
+	{[2]int{5, 5}, [2]rewrite.Form{rewrite.Weighted, rewrite.Activation}, adapter.Bone},
+}
+
+// models are the file's, what Canonical makes of it, and that raised; targets is
+// how many layers there are.
+func (p pile) models(t *testing.T) (file, plain, fused *ir.Model, targets int) {
+	t.Helper()
+	file, err := testmodel.Tiny.Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, method := range []adapter.Method{adapter.Bone, p.second} {
+		cfg := adapter.DefaultConfig()
+		cfg.Method, cfg.Rank, cfg.Init, cfg.Seed, cfg.Name = method, p.ranks[i], adapter.InitRandom, uint64(i), string(rune('a'+i))
+		if method == adapter.MiSSMini {
+			cfg.MiniRank = 4
+		}
+		report, err := rewrite.Inject(file, cfg, rewrite.Options{Form: p.forms[i]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		targets = len(report.Targets)
+	}
+	if plain, err = ops.Canonical(file); err != nil {
+		t.Fatal(err)
+	}
+	fused = plain.Clone()
+	if err := fuse.Raise(fused, ops.Standard(), fuse.Options{Mutable: isBlock}); err != nil {
+		t.Fatal(err)
+	}
+	return file, plain, fused, targets
+}
+
+// TestInjectedPiles: of two adapters there is one Bone a layer, with the
+// gradients of both.
+func TestInjectedPiles(t *testing.T) {
+	for _, p := range piles {
+		t.Run(fmt.Sprint(p), func(t *testing.T) {
+			_, plain, fused, targets := p.models(t)
+			wantOps(t, fused, map[string]int{"ai.bonnx:Bone": targets, ":ReduceSum": 0})
+			want, got := blockGradients(t, plain), blockGradients(t, fused)
+			if len(want) != 2*targets+1 || len(got) != len(want) {
+				t.Fatalf("%d and %d results of %d targets", len(got), len(want), targets)
+			}
+			for name, w := range want {
+				testutil.Close(t, name, got[name], w, 2e-5, 2e-5)
+			}
+		})
+	}
+}
+
+// TestORTPiles: what is run of them, with blocks that change and with such that
+// do not, is what ONNX Runtime makes of the file.
+func TestORTPiles(t *testing.T) {
+	ort.Available(t)
+	ids := testutil.RandomInts(2, 0, int64(testmodel.Tiny.Vocab), 2, 7)
+	for _, p := range piles {
+		file, _, fused, targets := p.models(t)
+		path := filepath.Join(t.TempDir(), "m.onnx")
+		if err := onnx.Save(path, file, onnx.SaveOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		want := ort.Run(t, path, map[string]*tensor.Tensor{file.Graph.Inputs[0].Name: ids})[file.Graph.Outputs[0].Name]
+		for _, c := range []struct {
+			what    string
+			mutable func(*ir.Value) bool
+			bones   int
+		}{{"that change", isBlock, targets}, {"that do not", nil, 0}} {
+			m := fused.Clone()
+			if err := fuse.Late(m, ops.Standard(), fuse.Options{Mutable: c.mutable}); err != nil {
+				t.Fatal(err)
+			}
+			wantOps(t, m, map[string]int{"ai.bonnx:Bone": c.bones})
+			testutil.Close(t, fmt.Sprint(p, " with blocks ", c.what), run(t, m, ids), want, 1e-5, 1e-5)
+		}
+	}
+}
+
+func isBlock(v *ir.Value) bool { return strings.Contains(v.Name, "_block") }
 
 // blockGradients are the sum of squares of the output and its gradients for
 // all blocks.
