@@ -385,3 +385,29 @@ func (r *rewriter) constantBlock(v *ir.Value, depth int) bool {
 	}
 	return !slices.ContainsFunc(n.Inputs(), func(in *ir.Value) bool { return in != nil && !r.constantBlock(in, depth-1) })
 }
+
+// sumsOf is what the sums of a layer depend on.
+type sumsOf struct {
+	x    *ir.Value
+	rank int64
+	tag  string
+}
+
+// sharedSums reads the sums of a layer from one before that has the same input
+// and rank, as those of query, key and value: the backward pass then keeps one
+// of them, and the others are not made.
+func sharedSums(r *rewriter, n *ir.Node) (bool, string) {
+	s, rank := n.Output(1), r.fact(n.Input(2)).Dim(0)
+	if s == nil || !rank.Known || r.kept(s) {
+		return false, ""
+	}
+	key := sumsOf{n.Input(0), rank.Value, n.Tag}
+	first := r.sums[key]
+	if first == nil {
+		r.sums[key] = s
+		return false, ""
+	}
+	s.ReplaceUses(first)
+	n.TruncateOutputs(1)
+	return true, ""
+}

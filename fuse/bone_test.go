@@ -272,3 +272,38 @@ func TestConstantBone(t *testing.T) {
 		}
 	}
 }
+
+// TestSharedSums: layers of one input keep its sums once for the backward pass,
+// those of another input or rank their own.
+func TestSharedSums(t *testing.T) {
+	for name, c := range map[string]struct {
+		ranks []int
+		apart bool // the last reads another input
+		want  int
+	}{"three": {[]int{2, 2, 2}, false, 1}, "ranks": {[]int{2, 4, 2}, false, 2}, "inputs": {[]int{2, 2, 2}, true, 2}} {
+		s := newSketch()
+		x := s.input("x", 2, 3, 8)
+		for i, r := range c.ranks {
+			if c.apart && i == 2 {
+				x = s.Op("Tanh", ir.In(x))
+			}
+			l := layer{in: 8, out: 4, r: r}
+			y := s.Op("MatMul", ir.In(x, s.Graph.AddInitializer(fmt.Sprint("w", i), ir.Dense(s.random(8, 4)))))
+			s.output(l.adapted(s, x, y, fmt.Sprint("p", i)))
+		}
+		want := s.evaluate(t, s.model.Clone(), false)
+		if err := fuse.Raise(s.model, ops.Standard(), fuse.Options{Mutable: mutable}); err != nil {
+			t.Fatal(err)
+		}
+		same(t, name, s.evaluateLate(t, s.model), want)
+		sums := 0
+		for n := range s.model.Graph.Nodes() {
+			if n.OpType == "Bone" && n.Output(1) != nil {
+				sums++
+			}
+		}
+		if sums != c.want {
+			t.Errorf("%s: %d layers give sums, want %d", name, sums, c.want)
+		}
+	}
+}

@@ -17,12 +17,13 @@ type rewriter struct {
 	names      *ir.Names
 	keep       map[*ir.Value]bool // outputs of the graph
 	o          Options
-	composites bool // whether one was put in
+	composites bool                 // whether one was put in
+	sums       map[sumsOf]*ir.Value // that layers with a block give
 	err        error
 }
 
 func newRewriter(m *ir.Model, a *ops.Analysis, o Options) *rewriter {
-	r := &rewriter{g: m.Graph, a: a, names: ir.NewNames(m), keep: map[*ir.Value]bool{}, o: o}
+	r := &rewriter{g: m.Graph, a: a, names: ir.NewNames(m), keep: map[*ir.Value]bool{}, o: o, sums: map[sumsOf]*ir.Value{}}
 	for _, v := range m.Graph.Outputs {
 		r.keep[v] = true
 	}
