@@ -24,7 +24,21 @@ func (g *gemm[T]) scratch() int {
 		return 0
 	}
 	shared, lockers := g.room()
-	return shared + lockers.count*lockers.size + min(g.k, blockK)*min(roundUp(g.m, g.row.mr), blockM+g.row.mr)
+	return shared + lockers.count*lockers.size + g.packedRows()
+}
+
+// packedRows is how many elements of A are packed at a time.
+func (g *gemm[T]) packedRows() int {
+	if g.keepsRows() {
+		return g.k * roundUp(g.m, g.row.mr)
+	}
+	return min(g.k, blockK) * min(roundUp(g.m, g.row.mr), blockM+g.row.mr)
+}
+
+// keepsRows tells whether A stays packed from one part of C's columns to the
+// next, and is not packed for each.
+func (g *gemm[T]) keepsRows() bool {
+	return g.m <= blockM && g.k <= 2*blockK && g.n > g.across()
 }
 
 // Gemm is the matrix product
@@ -101,7 +115,7 @@ func (g *gemm[T]) runBlocks(scratch []T) {
 	across, down := g.across(), roundUp(blockM, g.row.mr)
 	shared, l := g.room()
 	l.all, scratch = scratch[:l.count*l.size], scratch[l.count*l.size:]
-	b, a := scratch[:shared], scratch[shared:]
+	b, a, kept := scratch[:shared], scratch[shared:], g.keepsRows()
 	for j0 := 0; j0 < g.n; j0 += across {
 		cols := min(across, g.n-j0)
 		for p0 := 0; p0 < g.k; p0 += blockK {
@@ -112,9 +126,14 @@ func (g *gemm[T]) runBlocks(scratch []T) {
 				g.packBlock(p0, kc, j0, cols, b, l)
 			}
 			for i0 := 0; i0 < g.m; i0 += down {
-				rows := min(down, g.m-i0)
-				packRowBlock(g.p, g.row, &g.a, i0, rows, p0, kc, a)
-				g.tiles(&tiles[T]{g: *g, a: a, b: b, l: l, i0: i0, j0: j0, rows: rows, cols: cols, p0: p0, kc: kc})
+				rows, part := min(down, g.m-i0), a
+				if kept {
+					part = a[p0*roundUp(g.m, g.row.mr):]
+				}
+				if !kept || j0 == 0 {
+					packRowBlock(g.p, g.row, &g.a, i0, rows, p0, kc, part)
+				}
+				g.tiles(&tiles[T]{g: *g, a: part, b: b, l: l, i0: i0, j0: j0, rows: rows, cols: cols, p0: p0, kc: kc})
 			}
 		}
 	}

@@ -161,6 +161,30 @@ func TestGemmRowsIndependent(t *testing.T) {
 	})
 }
 
+// TestGemmKeepsRows: a product of so many columns that A stays packed for the
+// next of them is what products of fewer columns are.
+func TestGemmKeepsRows(t *testing.T) {
+	const m, n, k = blockM, 1100, 600
+	if g := (&gemm[float32]{row: chosenRow[float32](), m: m, n: n, k: k}); !g.keepsRows() {
+		t.Fatal("A is packed anew")
+	}
+	r := newRand()
+	a, b := randSlice[float32](r, m*k), randSlice[float32](r, k*n)
+	packed := make([]float32, PackedSize[float32](n, k))
+	PackB(nil, false, n, k, b, n, packed)
+	want := make([]float32, m*n)
+	for j := 0; j < n; j += n / 2 {
+		Gemm(nil, false, false, m, n/2, k, 1, a, k, b[j:], n, false, want[j:], n, make([]float32, GemmScratch[float32](m, n/2, k)))
+	}
+	for form, right := range []Right[float32]{{Data: b, LD: n}, {Packed: packed}} {
+		got := make([]float32, m*n)
+		scratch, check := guarded[float32](t, GemmScratch[float32](m, n, k))
+		GemmFinished(nil, false, m, n, k, 1, a, k, right, Finish[float32]{}, false, got, n, scratch)
+		check()
+		checkSame(t, fmt.Sprint("form ", form), got, want)
+	}
+}
+
 // testGemmTiled holds a product with a block added to B to one with the sum,
 // and to one of a B in panels.
 func testGemmTiled[T Float](t *testing.T, row *gemmRow[T]) {
