@@ -1,8 +1,6 @@
 package fuse
 
 import (
-	"slices"
-
 	"github.com/bonnx/bonnx/ir"
 	"github.com/bonnx/bonnx/ops"
 	"github.com/bonnx/bonnx/tensor"
@@ -355,59 +353,4 @@ func batWeight(r *rewriter, n *ir.Node) (bool, string) {
 func (r *rewriter) isIdentity(v *ir.Value) bool {
 	s, ok := r.fact(v).Shape()
 	return ok && len(s) == 2 && s[0] == s[1] && r.foldMatrix(v) == s[0]
-}
-
-// constantBone spells a Bone out whose block never changes: W' is then folded
-// and packed once, and the layer costs what it did without.
-func constantBone(r *rewriter, n *ir.Node) (bool, string) {
-	if n.Output(1) != nil || r.fact(n.Input(1)).Const == nil || !r.constantBlock(n.Input(2), maxNesting) {
-		return false, ""
-	}
-	if r.err = r.lower(n); r.err != nil {
-		return false, ""
-	}
-	return true, ""
-}
-
-// constantBlock reports whether v is a constant, or made of constants by a few
-// operators, as the sum of blocks is.
-func (r *rewriter) constantBlock(v *ir.Value, depth int) bool {
-	n := v.Producer()
-	switch op := r.a.Op(n); {
-	case r.fact(v).Const != nil:
-		return true
-	case op == nil || depth == 0 || len(n.Subgraphs()) > 0:
-		return false
-	default:
-		if _, random := op.(ops.Random); random {
-			return false
-		}
-	}
-	return !slices.ContainsFunc(n.Inputs(), func(in *ir.Value) bool { return in != nil && !r.constantBlock(in, depth-1) })
-}
-
-// sumsOf is what the sums of a layer depend on.
-type sumsOf struct {
-	x    *ir.Value
-	rank int64
-	tag  string
-}
-
-// sharedSums reads the sums of a layer from one before that has the same input
-// and rank, as those of query, key and value: the backward pass then keeps one
-// of them, and the others are not made.
-func sharedSums(r *rewriter, n *ir.Node) (bool, string) {
-	s, rank := n.Output(1), r.fact(n.Input(2)).Dim(0)
-	if s == nil || !rank.Known || r.kept(s) {
-		return false, ""
-	}
-	key := sumsOf{n.Input(0), rank.Value, n.Tag}
-	first := r.sums[key]
-	if first == nil {
-		r.sums[key] = s
-		return false, ""
-	}
-	s.ReplaceUses(first)
-	n.TruncateOutputs(1)
-	return true, ""
 }

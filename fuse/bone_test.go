@@ -307,3 +307,42 @@ func TestSharedSums(t *testing.T) {
 		}
 	}
 }
+
+// TestBlockMadeAgain: a block that is made of others is made for each pass, one
+// that is trained as it is, or never changes, is read by both.
+func TestBlockMadeAgain(t *testing.T) {
+	l := layer{in: 8, out: 4, r: 4, x: []int{2, 3, 8}}
+	for name, c := range map[string]struct {
+		block func(s *sketch) *ir.Value
+		again bool
+	}{
+		"mini": {func(s *sketch) *ir.Value {
+			return s.Op("Gather", ir.In(s.param("p", 4, 2), s.Ints(0, 1, 0, 1)), ir.A("axis", ir.Int(1)))
+		}, true},
+		"sum": {func(s *sketch) *ir.Value {
+			parts := s.Op("Reshape", ir.In(s.param("p", 4, 4), s.Ints(2, 2, 4)))
+			return s.Op("Reshape", ir.In(s.add(parts, s.param("p2", 2, 4)), s.Ints(4, 4)))
+		}, true},
+		"trained":   {func(s *sketch) *ir.Value { return s.param("p", 4, 4) }, false},
+		"unchanged": {func(s *sketch) *ir.Value { return s.add(s.param("w2", 4, 4), s.param("w3", 4, 4)) }, false},
+		"of what is computed": {func(s *sketch) *ir.Value {
+			return s.add(s.param("p", 4, 4), s.Op("Sin", ir.In(s.param("p2", 4, 4))))
+		}, false},
+	} {
+		s := newSketch()
+		s.model.SetOpset(ops.Domain, 1)
+		x := s.input("x", l.x...)
+		s.output(s.Node(ops.Domain, "Bone", ir.In(x, l.weight(s), c.block(s)), 1)[0])
+		want := s.evaluate(t, s.model.Clone(), false)
+		same(t, name, s.evaluateLate(t, s.model), want)
+		blocks := map[*ir.Value]bool{}
+		for n := range s.model.Graph.Nodes() {
+			if n.OpType == "Bone" || n.OpType == "BoneGradX" {
+				blocks[n.Input(2)] = true
+			}
+		}
+		if got := len(blocks) == 2; got != c.again {
+			t.Errorf("%s: made again is %v, want %v", name, got, c.again)
+		}
+	}
+}

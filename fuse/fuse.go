@@ -62,6 +62,7 @@ var raise = []pass{
 var late = []pass{
 	{"bone of constants", []string{ops.Domain + ".Bone"}, constantBone},
 	{"transposed product", []string{"MatMul", ops.Domain + ".FusedMatMul"}, transposedProduct},
+	{"block made again", []string{ops.Domain + ".BoneGradX"}, blockAgain},
 	{"sums of one input", []string{ops.Domain + ".Bone"}, sharedSums},
 	{"product with ending", slices.Sorted(maps.Keys(endings)), linearEnding},
 }
