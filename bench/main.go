@@ -70,6 +70,8 @@ func parse(args []string) (options, error) {
 	if o.clock != "wall" && (strings.Contains(o.sections, "step") || strings.Contains(o.sections, "torch")) {
 		return o, errors.New("-clock cpu: sections step and torch run the other side in a process of its own, whose time this one cannot take")
 	}
+	// Go would follow the pinning, some time after it.
+	runtime.GOMAXPROCS(runtime.NumCPU())
 	var err error
 	if o.cpus, err = allowed(); err != nil {
 		return o, err
