@@ -23,8 +23,8 @@ const (
 	inside   = isOpen - 1
 	oneRound = 1 << 16
 
-	// maxSpins is some 20 to 50 microseconds of looking.
-	maxSpins = 20000
+	// maxSpins is less than a millisecond of looking.
+	maxSpins = 300000
 	// yieldEvery is after how many looks others get the processor.
 	yieldEvery = 2000
 )
