@@ -55,8 +55,10 @@ func (pl *planner) findChains() *chainer {
 		}
 	}
 	for i, g := range c.of {
-		if g != nil && (len(g.members) == 1 || !c.worth(g)) {
-			c.of[i] = nil
+		if g != nil && g.last() == i && (len(g.members) == 1 || !c.worth(g)) {
+			for _, m := range g.members {
+				c.of[m] = nil
+			}
 		}
 	}
 	return c
@@ -198,7 +200,7 @@ func (c *chainer) resident(v *ir.Value) bool {
 	return v.Producer() != nil && !c.kept[v] && c.fact(v).Const == nil
 }
 
-// results are the values that the nodes of g compute, with their numbers.
+// results are the values that the nodes of g compute.
 func (c *chainer) results(g *chain) map[*ir.Value]bool {
 	all := map[*ir.Value]bool{}
 	for _, m := range g.members {

@@ -324,6 +324,11 @@ func extreme[T Numeric](p *par.Pool, outer, n, inner int, dst, x []T, none T, le
 		return
 	}
 	t := extremes[T]{n: n, inner: inner, blocks: 1, least: least, dst: dst, x: x}
+	if least {
+		t.loops = floatLoops[T](minOf[float32], minOf[float64])
+	} else {
+		t.loops = floatLoops[T](maxOf[float32], maxOf[float64])
+	}
 	if inner > 1 {
 		t.blocks = (inner + columns - 1) / columns
 	}
@@ -334,6 +339,7 @@ func extreme[T Numeric](p *par.Pool, outer, n, inner int, dst, x []T, none T, le
 type extremes[T Numeric] struct {
 	n, inner, blocks int
 	least            bool
+	loops            *fast[T] // nil for integers
 	dst, x           []T
 }
 
@@ -354,13 +360,9 @@ func (t *extremes[T]) Run(lo, hi int) {
 
 // line makes each of best the better of itself and of x.
 func (t *extremes[T]) line(best, x []T) {
-	of32, of64 := maxOf[float32], maxOf[float64]
-	if t.least {
-		of32, of64 = minOf[float32], minOf[float64]
-	}
-	switch f := floatLoops[T](of32, of64); {
-	case f != nil:
-		f.vv(best, best, x)
+	switch {
+	case t.loops != nil:
+		t.loops.vv(best, best, x)
 	case t.least:
 		minVV(best, best, x)
 	default:
