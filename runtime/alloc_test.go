@@ -174,9 +174,17 @@ func opTypes(m *ir.Model) string {
 
 func excused(m *ir.Model) bool {
 	for n := range m.Graph.Nodes() {
-		if allocating[n.OpType] != "" {
+		if allocating[n.OpType] != "" || (n.Is("Cast") || n.Is("CastLike")) && hasStrings(m.Graph) {
 			return true
 		}
 	}
 	return false
+}
+
+// hasStrings reports whether strings go in or come out, which casts allocate.
+func hasStrings(g *ir.Graph) bool {
+	return slices.ContainsFunc(slices.Concat(g.Inputs, g.Outputs), func(v *ir.Value) bool {
+		t, ok := v.Type.(*ir.TensorType)
+		return ok && t.Elem == tensor.String
+	})
 }
